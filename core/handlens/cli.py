@@ -1,0 +1,533 @@
+"""The command line: ``handlens check``, ``handlens targets`` and ``handlens server``.
+
+It reads, launches and prints; the models run in a worker (see ``client``), so torch is never imported
+here and need not be installed beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import difflib
+import functools
+import json
+import os
+import sys
+import tokenize
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+
+import click
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from handlens import __version__, rules, targets
+from handlens.client import Worker, WorkerUnusable
+from handlens.protocol import STAGES, RunRequest
+from handlens.rendering import jsondocument, terminal
+from handlens.report import Document, Failure, Report, Span, failed
+from handlens.targets import InvalidConfiguration, Target
+
+NOTHING_FOUND, FINDINGS, COULD_NOT_RUN, CANCELLED = 0, 1, 2, 130
+_OUTPUT_SHOWN = 20
+
+
+class Refused(click.ClickException):
+    """The command cannot do what was asked; the message says why."""
+
+    exit_code = COULD_NOT_RUN
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"handlens: error: {terminal.clean(self.message)}", file=file, err=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its status."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character shows its escape; it is no reason to fail.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = cli.main(arguments, prog_name="handlens", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except click.Abort:
+        click.echo("Cancelled.", err=True)
+        status = CANCELLED
+    sys.exit(status)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cli() -> None:
+    """Shows which line of a PyTorch model loses accuracy when the model is quantized."""
+
+
+def _codes(values: Iterable[str]) -> tuple[str, ...]:
+    """Rule codes, or beginnings of some, that may be joined by commas. Raises ValueError."""
+    codes = [code.strip().upper() for value in values for code in value.split(",") if code.strip()]
+    for code in codes:
+        if not any(known.startswith(code) for known in rules.RULES):
+            raise ValueError(f"no rule starts with {code}; there are {', '.join(rules.RULES)}")
+    return tuple(codes)
+
+
+def _codes_option(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    try:
+        return _codes(values)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+# -- handlens check --------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("files", metavar="FILE[::TARGET]...", nargs=-1, required=True)
+@click.option("--recipe", metavar="NAME", help="Quantize with this recipe instead of the target's.")
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="What to print.",
+)
+@click.option(
+    "--output",
+    metavar="PATH",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write to this file instead of standard output.",
+)
+@click.option(
+    "--fail-under",
+    metavar="DB",
+    type=float,
+    help="Exit with 1 if the model's output is less accurate than this, in dB.",
+)
+@click.option(
+    "--select",
+    metavar="CODES",
+    multiple=True,
+    callback=_codes_option,
+    help="Show only these rules.",
+)
+@click.option(
+    "--ignore",
+    metavar="CODES",
+    multiple=True,
+    callback=_codes_option,
+    help="Do not show these rules.",
+)
+@click.option(
+    "--python",
+    "interpreter",
+    metavar="INTERPRETER",
+    default=sys.executable,
+    help="The Python that runs the model; it needs torch and torchao. Default: the one that runs this.",
+)
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Show the model's output, every hint, and tracebacks."
+)
+def check(
+    files: tuple[str, ...],
+    recipe: str | None,
+    output_format: str,
+    output: Path | None,
+    fail_under: float | None,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    interpreter: str,
+    verbose: bool,
+) -> int:
+    """Quantize the models of files, and show which lines lose accuracy.
+
+    FILE is run whole, or only its TARGET. Exit status: 0 if nothing was found, 1 if there is a warning
+    or an error, or an output under --fail-under, 2 if something could not run.
+    """
+    if output and not output.parent.is_dir():
+        raise Refused(f"cannot write {output}: there is no folder {output.parent}")
+    given = {"recipe": recipe, "fail_under": fail_under, "select": select, "ignore": ignore}
+    plans: list[Plan] = []
+    undeclared = False
+    for file in files:
+        planned = _plan(
+            file, {key: value for key, value in given.items() if value not in (None, ())}
+        )
+        plans += planned
+        if not planned:
+            undeclared = True
+            click.echo(f"{_shown(file)}: information: {targets.HOW_TO_DECLARE}", err=True)
+    try:
+        reports, torch_version = asyncio.run(_run(plans, interpreter, verbose))
+    except WorkerUnusable as error:
+        raise Refused(str(error)) from error
+    with _opened(output) as stream:
+        if output_format == "json":
+            stream.write(jsondocument.render(Document(__version__, torch_version, tuple(reports))))
+        else:
+            _print_text(plans, reports, stream, verbose)
+    return _status(plans, reports, undeclared)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What ``[tool.handlens]`` of a project asks for; the command line's options go on top."""
+
+    recipe: str | None = None
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    fail_under: float | None = None
+    thresholds: rules.Thresholds = field(default_factory=rules.Thresholds)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run to be done, or the report of one that cannot begin."""
+
+    settings: Settings
+    request: RunRequest | None = None
+    report: Report | None = None
+
+
+def _plan(argument: str, given: dict[str, Any]) -> list[Plan]:
+    """The runs that an argument ``FILE[::TARGET]`` asks for; none where the file has no target."""
+    name, _, wanted = argument.partition("::")
+    file = os.path.abspath(name)
+    text = _text_of_argument(name)
+    try:
+        settings = dataclasses.replace(project_settings(file), **given)
+        found = targets.discover(text, file)
+    except InvalidConfiguration as error:
+        raise Refused(str(error)) from error
+    except (SyntaxError, ValueError, RecursionError) as error:
+        report = failed(wanted, file, settings.recipe or "", _unparsable(error, file))
+        return [Plan(settings, report=report)]
+    if wanted:
+        found = [_named(wanted, found, name)]
+    workspace = (str(_workspace(file)),)
+    return [
+        Plan(settings, RunRequest(target, text, settings.recipe, workspace, settings.thresholds))
+        for target in found
+    ]
+
+
+def _text_of_argument(file: str) -> str:
+    if os.path.isdir(file):
+        raise Refused(f"{file} is a folder; name a Python file")
+    try:
+        with tokenize.open(file) as stream:
+            return stream.read()
+    except OSError as error:
+        raise Refused(f"cannot read {file}: {error.strerror}") from error
+    except (SyntaxError, ValueError) as error:
+        raise Refused(f"cannot read {file}: {error}") from error
+
+
+def _named(wanted: str, found: Sequence[Target], file: str) -> Target:
+    for target in found:
+        if target.name == wanted:
+            return target
+    names = [target.name for target in found]
+    close = difflib.get_close_matches(wanted, names, n=1)
+    if close:
+        hint = f"did you mean {close[0]}?"
+    else:
+        hint = f"it has {', '.join(names)}" if names else targets.HOW_TO_DECLARE
+    raise Refused(f"no target {wanted} in {file}: {hint}")
+
+
+def _unparsable(error: Exception, file: str) -> Failure:
+    reason = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
+    span = None
+    if isinstance(error, SyntaxError) and error.lineno:
+        start = error.lineno, max((error.offset or 1) - 1, 0)
+        end = error.end_lineno or error.lineno, (error.end_offset or 0) - 1
+        span = Span(file, *start, *(end if end > start else (start[0], start[1] + 1)))
+    return Failure("HL301", f"{os.path.basename(file)} does not parse: {reason}", span, "")
+
+
+def _workspace(file: str) -> Path:
+    """The project's folder; the file's own where there is no sign of a project."""
+    parents = Path(file).parents
+    for folder in parents:
+        if (folder / "pyproject.toml").is_file() or (folder / ".git").exists():
+            return folder
+    return parents[0]
+
+
+def _status(plans: Iterable[Plan], reports: Collection[Report], undeclared: bool) -> int:
+    if undeclared or any(report.status == "failed" for report in reports):
+        return COULD_NOT_RUN
+    bad = any(
+        finding.severity in ("error", "warning")
+        for report in reports
+        for finding in report.findings
+    )
+    inaccurate = any(
+        terminal.falls_short(report.output, plan.settings.fail_under)
+        for plan, report in zip(plans, reports)
+        if report.output and plan.settings.fail_under is not None
+    )
+    return FINDINGS if bad or inaccurate else NOTHING_FOUND
+
+
+# -- [tool.handlens] -------------------------------------------------------------------------------
+
+_THRESHOLDS = {
+    each.name.replace("_", "-"): each.name for each in dataclasses.fields(rules.Thresholds)
+}
+_KEYS = ("recipe", "select", "ignore", "fail-under", *_THRESHOLDS, "targets")
+
+
+def project_settings(file: str) -> Settings:
+    """The settings of the project that a file belongs to. Raises InvalidConfiguration."""
+    project = targets.find_project(file)
+    table = targets.configuration(project) if project else {}
+    try:
+        return _settings(table)
+    except ValueError as error:
+        raise InvalidConfiguration(f"{project}: [tool.handlens] {error}") from error
+
+
+def _settings(table: dict[str, Any]) -> Settings:
+    for key in table:
+        if key not in _KEYS:
+            raise ValueError(f"has no setting {key!r}; there are {', '.join(_KEYS)}")
+    recipe = table.get("recipe")
+    if recipe is not None and not isinstance(recipe, str):
+        raise ValueError(f"recipe is not a string: {recipe!r}")
+    given = {name: _number(table, key) for key, name in _THRESHOLDS.items()}
+    thresholds = rules.Thresholds(
+        **{name: value for name, value in given.items() if value is not None}
+    )
+    if not thresholds.error_db <= thresholds.warning_db <= thresholds.information_db:
+        raise ValueError(
+            "needs error-db ≤ warning-db ≤ information-db, and they are "
+            f"{thresholds.error_db:g}, {thresholds.warning_db:g} and {thresholds.information_db:g}"
+        )
+    return Settings(
+        recipe,
+        _code_list(table, "select"),
+        _code_list(table, "ignore"),
+        _number(table, "fail-under"),
+        thresholds,
+    )
+
+
+def _number(table: dict[str, Any], key: str) -> float | None:
+    value = table.get(key)
+    # abs(nan) <= 1000 is false, as it is for infinity.
+    if value is None or (type(value) in (int, float) and abs(value) <= 1000):
+        return value
+    raise ValueError(f"{key} is not a number from -1000 to 1000: {value!r}")
+
+
+def _code_list(table: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = table.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"{key} is not a list of rule codes: {value!r}")
+    try:
+        return _codes(value)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
+
+
+# -- running ---------------------------------------------------------------------------------------
+
+
+async def _run(
+    plans: Iterable[Plan], interpreter: str, verbose: bool
+) -> tuple[list[Report], str | None]:
+    """The reports of all plans in their order, and the version of torch that made them."""
+    reports: list[Report] = []
+    torch_version: str | None = None
+    worker: Worker | None = None
+    with _Status(verbose) as status:
+        try:
+            for plan in plans:
+                if plan.request is None:
+                    assert plan.report is not None
+                    reports.append(plan.report)
+                    continue
+                status.begin(plan.request.target)
+                if worker is None:
+                    worker, environment = await Worker.start(interpreter, status.output)
+                    torch_version = environment.torch
+                report = await worker.run(plan.request, status.stage)
+                if report.error and report.error.rule == "HL304":
+                    # All that the run printed has arrived when its worker is closed, not before.
+                    await worker.close()
+                    worker = None
+                    report = _with_output(report, report.error, status.recent)
+                reports.append(_selected(report, plan.settings))
+        finally:
+            if worker is not None:
+                await worker.close()
+    return reports, torch_version
+
+
+def _selected(report: Report, settings: Settings) -> Report:
+    if report.status == "failed":
+        return report
+    findings = rules.select(report.findings, settings.select, settings.ignore)
+    return dataclasses.replace(report, findings=tuple(findings))
+
+
+def _with_output(report: Report, error: Failure, output: Iterable[str]) -> Report:
+    detail = "\n".join(output)
+    return dataclasses.replace(report, error=dataclasses.replace(error, traceback=detail))
+
+
+class _Status:
+    """What standard error shows meanwhile: the stage on a terminal, the model's output if asked for."""
+
+    def __init__(self, verbose: bool) -> None:
+        self.recent: deque[str] = deque(maxlen=_OUTPUT_SHOWN)
+        """The last lines that the current run printed."""
+        self._verbose = verbose
+        console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.fields[stages]}", markup=True),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> _Status:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def begin(self, target: Target) -> None:
+        self.recent.clear()
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        name = f"{_shown(target.file)}::{terminal.clean(target.name)}"
+        self._task = self._progress.add_task(name, stages=_stages(""))
+
+    def stage(self, name: str) -> None:
+        if self._task is not None:
+            self._progress.update(self._task, stages=_stages(name))
+
+    def output(self, line: str) -> None:
+        # What a progress bar wrote over is gone, here as on a terminal.
+        line = line.rsplit("\r", 1)[-1]
+        self.recent.append(line)
+        if self._verbose:
+            self._progress.console.print(Text(terminal.clean(line)), soft_wrap=True)
+
+
+def _stages(current: str) -> str:
+    """The stages with the current one set off: done ones plain, those to come dim."""
+    done = STAGES.index(current) if current in STAGES else -1
+    styles = [
+        "green" if at < done else "bold" if at == done else "dim" for at in range(len(STAGES))
+    ]
+    return " ".join(f"[{style}]{stage}[/]" for style, stage in zip(styles, STAGES))
+
+
+# -- printing --------------------------------------------------------------------------------------
+
+
+def _print_text(
+    plans: Iterable[Plan], reports: Sequence[Report], stream: TextIO, verbose: bool
+) -> None:
+    to_file = {} if stream is sys.stdout else {"force_terminal": False, "color_system": None}
+    console = Console(file=stream, highlight=False, markup=False, emoji=False, **to_file)
+    view = terminal.View(_read, os.getcwd(), verbose)
+    for plan, report in zip(plans, reports):
+        terminal.render(report, console, view, plan.settings.fail_under)
+    if len(reports) > 1:
+        terminal.render_total(reports, console)
+
+
+@functools.cache
+def _read(file: str) -> str | None:
+    try:
+        with tokenize.open(file) as stream:
+            return stream.read()
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+def _shown(file: str) -> str:
+    return terminal.View(_read, os.getcwd()).path(os.path.abspath(file))
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[TextIO]:
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        stream = path.open("w", encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise Refused(f"cannot write {path}: {error.strerror}") from error
+    with stream:
+        yield stream
+
+
+# -- handlens targets, handlens server -------------------------------------------------------------
+
+
+@cli.command("targets")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="What to print.",
+)
+def list_targets(files: tuple[str, ...], output_format: str) -> int:
+    """List what can be checked in files; nothing is run."""
+    listed: list[Target] = []
+    status = NOTHING_FOUND
+    for name in files:
+        plans = _plan(name, {})
+        if not plans:
+            click.echo(f"{_shown(name)}: information: {targets.HOW_TO_DECLARE}", err=True)
+        for plan in plans:
+            if plan.request:
+                listed.append(plan.request.target)
+            elif plan.report and plan.report.error:
+                status = COULD_NOT_RUN
+                click.echo(
+                    f"handlens: error: {terminal.clean(plan.report.error.message)}", err=True
+                )
+    if output_format == "json":
+        click.echo(
+            json.dumps(
+                {"version": 1, "targets": [dataclasses.asdict(each) for each in listed]}, indent=2
+            )
+        )
+        return status
+    for target in listed:
+        place = f":{target.line}:{target.column + 1}" if target.kind != "configured" else ""
+        click.echo(f"{_shown(target.file)}{place}: {terminal.clean(target.name)} ({target.kind})")
+    return status
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def server(arguments: tuple[str, ...]) -> int:
+    """Serve an editor over standard input and output. ARGUMENTS go to the server."""
+    from handlens_server.server import main as serve
+
+    return int(serve(list(arguments)) or 0)

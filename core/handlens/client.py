@@ -1,0 +1,173 @@
+"""Launch a worker in somebody's interpreter, and run targets in it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from handlens import protocol
+from handlens.protocol import RunRequest
+from handlens.report import Failure, Report, failed, from_json
+
+# The interpreter finds this package by its path alone. Nothing else that is installed beside it (the
+# server's libraries, say) may come into view of the user's code.
+_BOOTSTRAP = """
+import importlib.util, sys
+sys.path[:] = [entry for entry in sys.path if entry]
+folder = sys.argv[1]
+spec = importlib.util.spec_from_file_location(
+    "handlens", folder + "/__init__.py", submodule_search_locations=[folder])
+package = sys.modules["handlens"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(package)
+from handlens.worker import main
+main()
+"""
+_PACKAGE = Path(__file__).parent
+_LONGEST_LINE = 1 << 30
+_PATIENCE_S = 2.0
+
+
+class WorkerUnusable(Exception):
+    """The interpreter cannot run a worker; the message says which one, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a worker said of its interpreter."""
+
+    interpreter: str
+    python: str
+    torch: str
+    torchao: str
+
+
+class Worker:
+    """A live worker process. Its runs are independent of each other, each in a process of its own."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, on_output: Callable[[str], None]
+    ) -> None:
+        self._process = process
+        self._runs: dict[int, tuple[asyncio.Future[Report], RunRequest, Callable[[str], None]]] = {}
+        self._next_run = 1
+        self._ready: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+        self._tasks = [
+            asyncio.create_task(self._read_events()),
+            asyncio.create_task(self._read_output(on_output)),
+        ]
+
+    @classmethod
+    async def start(
+        cls, interpreter: str, on_output: Callable[[str], None], cwd: str | None = None
+    ) -> tuple[Worker, Environment]:
+        """A worker in ``interpreter``, once it has imported torch (about two seconds).
+
+        ``on_output`` gets every line that the worker and the user's code print.
+        Raises WorkerUnusable.
+        """
+        try:
+            process = await asyncio.create_subprocess_exec(
+                interpreter,
+                "-c",
+                _BOOTSTRAP,
+                str(_PACKAGE),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                cwd=cwd,
+                limit=_LONGEST_LINE,
+            )
+        except OSError as error:
+            raise WorkerUnusable(f"Cannot start the interpreter {interpreter}: {error}") from error
+        worker = cls(process, on_output)
+        try:
+            said = await worker._ready
+        except BaseException:
+            await worker.close()
+            raise
+        if said["event"] == "unusable":
+            await worker.close()
+            raise WorkerUnusable(f"{interpreter}: {said['message']}")
+        return worker, Environment(interpreter, said["python"], said["torch"], said["torchao"])
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None and not self._tasks[0].done()
+
+    async def run(self, request: RunRequest, on_stage: Callable[[str], None]) -> Report:
+        """The report of one run. Cancelling this coroutine kills the run and what it started."""
+        run, self._next_run = self._next_run, self._next_run + 1
+        future: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
+        if not self.alive:
+            return _died(request, "the worker process is gone")
+        self._runs[run] = future, request, on_stage
+        await self._send({"run": run, "request": asdict(request)})
+        try:
+            return await future
+        except asyncio.CancelledError:
+            await self._send({"cancel": run})
+            raise
+        finally:
+            self._runs.pop(run, None)
+
+    async def close(self) -> None:
+        """End the worker and every run in it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), _PATIENCE_S)
+        except asyncio.TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+        # The pipes end with the process; what it said last is still read.
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _send(self, message: dict[str, object]) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(ConnectionError):
+            self._process.stdin.write(protocol.encode(message))
+            await self._process.stdin.drain()
+
+    async def _read_events(self) -> None:
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            message = protocol.decode(line)
+            event = message.pop("event")
+            if event in ("ready", "unusable"):
+                self._ready.set_result({"event": event, **message})
+                continue
+            if message["run"] not in self._runs:
+                continue
+            future, request, on_stage = self._runs[message["run"]]
+            if event == "stage":
+                on_stage(message["stage"])
+            elif not future.done():
+                if event == "report":
+                    future.set_result(from_json(Report, message["report"]))
+                elif event == "died":
+                    future.set_result(_died(request, message["reason"]))
+                else:
+                    future.cancel()
+        reason = f"the worker process ended with status {await self._process.wait()}"
+        if not self._ready.done():
+            self._ready.set_result({"event": "unusable", "message": reason})
+        for future, request, _ in self._runs.values():
+            if not future.done():
+                future.set_result(_died(request, reason))
+
+    async def _read_output(self, on_output: Callable[[str], None]) -> None:
+        assert self._process.stderr is not None
+        while line := await self._process.stderr.readline():
+            on_output(line.decode(errors="replace").rstrip())
+
+
+def _died(request: RunRequest, reason: str) -> Report:
+    target = request.target
+    message = f"Running {target.name} failed: {reason}. Its output says what happened before."
+    return failed(
+        target.name, target.file, request.recipe or "", Failure("HL304", message, None, "")
+    )

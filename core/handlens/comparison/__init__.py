@@ -1,0 +1,6 @@
+"""Run reference and quantized graph together, and keep statistics instead of tensors."""
+
+from handlens.comparison.graph import Comparison, merge
+from handlens.comparison.statistics import Statistics
+
+__all__ = ["Comparison", "Statistics", "merge"]

@@ -1,0 +1,172 @@
+"""Debug handles: a number for every operation that stays with it through every transformation.
+
+A handle lives in ``node.meta["custom"]["numeric_debug_handle"]``. torch carries ``custom`` through copies,
+``module()``, re-export and decomposition; torchao 0.18 carries it into neither observers nor dequantize
+nodes, so ``prepare_pt2e`` and ``convert_pt2e`` here do.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+from torchao.quantization.pt2e import quantize_pt2e
+from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
+from torchao.quantization.pt2e.observer import AffineQuantizedObserverBase, ObserverBase
+
+CUSTOM_KEY = "custom"
+NUMERIC_DEBUG_HANDLE_KEY = "numeric_debug_handle"
+
+_WITHOUT_HANDLE = ("placeholder", "output", "get_attr")
+
+
+def handle_of(node: Node) -> int | None:
+    """The debug handle of a node, or None."""
+    handle = node.meta.get(CUSTOM_KEY, {}).get(NUMERIC_DEBUG_HANDLE_KEY)
+    return handle if isinstance(handle, int) else None
+
+
+def set_handle(node: Node, handle: int) -> None:
+    """Give a node a handle. Its other annotations stay; dictionaries shared with copies do too."""
+    node.meta[CUSTOM_KEY] = {**node.meta.get(CUSTOM_KEY, {}), NUMERIC_DEBUG_HANDLE_KEY: handle}
+
+
+def bfs_trace_with_node_process(
+    model: ExportedProgram | GraphModule, fn: Callable[[Node], None]
+) -> None:
+    """Call ``fn`` on every node but placeholders and outputs, the top level first, then the bodies of
+    control flow, level by level."""
+    for graph_module in graph_modules(model):
+        for node in graph_module.graph.nodes:
+            if node.op not in ("placeholder", "output"):
+                fn(node)
+
+
+def graph_modules(model: ExportedProgram | GraphModule) -> Iterator[GraphModule]:
+    """A graph module and those that its nodes call (the bodies of control flow), breadth first."""
+    queue = deque([model.graph_module if isinstance(model, ExportedProgram) else model])
+    seen: set[int] = set()
+    while queue:
+        graph_module = queue.popleft()
+        if id(graph_module) in seen:
+            continue
+        seen.add(id(graph_module))
+        yield graph_module
+        for node in graph_module.graph.nodes:
+            if node.op == "get_attr" and isinstance(body := _attribute(node), GraphModule):
+                queue.append(body)
+
+
+def _attribute(node: Node) -> Any:
+    value: Any = node.graph.owning_module
+    for name in str(node.target).split("."):
+        value = getattr(value, name, None)
+    return value
+
+
+def generate_numeric_debug_handle(ep: ExportedProgram) -> None:
+    """Give every operation of a program that has no debug handle yet a fresh one, in place.
+
+    Handles are positive, unique over the program and its control-flow bodies, and ascend in graph order.
+    Those that are there already do not change. Raises ValueError if ``ep`` is no ExportedProgram.
+    """
+    if not isinstance(ep, ExportedProgram):
+        raise ValueError(f"expected an ExportedProgram, got a {type(ep).__name__}")
+    last = 0
+
+    def find_last(node: Node) -> None:
+        nonlocal last
+        last = max(last, handle_of(node) or 0)
+
+    def give(node: Node) -> None:
+        nonlocal last
+        if node.op not in _WITHOUT_HANDLE and handle_of(node) is None:
+            last += 1
+            set_handle(node, last)
+
+    bfs_trace_with_node_process(ep, find_last)
+    bfs_trace_with_node_process(ep, give)
+
+
+def prepare_pt2e(model: GraphModule, quantizer: Any) -> GraphModule:
+    """torchao's ``prepare_pt2e``; every observer then has the handle of the node it observes.
+
+    Like torchao's it may rewrite ``model`` in place (it folds batch norms into convolutions).
+    """
+    prepared: GraphModule = quantize_pt2e.prepare_pt2e(model, quantizer)
+    for graph_module in graph_modules(prepared):
+        for node in graph_module.graph.nodes:
+            if is_observer(node):
+                _inherit_handle(node, _through(node, is_observer))
+    return prepared
+
+
+def convert_pt2e(
+    model: GraphModule, use_reference_representation: bool = False, fold_quantize: bool = True
+) -> GraphModule:
+    """torchao's ``convert_pt2e``; every dequantize node then has the handle of the node whose output it
+    dequantizes. Quantize nodes have none: their output is in another unit."""
+    converted: GraphModule = quantize_pt2e.convert_pt2e(
+        model, use_reference_representation, fold_quantize
+    )
+    for graph_module in graph_modules(converted):
+        for node in graph_module.graph.nodes:
+            if is_quantize(node):
+                node.meta[CUSTOM_KEY] = {
+                    key: value
+                    for key, value in node.meta.get(CUSTOM_KEY, {}).items()
+                    if key != NUMERIC_DEBUG_HANDLE_KEY
+                }
+            elif is_dequantize(node):
+                _inherit_handle(node, _through(node, is_quantize_or_dequantize))
+    return converted
+
+
+def _inherit_handle(node: Node, source: Node) -> None:
+    handle = None if source.op in _WITHOUT_HANDLE else handle_of(source)
+    if handle is not None:
+        set_handle(node, handle)
+
+
+def _through(node: Node, passes: Callable[[Node], bool]) -> Node:
+    """The nearest node up the chain of first arguments that does not ``pass``."""
+    while passes(node):
+        source = node.args[0]
+        assert isinstance(source, Node)
+        node = source
+    return node
+
+
+def is_observer(node: Node) -> bool:
+    """Whether a node of a prepared graph is an observer or a fake quantizer."""
+    return node.op == "call_module" and isinstance(
+        _attribute(node), (ObserverBase, AffineQuantizedObserverBase, FakeQuantizeBase)
+    )
+
+
+def is_quantize(node: Node) -> bool:
+    """Whether a node takes floating point values to integers."""
+    return _is_quantization_op(node, "quantize_")
+
+
+def is_dequantize(node: Node) -> bool:
+    """Whether a node takes integers back to floating point values."""
+    return _is_quantization_op(node, "dequantize_")
+
+
+def is_quantize_or_dequantize(node: Node) -> bool:
+    return is_quantize(node) or is_dequantize(node)
+
+
+def _is_quantization_op(node: Node, prefix: str) -> bool:
+    target = node.target
+    return (
+        node.op == "call_function"
+        and isinstance(target, torch._ops.OpOverload)
+        and target.namespace in ("quantized_decomposed", "torchao")
+        and target._opname.startswith(prefix)
+    )

@@ -1,0 +1,46 @@
+"""What a worker and its client say to each other: one JSON object a line, on private pipes.
+
+To the worker       {"run": id, "request": {…}}    {"cancel": id}
+From the worker     {"event": "ready", "python": …, "torch": …, "torchao": …}
+                    {"event": "unusable", "message": …}, and it exits
+                    {"event": "stage", "run": id, "stage": name}
+    and, to end     {"event": "report", "run": id, "report": {…}}
+    each run, one   {"event": "died", "run": id, "reason": …}
+    of              {"event": "cancelled", "run": id}
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from handlens.rules import Thresholds
+from handlens.targets import Target
+
+STAGES = ("load", "export", "quantize", "compare")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One target to run."""
+
+    target: Target
+    text: str | None = None
+    """The text of the target's file as its editor has it; None to read it from disk."""
+    recipe: str | None = None
+    """Overrides the recipe that the target asks for."""
+    workspace: tuple[str, ...] = ()
+    """Folders whose files may show findings, beside the target's own file."""
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    return json.dumps(message, allow_nan=False).encode() + b"\n"
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError(f"not a message: {line[:80]!r}")
+    return message

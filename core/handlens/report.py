@@ -1,0 +1,255 @@
+"""The result of a run as plain data, and its JSON (version 1).
+
+Every front end renders the same ``Report``. It knows no view, no torch and no language server, and it
+can be saved and loaded without loss: ``load(dump(document)) == document``.
+
+Lines are 1-based and columns 0-based code points, as Python's ``ast`` counts lines. Ratios are in dB,
+timings in seconds. JSON has no infinity: such a number is None, and the verdict beside it says why.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, TypeVar
+
+VERSION = 1
+
+Severity = Literal["error", "warning", "information", "hint"]
+Verdict = Literal["ok", "exact", "no-signal", "non-finite"]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A range of source text and the function it stands in."""
+
+    file: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    function: str = ""
+
+    @property
+    def start(self) -> tuple[int, int]:
+        return self.line, self.column
+
+    @property
+    def end(self) -> tuple[int, int]:
+        return self.end_line, self.end_column
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """One quantizer that takes part in an op: of its weight, its output, or a model input it reads."""
+
+    role: Literal["weight", "output", "input"]
+    dtype: str
+    granularity: Literal["per-tensor", "per-channel", "per-group"]
+    scale: tuple[float, float] | None
+    """Smallest and largest scale, equal when there is one; None when it is computed for each input."""
+    zero_point: tuple[int, int] | None
+    quant_min: int
+    quant_max: int
+
+
+@dataclass(frozen=True)
+class OpReport:
+    """What was measured at one debug handle."""
+
+    handle: int
+    op: str
+    node: str
+    module: str
+    inputs: tuple[int, ...]
+    """Handles of the ops whose outputs this op reads."""
+    spans: tuple[Span, ...]
+    """The chain of frames that called the op, innermost first; torch's own frames left out."""
+    shown: int | None
+    """Index in ``spans`` of the frame that shows a finding: the innermost one in a workspace file."""
+    verdict: Verdict
+    sqnr_db: float | None
+    introduced_verdict: Verdict
+    introduced_sqnr_db: float | None
+    introduced_share: float
+    """Noise power the op introduces, relative to the accumulated noise power at its output."""
+    floor_sqnr_db: float | None
+    mse: float | None
+    max_abs_error: float | None
+    cosine: float | None
+    reference_range: tuple[float | None, float | None]
+    actual_range: tuple[float | None, float | None]
+    saturated: float
+    """Share of values outside the range of the op's output quantizer, 0 to 1."""
+    quantizers: tuple[Quantizer, ...] = ()
+
+    @property
+    def span(self) -> Span | None:
+        """Where a finding about this op is shown."""
+        return None if self.shown is None else self.spans[self.shown]
+
+    @property
+    def name(self) -> str:
+        """The op as people write it: ``conv2d`` for ``aten.conv2d.default``."""
+        parts = self.op.split(".")
+        return parts[1] if len(parts) == 3 else self.op
+
+
+@dataclass(frozen=True)
+class Related:
+    """Another place that belongs to a finding."""
+
+    message: str
+    span: Span | None
+    handle: int | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a person should look at. Without a span it is about the target as a whole."""
+
+    rule: str
+    severity: Severity
+    message: str
+    handle: int | None
+    span: Span | None
+    related: tuple[Related, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run has no result. ``message`` is for people, the traceback is the detail behind it."""
+
+    rule: str
+    message: str
+    span: Span | None
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Unmatched:
+    """An op that could not be compared, and why."""
+
+    op: str
+    node: str
+    module: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many ops have a handle, were compared, and have a quantizer of their own."""
+
+    ops: int
+    matched: int
+    quantized: int
+    unmatched: tuple[Unmatched, ...] = ()
+
+
+@dataclass(frozen=True)
+class OutputAccuracy:
+    """Accuracy of the model's outputs, all of them pooled over all batches."""
+
+    verdict: Verdict
+    sqnr_db: float | None
+    mse: float | None
+    max_abs_error: float | None
+    cosine: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of one run of one target."""
+
+    target: str
+    file: str
+    recipe: str
+    status: Literal["ok", "failed"]
+    error: Failure | None = None
+    output: OutputAccuracy | None = None
+    batches: int = 0
+    coverage: Coverage | None = None
+    ops: tuple[OpReport, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Document:
+    """What ``handlens check --format json`` prints."""
+
+    handlens: str
+    torch: str | None
+    reports: tuple[Report, ...]
+    version: int = VERSION
+
+
+def failed(target: str, file: str, recipe: str, error: Failure) -> Report:
+    """The report of a run that came to nothing; its one finding carries the error to the front ends."""
+    finding = Finding(error.rule, "error", error.message, None, error.span)
+    return Report(target, file, recipe, "failed", error=error, findings=(finding,))
+
+
+def dump(document: Document, indent: int | None = None) -> str:
+    """The document as JSON text. Raises ValueError if a number in it is not finite."""
+    return json.dumps(to_json(document), indent=indent, allow_nan=False)
+
+
+def load(text: str) -> Document:
+    """The document in ``text``. Raises ValueError if it is not a version 1 document."""
+    data = json.loads(text)
+    if not isinstance(data, dict) or data.get("version") != VERSION:
+        raise ValueError(f"not a handlens report of version {VERSION}")
+    return from_json(Document, data)
+
+
+def to_json(value: Any) -> dict[str, Any]:
+    """A dataclass of this module as JSON data."""
+    return dataclasses.asdict(value)
+
+
+_T = TypeVar("_T")
+
+
+def from_json(kind: type[_T], data: Any) -> _T:
+    """The inverse of ``to_json``. Raises ValueError where ``data`` is not a ``kind``."""
+    try:
+        return typing.cast(_T, _read(kind, data))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a {kind.__name__}: {error!r}") from error
+
+
+@cache
+def _fields(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _read(kind: Any, data: Any) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        hints = _fields(typing.cast(type, kind))
+        return kind(**{key: _read(hints[key], value) for key, value in data.items()})  # type: ignore[operator]
+    if origin is tuple:
+        kinds = [arguments[0]] * len(data) if arguments[-1] is Ellipsis else list(arguments)
+        if isinstance(data, (str, dict)) or len(kinds) != len(data):
+            raise TypeError(f"{data!r} is not a {kind}")
+        return tuple(_read(each, value) for each, value in zip(kinds, data))
+    if origin is dict:
+        return {key: _read(arguments[1], value) for key, value in data.items()}
+    if origin is Literal:
+        if data not in arguments:
+            raise TypeError(f"{data!r} is none of {arguments}")
+        return data
+    if origin in (typing.Union, types.UnionType):
+        if data is None and type(None) in arguments:
+            return None
+        return _read(next(each for each in arguments if each is not type(None)), data)
+    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+        return float(data)
+    if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
+        raise TypeError(f"{data!r} is not a {kind}")
+    return data

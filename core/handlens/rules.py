@@ -1,0 +1,150 @@
+"""Rule codes, thresholds, severities and suppression comments."""
+
+from __future__ import annotations
+
+import io
+import re
+import tokenize
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from handlens.report import Finding, Severity, Span
+
+DOCUMENTATION = "https://github.com/handlens/handlens/blob/main/docs/rules"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a finding is called and where it is explained."""
+
+    code: str
+    name: str
+
+    @property
+    def url(self) -> str:
+        return f"{DOCUMENTATION}/{self.code}.md"
+
+
+RULES: Mapping[str, Rule] = {
+    rule.code: rule
+    for rule in (
+        Rule("HL101", "low-sqnr"),
+        Rule("HL102", "inherited-error"),
+        Rule("HL103", "non-finite"),
+        Rule("HL104", "saturation"),
+        Rule("HL201", "nothing-quantized"),
+        Rule("HL202", "unmatched"),
+        Rule("HL203", "unused-suppression"),
+        Rule("HL301", "target-failed"),
+        Rule("HL302", "export-failed"),
+        Rule("HL303", "calibration-failed"),
+        Rule("HL304", "worker-failed"),
+        Rule("HL305", "invalid-target"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Accumulated SQNR, in dB, under which an op is worth a look; how much clipping is too much."""
+
+    error_db: float = 10.0
+    warning_db: float = 20.0
+    information_db: float = 30.0
+    saturated_share: float = 0.01
+
+    def severity(self, sqnr_db: float) -> Severity | None:
+        """The severity of an accumulated SQNR in dB, or None where it is fine."""
+        if sqnr_db < self.error_db:
+            return "error"
+        if sqnr_db < self.warning_db:
+            return "warning"
+        return "information" if sqnr_db < self.information_db else None
+
+
+def select(
+    findings: Iterable[Finding], selected: Collection[str], ignored: Collection[str]
+) -> list[Finding]:
+    """The findings whose code starts with one of ``selected`` (all, if empty) and none of ``ignored``."""
+    return [
+        finding
+        for finding in findings
+        if (not selected or finding.rule.startswith(tuple(selected)))
+        and not finding.rule.startswith(tuple(ignored))
+    ]
+
+
+# -- suppressions --------------------------------------------------------------------------------
+
+_SUPPRESSION = re.compile(r"#\s*handlens:\s*ignore(?:\[(?P<codes>[^\]]*)\])?\s*(?=#|$)")
+
+
+@dataclass(frozen=True)
+class Suppression:
+    """A ``# handlens: ignore`` comment. No codes means every code."""
+
+    line: int
+    column: int
+    end_column: int
+    codes: frozenset[str]
+
+    def covers(self, finding: Finding) -> bool:
+        return (
+            finding.span is not None
+            and finding.span.line <= self.line <= finding.span.end_line
+            and (not self.codes or finding.rule in self.codes)
+        )
+
+
+def suppressions(text: str) -> list[Suppression]:
+    """The suppression comments in ``text``; those of its readable part if it does not tokenize."""
+    found: list[Suppression] = []
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            match = token.type == tokenize.COMMENT and _SUPPRESSION.search(token.string)
+            if match:
+                line, start = token.start
+                codes = frozenset(
+                    code.strip().upper()
+                    for code in (match["codes"] or "").split(",")
+                    if code.strip()
+                )
+                found.append(
+                    Suppression(
+                        line,
+                        start + match.start(),
+                        start + len(match[0].rstrip()) + match.start(),
+                        codes,
+                    )
+                )
+    except (tokenize.TokenError, SyntaxError):
+        pass
+    return found
+
+
+def suppress(findings: Iterable[Finding], texts: Mapping[str, str]) -> list[Finding]:
+    """Drop what the comments in ``texts`` (file name to text) suppress, and report unused comments."""
+    comments = {file: suppressions(text) for file, text in texts.items()}
+    used: set[tuple[str, Suppression]] = set()
+    kept: list[Finding] = []
+    for finding in findings:
+        file = finding.span.file if finding.span else ""
+        covering = [each for each in comments.get(file, ()) if each.covers(finding)]
+        # A failure is never hidden: a suppressed error would read as "all fine".
+        if covering and not finding.rule.startswith("HL3"):
+            used.update((file, each) for each in covering)
+        else:
+            kept.append(finding)
+    for file, each_file in comments.items():
+        for comment in each_file:
+            if (file, comment) not in used:
+                kept.append(
+                    Finding(
+                        "HL203",
+                        "information",
+                        "unused suppression: nothing here to ignore",
+                        None,
+                        Span(file, comment.line, comment.column, comment.line, comment.end_column),
+                    )
+                )
+    return kept

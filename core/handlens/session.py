@@ -1,0 +1,350 @@
+"""A run: the stages in order, each failure turned into a report that says whose line it was."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch.fx import GraphModule, Node
+
+from handlens import loading, recipes
+from handlens.capture import Captured, capture, is_installed
+from handlens.comparison import Comparison, merge
+from handlens.comparison.graph import Compared
+from handlens.diagnosis import diagnose
+from handlens.failures import failure
+from handlens.handles import generate_numeric_debug_handle, graph_modules, handle_of
+from handlens.protocol import RunRequest
+from handlens.recipes import CalibrationFailed, Pt2eRecipe, Quantized
+from handlens.report import (
+    Coverage,
+    Failure,
+    Finding,
+    OpReport,
+    OutputAccuracy,
+    Report,
+    Span,
+    Unmatched,
+    failed,
+)
+from handlens.rules import suppress
+
+_FOLDED = "folded by the recipe"
+_NO_TENSOR = "no tensor output"
+_EXPECTED = (_FOLDED, _NO_TENSOR)
+
+
+class _Failed(Exception):
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def run(request: RunRequest, on_stage: Callable[[str], None]) -> Report:
+    """The report of one target. The user's code runs here; whatever it raises is in the report."""
+    return _Session(request, on_stage).run()
+
+
+class _Session:
+    def __init__(self, request: RunRequest, on_stage: Callable[[str], None]) -> None:
+        self._request = request
+        self._target = request.target
+        self._file = os.path.abspath(request.target.file)
+        self._folders = tuple(os.path.join(os.path.abspath(each), "") for each in request.workspace)
+        self._on_stage = on_stage
+        self._timings: dict[str, float] = {}
+        self._recipe_name = request.recipe or ""
+        self._texts: dict[str, str] = {}
+
+    def run(self) -> Report:
+        target = self._target
+        try:
+            report = self._run()
+        except _Failed as error:
+            report = failed(target.name, target.file, self._recipe_name, error.failure)
+        return replace(report, timings=self._timings)
+
+    def _run(self) -> Report:
+        with self._stage("load"):
+            subject = self._load()
+            recipe = self._recipe(subject)
+            self._recipe_name = recipe.name
+        with self._stage("export"):
+            captured = self._export(subject)
+            generate_numeric_debug_handle(captured.program)
+        with self._stage("quantize"):
+            quantized = self._quantize(captured, recipe, subject)
+        with self._stage("compare"):
+            comparison, batches = self._compare(captured, quantized, subject)
+            return self._report(captured, recipe, quantized, comparison, batches)
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        self._on_stage(name)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._timings[name] = round(time.perf_counter() - start, 3)
+
+    # -- stages ------------------------------------------------------------------------------------
+
+    def _load(self) -> loading.Subject:
+        name = os.path.basename(self._file)
+        try:
+            text = self._request.text
+            self._texts[self._file] = loading.read(self._file) if text is None else text
+            module = loading.load(self._file, self._texts[self._file], self._request.workspace)
+        except SyntaxError as error:
+            if error.filename == self._file:
+                what = f"{name} does not parse: {error.msg}"
+                raise _Failed(replace(self._failure("HL301", "", error), message=what)) from error
+            raise _Failed(self._failure("HL301", f"Importing {name}", error)) from error
+        except BaseException as error:
+            raise _Failed(self._failure("HL301", f"Importing {name}", error)) from error
+        try:
+            return loading.build(self._target, module)
+        except loading.InvalidTarget as error:
+            raise _Failed(Failure("HL305", str(error), self._declaration(), "")) from error
+        except BaseException as error:
+            raise _Failed(self._failure("HL301", f"Target {self._target.name}", error)) from error
+
+    def _recipe(self, subject: loading.Subject) -> Pt2eRecipe:
+        wanted = self._request.recipe or subject.recipe or recipes.DEFAULT
+        try:
+            return recipes.resolve(wanted)
+        except recipes.UnknownRecipe as error:
+            raise _Failed(Failure("HL305", str(error), self._declaration(), "")) from error
+        except BaseException as error:
+            raise _Failed(self._failure("HL305", f"Importing recipe {wanted!r}", error)) from error
+
+    def _export(self, subject: loading.Subject) -> Captured:
+        def export(strict: bool) -> Captured:
+            return capture(
+                subject.model, subject.args, subject.kwargs, subject.dynamic_shapes, strict
+            )
+
+        try:
+            return export(strict=False)
+        except BaseException as first:
+            if isinstance(first, Exception):
+                # Symbolic execution understands some things that tracing does not.
+                try:
+                    return export(strict=True)
+                except Exception:
+                    pass
+            what = f"Exporting {type(subject.model).__name__}"
+            raise _Failed(self._failure("HL302", what, first)) from first
+
+    def _quantize(
+        self, captured: Captured, recipe: Pt2eRecipe, subject: loading.Subject
+    ) -> Quantized:
+        try:
+            return recipe.quantize(captured, subject.calibration_inputs())
+        except CalibrationFailed as error:
+            assert error.__cause__ is not None
+            what = "Calibration"
+            if error.node is not None:
+                what += f" of {_op(error.node)}"
+            raised = self._failure("HL303", what, error.__cause__)
+            if error.node is not None:
+                spans = captured.spans(error.node)
+                shown = self._shown(spans)
+                raised = replace(raised, span=spans[shown] if shown is not None else raised.span)
+            raise _Failed(raised) from error
+        except (loading.InvalidTarget, recipes.UnknownRecipe) as error:
+            raise _Failed(Failure("HL305", str(error), self._declaration(), "")) from error
+        except BaseException as error:
+            what = f"Quantizing with recipe {recipe.name}"
+            raise _Failed(self._failure("HL303", what, error)) from error
+
+    def _compare(
+        self, captured: Captured, quantized: Quantized, subject: loading.Subject
+    ) -> tuple[Comparison, int]:
+        comparison = merge(quantized.reference, quantized.actual)
+        batches = 0
+        try:
+            for args, kwargs in subject.evaluation_inputs():
+                comparison.run(args, kwargs)
+                batches += 1
+        except loading.InvalidTarget as error:
+            raise _Failed(Failure("HL305", str(error), self._declaration(), "")) from error
+        except BaseException as error:
+            what = f"Running evaluation batch {batches + 1}"
+            raise _Failed(self._failure("HL303", what, error)) from error
+        if not batches:
+            message = f"{self._target.name} gives no evaluation batch: nothing was compared"
+            raise _Failed(Failure("HL305", message, self._declaration(), ""))
+        return comparison, batches
+
+    # -- the report --------------------------------------------------------------------------------
+
+    def _report(
+        self,
+        captured: Captured,
+        recipe: Pt2eRecipe,
+        quantized: Quantized,
+        comparison: Comparison,
+        batches: int,
+    ) -> Report:
+        described = {each.handle: self._op(captured, each) for each in comparison.compared}
+        unmatched = dict(_unmatched(captured, quantized.reference, comparison))
+        ops = tuple(op for handle, op in sorted(described.items()) if handle not in unmatched)
+        nodes = {
+            handle: node
+            for graph_module in graph_modules(captured.program)
+            for node in graph_module.graph.nodes
+            if (handle := handle_of(node)) is not None
+        }
+        coverage = Coverage(
+            len(nodes),
+            len(ops),
+            sum(bool(op.quantizers) for op in ops),
+            tuple(
+                Unmatched(_op(nodes[handle]), nodes[handle].name, _module(nodes[handle]), reason)
+                for handle, reason in sorted(unmatched.items())
+            ),
+        )
+        findings = [
+            *self._nothing_quantized(recipe, quantized, coverage),
+            *diagnose(ops, self._request.thresholds),
+            *(
+                self._not_compared(captured, nodes[handle], reason)
+                for handle, reason in sorted(unmatched.items())
+                if reason not in _EXPECTED
+            ),
+        ]
+        total = comparison.output_statistics
+        return Report(
+            self._target.name,
+            self._target.file,
+            recipe.name,
+            "ok",
+            output=OutputAccuracy(
+                total.verdict, total.sqnr_db, total.mse, total.max_abs_error, total.cosine
+            ),
+            batches=batches,
+            coverage=coverage,
+            ops=ops,
+            findings=tuple(suppress(findings, self._texts_of(ops))),
+        )
+
+    def _op(self, captured: Captured, compared: Compared) -> OpReport:
+        node = compared.reference
+        spans = captured.spans(node)
+        shown = self._shown(spans)
+        if shown is None and (declaration := self._declaration()) is not None:
+            # A model that lives in a library entirely: the target is what the user wrote of it.
+            shown, spans = len(spans), (*spans, declaration)
+        total, own = compared.recorder.accumulated, compared.recorder.introduced
+        return OpReport(
+            handle=compared.handle,
+            op=_op(node),
+            node=node.name,
+            module=_module(node),
+            inputs=tuple(
+                handle for each in node.all_input_nodes if (handle := handle_of(each)) is not None
+            ),
+            spans=spans,
+            shown=shown,
+            verdict=total.verdict,
+            sqnr_db=total.sqnr_db,
+            introduced_verdict=own.verdict,
+            introduced_sqnr_db=own.sqnr_db,
+            introduced_share=own.noise / total.noise if total.noise else 0.0,
+            floor_sqnr_db=None,
+            mse=total.mse,
+            max_abs_error=total.max_abs_error if total.count else None,
+            cosine=total.cosine,
+            reference_range=total.reference_range,
+            actual_range=total.actual_range,
+            saturated=total.outside / total.count if total.count else 0.0,
+            quantizers=compared.quantizers,
+        )
+
+    def _nothing_quantized(
+        self, recipe: Pt2eRecipe, quantized: Quantized, coverage: Coverage
+    ) -> Iterator[Finding]:
+        if coverage.quantized == 0:
+            message = f"recipe {recipe.name} quantized none of {coverage.ops} ops"
+        elif quantized.unquantized:
+            kinds = ", ".join(quantized.unquantized)
+            message = f"recipe {recipe.name} quantized no {kinds}, though the model has some"
+        else:
+            return
+        yield Finding("HL201", "warning", message, None, self._declaration())
+
+    def _not_compared(self, captured: Captured, node: Node, reason: str) -> Finding:
+        spans = captured.spans(node)
+        shown = self._shown(spans)
+        span = self._declaration() if shown is None else spans[shown]
+        message = f"{_op(node)} was not compared: {reason}"
+        return Finding("HL202", "information", message, handle_of(node), span)
+
+    # -- files and lines ---------------------------------------------------------------------------
+
+    def _in_workspace(self, file: str) -> bool:
+        if file == self._file:
+            return True
+        return file.startswith(self._folders) and not is_installed(file)
+
+    def _shown(self, spans: tuple[Span, ...]) -> int | None:
+        return next((i for i, span in enumerate(spans) if self._in_workspace(span.file)), None)
+
+    def _declaration(self) -> Span:
+        target = self._target
+        return Span(self._file, target.line, target.column, target.line, target.end_column)
+
+    def _failure(self, rule: str, what: str, error: BaseException) -> Failure:
+        return failure(rule, what, error, self._in_workspace, self._declaration())
+
+    def _texts_of(self, ops: tuple[OpReport, ...]) -> dict[str, str]:
+        """The texts of the files that findings can be in."""
+        for file in {op.span.file for op in ops if op.span is not None} - self._texts.keys():
+            try:
+                self._texts[file] = loading.read(file)
+            except (OSError, SyntaxError, UnicodeDecodeError):
+                continue
+        return self._texts
+
+
+def _unmatched(
+    captured: Captured, reference: GraphModule, comparison: Comparison
+) -> Iterator[tuple[int, str]]:
+    """Handles of the captured program that have no statistics, and why."""
+    top, *bodies = graph_modules(captured.program)
+    there = {handle_of(node) for node in reference.graph.nodes}
+    compared = {each.handle: each.recorder.accumulated for each in comparison.compared}
+    for node in top.graph.nodes:
+        handle = handle_of(node)
+        if handle is None:
+            continue
+        if handle not in there:
+            yield handle, _FOLDED
+        elif handle in comparison.unmatched:
+            yield handle, comparison.unmatched[handle]
+        elif compared[handle].mismatch:
+            yield handle, compared[handle].mismatch
+        elif not compared[handle].count and not compared[handle].non_finite:
+            yield handle, _NO_TENSOR
+    for body in bodies:
+        for node in body.graph.nodes:
+            if (handle := handle_of(node)) is not None:
+                yield handle, "inside the body of a control-flow op"
+
+
+def _op(node: Node) -> str:
+    """The op of a node: ``aten.conv2d.default``, or the name of the function or module it calls."""
+    if isinstance(node.target, (str, torch._ops.OpOverload)):
+        return str(node.target)
+    return str(getattr(node.target, "__name__", node.target))
+
+
+def _module(node: Node) -> str:
+    """The path of the innermost module that an op was called in."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    return str(stack[-1][0]) if stack else ""

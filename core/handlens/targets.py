@@ -1,0 +1,139 @@
+"""What can be run in a file, found from its text alone: nothing is imported, nothing is executed."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PREFIX = "handlens_"
+
+HOW_TO_DECLARE = (
+    "No Handlens target in this file. Add a function `handlens_<name>()` that takes nothing and "
+    "returns (model, example_inputs)."
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something to run, and where it is declared (1-based line, 0-based code point columns)."""
+
+    name: str
+    kind: Literal["function", "class", "configured"]
+    file: str
+    line: int = 1
+    column: int = 0
+    end_column: int = 0
+    references: dict[str, str] = field(default_factory=dict, hash=False)
+    """For a configured target its keys (``model``, ``example_inputs``, …) and ``module:callable``s."""
+
+
+class InvalidConfiguration(ValueError):
+    """A ``[tool.handlens]`` table that does not say what it should."""
+
+
+def discover(text: str, file: str) -> list[Target]:
+    """The targets of a file: its functions and classes in source order, then those configured for it.
+
+    Raises SyntaxError where ``text`` is not Python, InvalidConfiguration for a wrong pyproject.toml.
+    """
+    tree = ast.parse(text, file)
+    lines = text.split("\n")
+    functions = [
+        _target(node, "function", file, lines)
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith(PREFIX)
+    ]
+    classes = [
+        _target(node, "class", file, lines)
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and _is_runnable_module(node)
+    ]
+    return [*functions, *classes, *_configured(file)]
+
+
+def _target(
+    node: ast.FunctionDef | ast.ClassDef,
+    kind: Literal["function", "class"],
+    file: str,
+    lines: list[str],
+) -> Target:
+    # The name follows "def " or "class " on the statement's own line, below any decorator.
+    line = lines[node.lineno - 1]
+    column = line.find(node.name, len(line) - len(line.lstrip()) + len("def"))
+    return Target(node.name, kind, file, node.lineno, column, column + len(node.name))
+
+
+def _is_runnable_module(node: ast.ClassDef) -> bool:
+    """A class that looks like an ``nn.Module``, takes no arguments, and has ``example_inputs()``."""
+    methods = {each.name: each for each in node.body if isinstance(each, ast.FunctionDef)}
+    bases = [ast.unparse(base) for base in node.bases]
+    if "example_inputs" not in methods or not any(b.split(".")[-1] == "Module" for b in bases):
+        return False
+    init = methods.get("__init__")
+    return init is None or not _required_arguments(init)
+
+
+def _required_arguments(function: ast.FunctionDef) -> list[str]:
+    positional = [*function.args.posonlyargs, *function.args.args][1:]
+    required = positional[: len(positional) - len(function.args.defaults)]
+    keywords = zip(function.args.kwonlyargs, function.args.kw_defaults)
+    return [
+        *(each.arg for each in required),
+        *(each.arg for each, default in keywords if default is None),
+    ]
+
+
+# -- [tool.handlens] in pyproject.toml -------------------------------------------------------------
+
+
+def find_project(file: str) -> Path | None:
+    """The nearest pyproject.toml above a file."""
+    for folder in Path(file).absolute().parents:
+        if (folder / "pyproject.toml").is_file():
+            return folder / "pyproject.toml"
+    return None
+
+
+def configuration(project: Path) -> dict[str, Any]:
+    """The ``[tool.handlens]`` table of a pyproject.toml; empty if it has none."""
+    try:
+        table = tomllib.loads(project.read_text("utf-8")).get("tool", {}).get("handlens", {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidConfiguration(f"{project}: {error}") from error
+    if not isinstance(table, dict):
+        raise InvalidConfiguration(f"{project}: tool.handlens is not a table")
+    return table
+
+
+def _configured(file: str) -> Iterator[Target]:
+    project = find_project(file)
+    if project is None:
+        return
+    for name, table in configuration(project).get("targets", {}).items():
+        where = f"{project}: [tool.handlens.targets.{name}]"
+        if not isinstance(table, dict) or not isinstance(table.get("model"), str):
+            raise InvalidConfiguration(f'{where} needs model = "module:callable"')
+        for key, value in table.items():
+            if not isinstance(value, str):
+                raise InvalidConfiguration(f'{where} {key} is not a "module:callable" string')
+        module = table["model"].partition(":")[0]
+        if _is_module(file, module, project.parent):
+            yield Target(name, "configured", file, references=dict(table))
+
+
+def _is_module(file: str, module: str, root: Path) -> bool:
+    stem = Path(*module.split("."))
+    return any(
+        candidate == Path(file).absolute()
+        for folder in (root, root / "src")
+        for candidate in (folder / stem.with_suffix(".py"), folder / stem / "__init__.py")
+    )

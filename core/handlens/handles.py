@@ -7,6 +7,7 @@ nodes, so ``prepare_pt2e`` and ``convert_pt2e`` here do.
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,12 +22,19 @@ from torchao.quantization.pt2e.observer import AffineQuantizedObserverBase, Obse
 CUSTOM_KEY = "custom"
 NUMERIC_DEBUG_HANDLE_KEY = "numeric_debug_handle"
 
+# Tracing an op with several outputs anew makes its getitem nodes while the op runs, so that they are given
+# what the op was annotated with. The op therefore keeps the handles of its getitem nodes, by index.
+_ITEMS_KEY = "numeric_debug_handle_items"
+
 _WITHOUT_HANDLE = ("placeholder", "output", "get_attr")
 
 
 def handle_of(node: Node) -> int | None:
     """The debug handle of a node, or None."""
-    handle = node.meta.get(CUSTOM_KEY, {}).get(NUMERIC_DEBUG_HANDLE_KEY)
+    custom = node.meta.get(CUSTOM_KEY, {})
+    handle = custom.get(NUMERIC_DEBUG_HANDLE_KEY)
+    if node.target is operator.getitem and _ITEMS_KEY in custom:
+        handle = custom[_ITEMS_KEY].get(str(node.args[1]), handle)
     return handle if isinstance(handle, int) else None
 
 
@@ -84,9 +92,19 @@ def generate_numeric_debug_handle(ep: ExportedProgram) -> None:
 
     def give(node: Node) -> None:
         nonlocal last
-        if node.op not in _WITHOUT_HANDLE and handle_of(node) is None:
+        if node.op in _WITHOUT_HANDLE:
+            return
+        handle = handle_of(node)
+        if handle is None:
             last += 1
-            set_handle(node, last)
+            handle = last
+        set_handle(node, handle)
+        if node.target is operator.getitem:
+            node.meta[CUSTOM_KEY].pop(_ITEMS_KEY, None)
+            source = node.args[0]
+            assert isinstance(source, Node)
+            items = {**source.meta[CUSTOM_KEY].get(_ITEMS_KEY, {}), str(node.args[1]): handle}
+            source.meta[CUSTOM_KEY] = {**source.meta[CUSTOM_KEY], _ITEMS_KEY: items}
 
     bfs_trace_with_node_process(ep, find_last)
     bfs_trace_with_node_process(ep, give)

@@ -135,16 +135,16 @@ def suppress(findings: Iterable[Finding], texts: Mapping[str, str]) -> list[Find
             used.update((file, each) for each in covering)
         else:
             kept.append(finding)
-    for file, each_file in comments.items():
-        for comment in each_file:
-            if (file, comment) not in used:
-                kept.append(
-                    Finding(
-                        "HL203",
-                        "information",
-                        "unused suppression: nothing here to ignore",
-                        None,
-                        Span(file, comment.line, comment.column, comment.line, comment.end_column),
-                    )
-                )
+    kept.extend(
+        Finding(
+            "HL203",
+            "information",
+            "unused suppression: nothing here to ignore",
+            None,
+            Span(file, comment.line, comment.column, comment.line, comment.end_column),
+        )
+        for file, all_in_file in comments.items()
+        for comment in all_in_file
+        if (file, comment) not in used
+    )
     return kept

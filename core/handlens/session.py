@@ -146,11 +146,10 @@ class _Session:
         try:
             return recipe.quantize(captured, subject.calibration_inputs())
         except CalibrationFailed as error:
-            assert error.__cause__ is not None
             what = "Calibration"
             if error.node is not None:
                 what += f" of {_op(error.node)}"
-            raised = self._failure("HL303", what, error.__cause__)
+            raised = self._failure("HL303", what, error.error)
             if error.node is not None:
                 spans = captured.spans(error.node)
                 shown = self._shown(spans)

@@ -18,10 +18,11 @@ Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class CalibrationFailed(Exception):
-    """Calibration raised ``__cause__`` while it computed ``node`` (None: before any operation)."""
+    """Calibration raised ``error`` while it computed ``node`` (None: before any operation)."""
 
-    def __init__(self, node: Node | None) -> None:
-        super().__init__(node)
+    def __init__(self, error: Exception, node: Node | None) -> None:
+        super().__init__(error, node)
+        self.error = error
         self.node = node
 
 
@@ -68,7 +69,7 @@ class Pt2eRecipe:
                 try:
                     prepared(*args, **kwargs)
                 except Exception as error:
-                    raise CalibrationFailed(_failing_node(prepared, args, kwargs)) from error
+                    raise CalibrationFailed(error, _failing_node(prepared, args, kwargs)) from error
             actual = handles.convert_pt2e(prepared)
         return Quantized(reference, actual, self._unquantized(actual))
 

@@ -26,6 +26,7 @@ _SOURCES: dict[Any, Any] = {
     _aten.batch_norm.default: nn.BatchNorm2d,
     _aten.relu.default: nn.ReLU,
     _aten.relu_.default: nn.ReLU,
+    _aten.relu6.default: nn.ReLU6,
     _aten.leaky_relu.default: nn.LeakyReLU,
     _aten.leaky_relu_.default: nn.LeakyReLU,
     _aten.hardswish.default: nn.Hardswish,

@@ -1,0 +1,219 @@
+"""Spans: every operation knows the source expressions that called it."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+from types import ModuleType
+
+import pytest
+import torch
+from handle_models import CASES
+
+from handlens.capture import Captured, capture
+from handlens.handles import graph_modules
+from handlens.report import Span
+
+STRICTNESS = pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])
+Write = Callable[[str, str], ModuleType]
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Writes a module and imports it, under its own file name."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names: list[str] = []
+
+    def module(name: str, text: str) -> ModuleType:
+        file = tmp_path / f"{name}.py"
+        file.write_text("import torch\nfrom torch import nn\n" + dedent(text), "utf-8")
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = loaded = importlib.util.module_from_spec(spec)
+        names.append(name)
+        spec.loader.exec_module(loaded)
+        return loaded
+
+    yield module  # type: ignore[misc]
+    for name in names:
+        del sys.modules[name]
+
+
+def text_under(span: Span) -> str:
+    lines = Path(span.file).read_text("utf-8").split("\n")[span.line - 1 : span.end_line]
+    lines[-1] = lines[-1][: span.end_column]
+    lines[0] = lines[0][span.column :]
+    return "\n".join(lines)
+
+
+def chains(captured: Captured) -> dict[str, list[str]]:
+    """The texts of the spans of every operation, innermost first, by node name."""
+    return {
+        node.name: [text_under(span) for span in captured.spans(node)]
+        for graph_module in graph_modules(captured.program)
+        for node in graph_module.graph.nodes
+        if node.op == "call_function"
+    }
+
+
+@STRICTNESS
+def test_expressions_on_one_line_are_told_apart(write: Write, strict: bool) -> None:
+    model = write(
+        "one_line",
+        """
+        class Model(nn.Module):
+            def forward(self, x):
+                return torch.relu(x) + 1
+        """,
+    ).Model()
+    captured = capture(model, (torch.randn(3),), strict=strict)
+    assert chains(captured) == {"relu": ["torch.relu(x)"], "add": ["torch.relu(x) + 1"]}
+    relu, add = (n for n in captured.program.graph.nodes if n.op == "call_function")
+    assert (captured.spans(relu)[0].column, captured.spans(relu)[0].end_column) == (15, 28)
+    assert (captured.spans(add)[0].column, captured.spans(add)[0].end_column) == (15, 32)
+
+
+@STRICTNESS
+def test_the_chain_leads_through_helpers_loops_and_files(write: Write, strict: bool) -> None:
+    write(
+        "layers",
+        """
+        class Block(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.linear = nn.Linear(4, 4)
+
+            def forward(self, x):
+                return self.activate(self.linear(x))
+
+            def activate(self, x):
+                return x.sigmoid()
+        """,
+    )
+    model = write(
+        "network",
+        """
+        from layers import Block
+
+        class Network(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.blocks = nn.ModuleList([Block(), Block()])
+
+            def forward(self, x):
+                for block in self.blocks:
+                    x = block(x)
+                return x
+        """,
+    ).Network()
+    captured = capture(model, (torch.randn(2, 4),), strict=strict)
+    linear = ["self.linear(x)", "block(x)"]
+    sigmoid = ["x.sigmoid()", "self.activate(self.linear(x))", "block(x)"]
+    assert chains(captured) == {
+        "linear": linear,
+        "sigmoid": sigmoid,
+        "linear_1": linear,
+        "sigmoid_1": sigmoid,
+    }
+    node = next(n for n in captured.program.graph.nodes if n.name == "sigmoid")
+    spans = captured.spans(node)
+    assert [Path(span.file).name for span in spans] == ["layers.py", "layers.py", "network.py"]
+    assert [span.function.rpartition(".")[2] for span in spans] == ["activate", "forward", "forward"]
+
+
+def test_every_kind_of_call_has_its_own_columns(write: Write) -> None:
+    model = write(
+        "kinds",
+        """
+        class Model(nn.Module):
+            def forward(self, x):
+                y = x[:, 0] * 2 - x.mean(-1)
+                y += 3
+                first, second = torch.split(
+                    x @ x.transpose(1, 2),
+                    1,
+                    dim=1,
+                )
+                return -y, "é𝄞" and first * second
+        """,
+    ).Model()
+    found = {
+        name: texts[0] for name, texts in chains(capture(model, (torch.randn(2, 2, 2),))).items()
+    }
+    assert found["split"] == (
+        "torch.split(\n            x @ x.transpose(1, 2),\n            1,\n            dim=1,\n        )"
+    )
+    assert found["select"] == "x[:, 0]"
+    assert found["mul"] == "x[:, 0] * 2"
+    assert found["sub"] == "x[:, 0] * 2 - x.mean(-1)"
+    assert found["add_"] == "y += 3"
+    assert found["transpose"] == "x.transpose(1, 2)"
+    assert found["matmul"] == "x @ x.transpose(1, 2)"
+    assert found["neg"] == "-y"
+    # Columns are code points: the compiler counts the bytes of é and 𝄞.
+    assert found["mul_1"] == "first * second"
+
+
+def test_a_library_call_aggregates_what_happens_inside(write: Write) -> None:
+    model = write(
+        "attention",
+        """
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.attention = nn.MultiheadAttention(4, 2)
+
+            def forward(self, x):
+                return self.attention(x, x, x)[0] + 1
+        """,
+    ).Model()
+    found = chains(capture(model.eval(), (torch.randn(3, 4),)))
+    assert found.pop("add") == ["self.attention(x, x, x)[0] + 1"]
+    assert len(found) > 10
+    assert set(map(tuple, found.values())) == {("self.attention(x, x, x)",)}
+
+
+@STRICTNESS
+def test_operations_in_control_flow_bodies_have_their_own_lines(strict: bool) -> None:
+    model, inputs = CASES["cond-in-map"]
+    found = chains(capture(model(), inputs, strict=strict))
+    assert found["sin"][0] == "x.sin()"
+    assert found["cos"][0] == "x.cos()"
+    assert found["mul"][0].endswith("* y")
+
+
+def test_spans_survive_module_and_decomposition(write: Write) -> None:
+    model = write(
+        "linear",
+        """
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.linear = nn.Linear(4, 4)
+
+            def forward(self, x):
+                return self.linear(x)
+        """,
+    ).Model()
+    captured = capture(model, (torch.randn(2, 4),))
+    for program in (captured.program.module(), captured.program.run_decompositions()):
+        called = [n for n in program.graph.nodes if n.op == "call_function"]
+        assert called
+        assert {text_under(captured.spans(n)[0]) for n in called} == {"self.linear(x)"}
+
+
+def test_capture_raises_what_the_model_raises(write: Write) -> None:
+    model = write(
+        "broken",
+        """
+        class Model(nn.Module):
+            def forward(self, x):
+                raise LookupError("no such thing")
+        """,
+    ).Model()
+    with pytest.raises(LookupError, match="no such thing"):
+        capture(model, (torch.randn(2),))

@@ -44,21 +44,25 @@ _STANDARD_LIBRARY = os.path.join(sysconfig.get_path("stdlib"), "")
 _PACKAGE_FOLDERS = re.compile(r"[/\\](site|dist)-packages[/\\]")
 
 
+Frame = tuple[str, CodeType, int]
+"""File, code object, and instruction offset. Equal code in two files is one and the same to Python."""
+
+
 @dataclass(frozen=True)
 class Captured:
     """An exported program, and the source frames behind each of its annotated calls."""
 
     program: torch.export.ExportedProgram
     strict: bool
-    frames: tuple[tuple[tuple[CodeType, int], ...], ...]
-    """For each call, by number: code object and instruction offset of its frames, innermost first."""
+    frames: tuple[tuple[Frame, ...], ...]
+    """For each call, by number: its frames, innermost first."""
 
     def spans(self, node: torch.fx.Node) -> tuple[Span, ...]:
         """The source expressions that led to ``node``, innermost first; empty if it has no source."""
         call = node.meta.get(CUSTOM_KEY, {}).get(CALL_KEY)
         if call is None or self.strict:
             return _spans_of_stack_trace(node)
-        return tuple(span_of_frame(code, offset) for code, offset in self.frames[call])
+        return tuple(itertools.starmap(span_of_frame, self.frames[call]))
 
 
 def capture(
@@ -96,9 +100,9 @@ class _CallRecorder(TorchFunctionMode):
 
     def __init__(self, stop: Any) -> None:
         super().__init__()
-        self.frames: list[tuple[tuple[CodeType, int], ...]] = []
+        self.frames: list[tuple[Frame, ...]] = []
         self._stop = stop
-        self._known: dict[tuple[tuple[CodeType, int], ...], int] = {}
+        self._known: dict[tuple[Frame, ...], int] = {}
 
     def __torch_function__(
         self,
@@ -119,11 +123,11 @@ class _CallRecorder(TorchFunctionMode):
         with annotate({CALL_KEY: number}):
             return func(*args, **(kwargs or {}))
 
-    def _callers(self, frame: Any) -> Iterator[tuple[CodeType, int]]:
+    def _callers(self, frame: Any) -> Iterator[Frame]:
         while frame is not None and frame is not self._stop:
             code = frame.f_code
             if _is_source(code.co_filename):
-                yield code, frame.f_lasti
+                yield code.co_filename, code, frame.f_lasti
             frame = frame.f_back
 
 
@@ -142,7 +146,7 @@ def _is_source(file: str) -> bool:
 
 
 @cache
-def span_of_frame(code: CodeType, offset: int) -> Span:
+def span_of_frame(file: str, code: CodeType, offset: int) -> Span:
     """The expression that a frame was in at a bytecode offset; its line where that is not known."""
     line = _line_of(code, offset)
     if sys.version_info >= (3, 11):
@@ -150,14 +154,14 @@ def span_of_frame(code: CodeType, offset: int) -> Span:
         start, end, column, end_column = positions
         if start is not None and end is not None and column is not None and end_column is not None:
             return Span(
-                code.co_filename,
+                file,
                 start,
-                _code_points(code.co_filename, start, column),
+                _code_points(file, start, column),
                 end,
-                _code_points(code.co_filename, end, end_column),
+                _code_points(file, end, end_column),
                 code.co_qualname,
             )
-    return _whole_line(code.co_filename, line, code.co_name)
+    return _whole_line(file, line, code.co_name)
 
 
 def _line_of(code: CodeType, offset: int) -> int:
@@ -190,7 +194,8 @@ def _spans_of_stack_trace(node: torch.fx.Node) -> tuple[Span, ...]:
     frames: list[tuple[str, int, str, tuple[int, int] | None]] = []
     for number, text in enumerate(lines):
         match = _FRAME.match(text)
-        if match and _is_source(match["file"]) and os.path.isfile(match["file"]):
+        # What has no text (generated code, a console) cannot be shown.
+        if match and _is_source(match["file"]) and linecache.getlines(match["file"]):
             marked = _marked_columns(
                 lines[number + 1 : number + 3], match["file"], int(match["line"])
             )

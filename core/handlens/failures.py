@@ -46,7 +46,7 @@ def _span(error: BaseException, shown: Callable[[str], bool]) -> Span | None:
             end_column = (each.end_offset or 0) - 1 if each.end_lineno == line else 0
             return Span(each.filename, line, column, line, max(end_column, column + 1))
         spans = [
-            span_of_frame(frame.f_code, offset)
+            span_of_frame(frame.f_code.co_filename, frame.f_code, offset)
             for frame, offset in _frames(each)
             if shown(frame.f_code.co_filename)
         ]

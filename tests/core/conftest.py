@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 
@@ -16,8 +17,9 @@ RunText = Callable[..., Report]
 
 
 @pytest.fixture
-def run_text(tmp_path: Path) -> RunText:
+def run_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunText]:
     """Runs the first target of a text in this process, as the worker does in its own."""
+    monkeypatch.setattr(sys, "path", sys.path[:])
 
     def run(text: str, name: str = "model.py", **request: object) -> Report:
         file = tmp_path / name
@@ -30,7 +32,10 @@ def run_text(tmp_path: Path) -> RunText:
             lambda stage: None,
         )
 
-    return run
+    yield run
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 def _example(name: str) -> Report:

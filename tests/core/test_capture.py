@@ -11,8 +11,8 @@ from types import ModuleType
 
 import pytest
 import torch
-from handle_models import CASES
 
+from handle_models import CASES
 from handlens.capture import Captured, capture
 from handlens.handles import graph_modules
 from handlens.report import Span
@@ -122,7 +122,39 @@ def test_the_chain_leads_through_helpers_loops_and_files(write: Write, strict: b
     node = next(n for n in captured.program.graph.nodes if n.name == "sigmoid")
     spans = captured.spans(node)
     assert [Path(span.file).name for span in spans] == ["layers.py", "layers.py", "network.py"]
-    assert [span.function.rpartition(".")[2] for span in spans] == ["activate", "forward", "forward"]
+    assert [span.function.rpartition(".")[2] for span in spans] == [
+        "activate",
+        "forward",
+        "forward",
+    ]
+
+
+def test_equal_code_in_two_files_is_told_apart(write: Write) -> None:
+    layer = """
+        class Layer(nn.Module):
+            def forward(self, x):
+                return x.sigmoid()
+        """
+    write("left", layer)
+    write("right", layer)
+    model = write(
+        "both",
+        """
+        import left, right
+
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.left, self.right = left.Layer(), right.Layer()
+
+            def forward(self, x):
+                return self.left(x), self.right(x)
+        """,
+    ).Model()
+    captured = capture(model, (torch.randn(3),))
+    called = [n for n in captured.program.graph.nodes if n.op == "call_function"]
+    files = [Path(captured.spans(node)[0].file).name for node in called]
+    assert files == ["left.py", "right.py"]
 
 
 def test_every_kind_of_call_has_its_own_columns(write: Write) -> None:

@@ -24,7 +24,9 @@ from .conftest import EXAMPLES
 Batches = list[tuple[tuple[Any, ...], dict[str, Any]]]
 
 
-def quantized(model: nn.Module, batches: Batches, recipe: Any = "x86") -> tuple[Captured, Quantized]:
+def quantized(
+    model: nn.Module, batches: Batches, recipe: Any = "x86"
+) -> tuple[Captured, Quantized]:
     captured = capture(model.eval(), *batches[0])
     generate_numeric_debug_handle(captured.program)
     return captured, recipes.resolve(recipe).quantize(captured, batches)
@@ -139,7 +141,11 @@ def _only(module: str) -> Callable[[], Any]:
     )
 
     spec = QuantizationSpec(
-        torch.int8, MinMaxObserver, quant_min=-128, quant_max=127, qscheme=torch.per_tensor_symmetric
+        torch.int8,
+        MinMaxObserver,
+        quant_min=-128,
+        quant_max=127,
+        qscheme=torch.per_tensor_symmetric,
     )
 
     class OneLinear(Quantizer):
@@ -292,5 +298,3 @@ def test_neither_graph_is_changed() -> None:
     before = [str(result.reference.graph), str(result.actual.graph)]
     compared(result, batches)
     assert [str(result.reference.graph), str(result.actual.graph)] == before
-
-

@@ -9,7 +9,6 @@ from functools import cache
 
 import pytest
 import torch
-from handle_models import CASES, ConvSqueezeConv
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torchao.testing.pt2e._xnnpack_quantizer import (
@@ -18,6 +17,7 @@ from torchao.testing.pt2e._xnnpack_quantizer import (
 )
 
 import handlens
+from handle_models import CASES, ConvSqueezeConv
 from handlens.handles import graph_modules, handle_of, is_dequantize, is_observer, is_quantize
 
 STRICTNESS = pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from handlens.diagnosis.origins import origins, sqnr
 from handlens.report import Finding, OpReport, Related, Severity
@@ -17,20 +17,19 @@ def diagnose(ops: Sequence[OpReport], thresholds: Thresholds) -> list[Finding]:
     low = [op for op in ops if _severity(op, thresholds) is not None]
     charged, inherited = _charge(low, by_handle, thresholds)
 
-    by_place = _grouped(by_handle[handle] for handle in charged)
-    findings = [_low_sqnr(instances, charged, thresholds) for instances in by_place.values()]
-    findings += [
-        _saturation(clipped)
-        for instances in by_place.values()
-        for clipped in [max(instances, key=lambda op: op.saturated)]
-        if clipped.saturated > thresholds.saturated_share
-    ]
-    findings += [
-        _inherited(instances, inherited)
-        for place, instances in _grouped(by_handle[handle] for handle in inherited).items()
+    findings: list[Finding] = []
+    for instances in _grouped(
+        op for op in ops if op.handle in charged or op.handle in inherited
+    ).values():
         # A line shows its worst: what it loses itself comes before what it inherits.
-        if place not in by_place
-    ]
+        losing = [op for op in instances if op.handle in charged]
+        if losing:
+            findings.append(_low_sqnr(losing, instances, charged, thresholds))
+            clipping = max(losing, key=lambda op: op.saturated)
+            if clipping.saturated > thresholds.saturated_share:
+                findings.append(_saturation(clipping))
+        else:
+            findings.append(_inherited(instances, inherited))
     broken = {op.handle for op in ops if op.verdict == "non-finite"}
     first = (op for op in ops if op.handle in broken and not broken & set(op.inputs))
     findings += [_non_finite(instances) for instances in _grouped(first).values()]
@@ -75,40 +74,34 @@ def _grouped(ops: Iterable[OpReport]) -> dict[object, list[OpReport]]:
     return groups
 
 
-def _worst_first(
-    instances: Sequence[OpReport], key: Callable[[OpReport], float]
-) -> tuple[OpReport, list[OpReport]]:
-    worst, *others = sorted(instances, key=key)
-    return worst, others
-
-
 # -- one finding per rule --------------------------------------------------------------------------
 
 
 def _low_sqnr(
-    instances: Sequence[OpReport], charged: dict[int, OpReport], thresholds: Thresholds
+    losing: Sequence[OpReport],
+    instances: Sequence[OpReport],
+    charged: dict[int, OpReport],
+    thresholds: Thresholds,
 ) -> Finding:
-    op, others = _worst_first(instances, lambda each: (sqnr(charged[each.handle])))
+    op = min(losing, key=lambda each: sqnr(charged[each.handle]))
     worst = charged[op.handle]
     severity = _severity(worst, thresholds)
     assert severity is not None
-    message = f"{op.name} {op.sqnr_db:.1f} dB"
-    related = [_instance(each) for each in others]
+    message = f"{op.name} {_db(op.sqnr_db)}"
+    related = _others(op, instances)
     if worst is not op and severity != _severity(op, thresholds):
-        message += f", down to {worst.sqnr_db:.1f} dB at {worst.name}"
+        message += f", down to {_db(worst.sqnr_db)} at {worst.name}"
         related.insert(0, _instance(worst))
     elif op.introduced_sqnr_db is not None:
-        message += f", introduces {op.introduced_sqnr_db:.1f} dB"
-    return Finding(
-        "HL101", severity, _at_module(message, op), op.handle, op.span, tuple(related)
-    )
+        message += f", introduces {_db(op.introduced_sqnr_db)}"
+    return Finding("HL101", severity, _at_module(message, op), op.handle, op.span, tuple(related))
 
 
 def _inherited(instances: Sequence[OpReport], inherited: dict[int, OpReport | None]) -> Finding:
-    op, others = _worst_first(instances, sqnr)
+    op = min(instances, key=sqnr)
     origin = inherited[op.handle]
-    message = f"{op.name} {op.sqnr_db:.1f} dB, "
-    related = [_instance(each) for each in others]
+    message = f"{op.name} {_db(op.sqnr_db)}, "
+    related = _others(op, instances)
     if origin is None:
         message += "the sum of many small losses before it"
     else:
@@ -126,15 +119,25 @@ def _saturation(op: OpReport) -> Finding:
 
 
 def _non_finite(instances: Sequence[OpReport]) -> Finding:
-    op, *others = instances
+    op = instances[0]
     message = f"{op.name} gives NaN or Inf where the reference is finite"
-    related = tuple(_instance(each) for each in others)
+    related = tuple(_others(op, instances))
     return Finding("HL103", "error", _at_module(message, op), op.handle, op.span, related)
 
 
+def _others(op: OpReport, instances: Sequence[OpReport]) -> list[Related]:
+    """The other runs of the same expression, in the order of the graph."""
+    return [_instance(each) for each in instances if each is not op]
+
+
 def _instance(op: OpReport) -> Related:
-    value = f"{op.sqnr_db:.1f} dB" if op.sqnr_db is not None else op.verdict
+    value = f"{_db(op.sqnr_db)}" if op.sqnr_db is not None else op.verdict
     return Related(_at_module(f"{op.name} {value}", op), op.span, op.handle)
+
+
+def _db(ratio: float | None) -> str:
+    # Adding zero takes the sign off a ratio that rounds to zero.
+    return "" if ratio is None else f"{round(ratio, 1) + 0.0:.1f} dB"
 
 
 def _at_module(message: str, op: OpReport) -> str:

@@ -1,0 +1,48 @@
+"""What the client can do, resolved once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lsprotocol import types
+from pygls.capabilities import get_capability
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """The client's capabilities that make a difference to what the server sends."""
+
+    progress: bool = False
+    """It shows progress that the server begins."""
+    configuration: bool = False
+    """It answers ``workspace/configuration``."""
+    register_configuration: bool = False
+    """It tells of changed settings when asked by dynamic registration."""
+    markdown: bool = False
+    """It renders Markdown in hovers."""
+    related_information: bool = False
+    """It shows other places that belong to a diagnostic."""
+    code_description: bool = False
+    """It links the code of a diagnostic to a page."""
+    diagnostic_data: bool = False
+    """It hands the data of a diagnostic back with code actions."""
+    code_action_literals: bool = False
+    """It takes code actions, not only commands."""
+
+    @classmethod
+    def of(cls, client: types.ClientCapabilities) -> Capabilities:
+        def has(path: str) -> bool:
+            return bool(get_capability(client, path))
+
+        formats = get_capability(client, "text_document.hover.content_format") or ()
+        diagnostics = "text_document.publish_diagnostics"
+        return cls(
+            progress=has("window.work_done_progress"),
+            configuration=has("workspace.configuration"),
+            register_configuration=has("workspace.did_change_configuration.dynamic_registration"),
+            markdown=types.MarkupKind.Markdown in formats,
+            related_information=has(f"{diagnostics}.related_information"),
+            code_description=has(f"{diagnostics}.code_description_support"),
+            diagnostic_data=has(f"{diagnostics}.data_support"),
+            code_action_literals=has("text_document.code_action.code_action_literal_support"),
+        )

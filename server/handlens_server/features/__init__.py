@@ -1,0 +1,1 @@
+"""The LSP features, one module each: they read the server's state, render it, and return."""

@@ -1,0 +1,68 @@
+"""Settings: initializationOptions, workspace/configuration and workspace/didChangeConfiguration."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from lsprotocol import types
+
+from handlens_server import settings
+
+if TYPE_CHECKING:
+    from handlens_server.server import HandlensServer
+
+logger = logging.getLogger(__name__)
+
+# A client that announces workspace/configuration and does not answer must not hold up every run.
+_PATIENCE_S = 5.0
+
+
+def register(server: HandlensServer) -> None:
+    """Register the handlers."""
+
+    @server.feature(types.INITIALIZED)
+    def initialized(params: types.InitializedParams) -> None:
+        if server.client.register_configuration:
+            server.spawn(_subscribe(server))
+        if server.client.configuration:
+            server.spawn(_pull(server))
+        else:
+            server.configured.set()
+
+    @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
+    def did_change_configuration(params: types.DidChangeConfigurationParams) -> None:
+        if server.client.configuration:
+            server.spawn(_pull(server))
+        else:
+            server.configure(params.settings)
+
+
+async def _subscribe(server: HandlensServer) -> None:
+    registration = types.Registration(
+        id="handlens-configuration",
+        method=types.WORKSPACE_DID_CHANGE_CONFIGURATION,
+        register_options=types.DidChangeConfigurationRegistrationOptions(settings.SECTION),
+    )
+    try:
+        await server.client_register_capability_async(types.RegistrationParams([registration]))
+    except Exception as error:
+        logger.warning("the client does not tell of changed settings: %s", error)
+
+
+async def _pull(server: HandlensServer) -> None:
+    item = types.ConfigurationItem(section=settings.SECTION)
+    try:
+        answer = await asyncio.wait_for(
+            server.workspace_configuration_async(types.ConfigurationParams([item])), _PATIENCE_S
+        )
+    except Exception as error:
+        logger.warning("the client does not tell its settings: %r", error)
+    else:
+        # Clients without such a section answer null or {}; then the initialization options hold.
+        if answer and isinstance(answer[0], Mapping) and answer[0]:
+            server.configure(answer[0])
+    finally:
+        server.configured.set()

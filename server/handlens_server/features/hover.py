@@ -1,0 +1,63 @@
+"""textDocument/hover: the numbers of the op at a position."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lsprotocol import types
+
+from handlens.report import OpReport, Span
+from handlens_server import op_card, positions
+
+if TYPE_CHECKING:
+    from handlens_server.server import HandlensServer
+
+
+def register(server: HandlensServer) -> None:
+    """Register the handler."""
+
+    @server.feature(types.TEXT_DOCUMENT_HOVER)
+    def hover(params: types.HoverParams) -> types.Hover | None:
+        document = server.documents.find(params.text_document.uri)
+        if document is None or document.file is None:
+            return None
+        text, lines, encoding = document.source, document.lines, server.documents.encoding
+        at = positions.from_position(params.position, lines, encoding)
+        found: list[tuple[Span, OpReport, str]] = []
+        for result in server.results.at(document.file):
+            # Numbers beside a line that they were not measured on are worse than none.
+            if result.texts[document.file] == text:
+                found += [
+                    (op.span, op, result.name)
+                    for op in result.report.ops
+                    if op.span is not None and op.span.file == document.file and _has(op.span, at)
+                ]
+        if not found:
+            return None
+        smallest = min((span for span, _, _ in found), key=_size)
+        by_target: dict[str, list[OpReport]] = {}
+        for span, op, target in found:
+            if (span.start, span.end) == (smallest.start, smallest.end):
+                by_target.setdefault(target, []).append(op)
+        cards = [
+            op_card.card(ops, target if len(by_target) > 1 else None)
+            for target, ops in by_target.items()
+        ]
+        return types.Hover(
+            _content(cards, server.client.markdown), positions.to_range(smallest, lines, encoding)
+        )
+
+
+def _content(cards: list[op_card.Card], markdown: bool) -> types.MarkupContent:
+    if markdown:
+        text = "\n\n---\n\n".join(map(op_card.markdown, cards))
+        return types.MarkupContent(types.MarkupKind.Markdown, text)
+    return types.MarkupContent(types.MarkupKind.PlainText, "\n\n".join(map(op_card.plain, cards)))
+
+
+def _has(span: Span, at: tuple[int, int]) -> bool:
+    return span.start <= at < span.end
+
+
+def _size(span: Span) -> tuple[int, int]:
+    return span.end_line - span.line, span.end_column - span.column

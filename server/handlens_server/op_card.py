@@ -1,0 +1,147 @@
+"""The numbers of one op for people: a few lines for a hover, as Markdown or as plain text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from handlens.report import OpReport, Quantizer, Verdict
+
+_OTHERS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is shown about the ops that one place in the source runs."""
+
+    op: OpReport
+    """The worst of them."""
+    others: tuple[OpReport, ...]
+    target: str | None
+    """Named where the place belongs to more than one target."""
+
+
+def card(ops: Sequence[OpReport], target: str | None = None) -> Card:
+    """The card of the ops of one place; there is at least one."""
+    worst, *others = sorted(ops, key=_badness)
+    return Card(worst, tuple(others), target)
+
+
+def markdown(card: Card) -> str:
+    """The card as Markdown."""
+    op = card.op
+    title = [f"**{_escape(op.name)}**", *([_code(op.module)] if op.module else [])]
+    if card.target:
+        title.append(_code(card.target))
+    lines = [" · ".join(title), "", f"| SQNR | **{_accumulated(op)}** |", "|:--|:--|"]
+    lines += [f"| {name} | {_escape(value)} |" for name, value in _rows(op)]
+    if card.others:
+        shown = ", ".join(
+            f"{_code(_place(each))} {_accumulated(each)}" for each in card.others[:_OTHERS_SHOWN]
+        )
+        lines += ["", f"Also here: {shown}{_more(card)}"]
+    return "\n".join(lines)
+
+
+def plain(card: Card) -> str:
+    """The card as plain text."""
+    op = card.op
+    lines = [" · ".join(part for part in (op.name, op.module, card.target) if part)]
+    rows = [("SQNR", _accumulated(op)), *_rows(op)]
+    width = max(len(name) for name, _ in rows)
+    lines += [f"{name:{width}}  {value}" for name, value in rows]
+    if card.others:
+        shown = ", ".join(
+            f"{_place(each)} {_accumulated(each)}" for each in card.others[:_OTHERS_SHOWN]
+        )
+        lines.append(f"Also here: {shown}{_more(card)}")
+    return "\n".join(lines)
+
+
+def _badness(op: OpReport) -> tuple[int, float]:
+    """The key that sorts the worst op first."""
+    order: dict[Verdict, int] = {"non-finite": 0, "no-signal": 1, "ok": 2, "exact": 3}
+    return order[op.verdict], op.sqnr_db if op.sqnr_db is not None else 0.0
+
+
+def _place(op: OpReport) -> str:
+    return op.module or op.name
+
+
+def _more(card: Card) -> str:
+    hidden = len(card.others) - _OTHERS_SHOWN
+    return f" and {hidden} more" if hidden > 0 else ""
+
+
+def _accumulated(op: OpReport) -> str:
+    return _ratio(op.verdict, op.sqnr_db)
+
+
+def _ratio(verdict: Verdict, decibels: float | None) -> str:
+    if verdict == "exact":
+        return "exact"
+    if verdict == "no-signal":
+        return "no signal: the reference is zero"
+    if verdict == "non-finite":
+        return "NaN or Inf where the reference is finite"
+    return "not measured" if decibels is None else f"{decibels:.1f} dB"
+
+
+def _rows(op: OpReport) -> list[tuple[str, str]]:
+    introduced = _ratio(op.introduced_verdict, op.introduced_sqnr_db)
+    # Where an op's own noise cancels part of what it inherits, a share would be more than all.
+    if op.introduced_verdict == "ok" and op.introduced_share <= 1:
+        introduced += f", {_percent(op.introduced_share)} of the noise"
+    rows = [("Introduced here", introduced)]
+    if op.floor_sqnr_db is not None:
+        rows.append(("Rounding alone", f"{op.floor_sqnr_db:.1f} dB"))
+    for name, value, form in (
+        ("MSE", op.mse, ".3g"),
+        ("Max abs error", op.max_abs_error, ".3g"),
+        ("Cosine", op.cosine, ".6f"),
+    ):
+        if value is not None:
+            rows.append((name, f"{value:{form}}"))
+    rows.append(("Reference range", _range(op.reference_range)))
+    rows.append(("Actual range", _range(op.actual_range)))
+    if op.saturated > 0:
+        rows.append(("Saturated", _percent(op.saturated)))
+    rows += [(f"Quantized {each.role}", _quantizer(each)) for each in op.quantizers]
+    return rows
+
+
+def _quantizer(quantizer: Quantizer) -> str:
+    scale = _interval(quantizer.scale, "{:.3g}")
+    zero_point = _interval(quantizer.zero_point, "{}")
+    kind = f"{quantizer.dtype.removeprefix('torch.')} {quantizer.granularity}"
+    return f"{kind}, scale {scale}, zero point {zero_point}"
+
+
+def _interval(ends: tuple[float, float] | None, form: str) -> str:
+    if ends is None:
+        return "computed for each input"
+    low, high = (form.format(end) for end in ends)
+    return low if low == high else f"{low} to {high}"
+
+
+def _range(ends: tuple[float | None, float | None]) -> str:
+    low, high = ("not finite" if end is None else f"{end:.4g}" for end in ends)
+    return f"{low} to {high}"
+
+
+def _percent(share: float) -> str:
+    return "< 0.1 %" if 0 < share < 0.001 else f"{100 * share:.3g} %"
+
+
+def _escape(text: str) -> str:
+    """Text that Markdown shows as it is, in a table too."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~!&])", r"\\\1", " ".join(text.split()))
+
+
+def _code(text: str) -> str:
+    """Text as inline code, whatever backticks it has."""
+    text = " ".join(text.split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    padding = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{padding}{text}{padding}{fence}"

@@ -1,0 +1,134 @@
+"""The runs of the open documents: one at a time for each, and a new one supersedes the old one."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from typing import TYPE_CHECKING
+
+from lsprotocol import types
+
+from handlens.client import WorkerUnusable
+from handlens.protocol import RunRequest
+from handlens.report import Failure, Report, failed
+from handlens.targets import Target
+from handlens_server.discovery import Discovery, discover
+from handlens_server.documents import Document, read
+from handlens_server.progress import RunProgress
+from handlens_server.results import Result, Run, files
+
+if TYPE_CHECKING:
+    from handlens_server.server import HandlensServer
+
+logger = logging.getLogger(__name__)
+
+# Each run fills the cores it finds; two of them let a small model not wait for a large one.
+_AT_ONCE = 2
+
+
+class Runs:
+    """Starts runs, and shows what they find unless they were superseded or cancelled meanwhile.
+
+    A run that fails replaces what was found before: its error says why there is nothing to see, and
+    findings of an older text would stand on wrong lines. A run that is cancelled changes nothing.
+    """
+
+    def __init__(self, server: HandlensServer) -> None:
+        self._server = server
+        self._generations = itertools.count(1)
+        self._current: dict[str, tuple[Run, asyncio.Task[None]]] = {}
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    def start(self, document: Document) -> Discovery:
+        """Run every target that a document has right now, in place of the run it may have.
+
+        Returns what there is to run; the run itself goes on in the background.
+        """
+        self.cancel(document.uri)
+        file, text = document.file, document.source
+        if file is None or not document.is_python:
+            return Discovery()
+        run = Run(document.uri, file, document.version, next(self._generations), text)
+        found = discover(text, file)
+        changed = self._server.results.keep(run.uri, {target.name for target in found.targets})
+        self._server.diagnostics.publish(changed)
+        if found.failure is not None:
+            self._show(run, None, failed("", file, "", found.failure))
+        elif found.targets:
+            task = asyncio.create_task(self._run(run, found.targets))
+            self._current[run.uri] = run, task
+            task.add_done_callback(lambda task: self._finished(run, task))
+        return found
+
+    def restart(self) -> None:
+        """Run every open document anew."""
+        for document in self._server.documents.open:
+            self.start(document)
+
+    def cancel(self, uri: str) -> None:
+        """End the run of a document; what it has shown stays."""
+        if uri in self._current:
+            run, task = self._current.pop(uri)
+            logger.info("run %d of %s cancelled", run.generation, run.file)
+            task.cancel()
+
+    def forget(self, uri: str) -> None:
+        """End the run of a document and clear what its runs have shown."""
+        self.cancel(uri)
+        self._server.diagnostics.publish(self._server.results.keep(uri, set()))
+
+    async def close(self) -> None:
+        """End every run."""
+        tasks = [task for _, task in self._current.values()]
+        for uri in list(self._current):
+            self.cancel(uri)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, run: Run, targets: tuple[Target, ...]) -> None:
+        await self._server.configured.wait()
+        async with self._slots:
+            for target in targets:
+                logger.info("run %d: %s of %s", run.generation, target.name, run.file)
+                report = await self._compare(run, target)
+                if self._current.get(run.uri, (None,))[0] is not run:
+                    return
+                self._show(run, target, report)
+
+    async def _compare(self, run: Run, target: Target) -> Report:
+        settings, documents = self._server.settings, self._server.documents
+        root = documents.root(run.file)
+        request = RunRequest(
+            target, run.text, settings.recipe, (root, *documents.roots), settings.thresholds
+        )
+        try:
+            async with RunProgress(
+                self._server, target.name, cancel=lambda: self._cancel_run(run)
+            ) as progress:
+                worker = await self._server.pool.worker(settings.interpreter, root)
+                return await worker.run(request, progress.stage)
+        except WorkerUnusable as problem:
+            reason = str(problem)
+        except Exception as error:
+            logger.exception("run %d of %s", run.generation, run.file)
+            reason = f"Handlens failed to run {target.name}: {error!r}. Its log has the details."
+        failure = Failure("HL304", reason, None, "")
+        return failed(target.name, run.file, settings.recipe or "", failure)
+
+    def _cancel_run(self, run: Run) -> None:
+        if self._current.get(run.uri, (None,))[0] is run:
+            self.cancel(run.uri)
+
+    def _show(self, run: Run, target: Target | None, report: Report) -> None:
+        texts: dict[str, str | None] = {run.file: run.text}
+        texts |= {file: read(file) for file in files(report) - {run.file}}
+        changed = self._server.results.put(Result(run, target, report, texts))
+        self._server.diagnostics.publish(changed, always=run.file)
+        if report.error is not None and report.error.traceback:
+            self._server.log(types.MessageType.Error, report.error.traceback)
+
+    def _finished(self, run: Run, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("run %d of %s", run.generation, run.file, exc_info=error)
+        if self._current.get(run.uri, (None,))[0] is run:
+            del self._current[run.uri]

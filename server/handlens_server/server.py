@@ -1,0 +1,184 @@
+"""The language server: its state, and the wiring of its features."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+import threading
+from collections.abc import Coroutine, Sequence
+from typing import Any, BinaryIO, cast
+
+from lsprotocol import types
+from pygls.io_ import StdinAsyncReader, StdoutWriter, run_async
+from pygls.lsp.server import LanguageServer
+
+import handlens
+from handlens_server import lifetime, settings
+from handlens_server.capabilities import Capabilities
+from handlens_server.documents import Documents
+from handlens_server.features import (
+    code_action,
+    configuration,
+    execute_command,
+    hover,
+    synchronization,
+)
+from handlens_server.features.diagnostics import Diagnostics
+from handlens_server.protocol import Protocol
+from handlens_server.results import Results
+from handlens_server.runs import Runs
+from handlens_server.settings import Settings
+from handlens_server.worker.pool import Pool
+
+logger = logging.getLogger(__name__)
+
+
+class HandlensServer(LanguageServer):
+    """One client's server."""
+
+    protocol: Protocol
+
+    def __init__(self) -> None:
+        super().__init__("handlens", handlens.__version__, protocol_cls=Protocol)
+        self.client = Capabilities()
+        """What the client can do, from ``initialize`` on."""
+        self.settings = Settings()
+        self.configured = asyncio.Event()
+        """Set once the settings are known; runs wait for it."""
+        self.results = Results()
+        self.diagnostics = Diagnostics(self)
+        self.pool = Pool(self._on_worker_output, self._on_worker_unusable)
+        self.runs = Runs(self)
+        self.asked_to_shut_down = False
+        self._problems: list[str] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def documents(self) -> Documents:
+        """The open documents and the workspace folders."""
+        return cast(Documents, self.workspace)
+
+    def configure(self, data: object) -> None:
+        """Take the settings that the client sent, and run again what they change."""
+        chosen, problems = settings.parse(data)
+        for problem in problems:
+            if problem not in self._problems:
+                self.window_show_message(
+                    types.ShowMessageParams(types.MessageType.Warning, problem)
+                )
+        self._problems = problems
+        previous, self.settings = self.settings, chosen
+        if chosen == previous:
+            return
+        logger.info("settings: %s", chosen)
+        if chosen.interpreter != previous.interpreter:
+            self.spawn(self.pool.close())
+        self.runs.restart()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something go on in the background."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def log(self, kind: types.MessageType, text: str) -> None:
+        """Write into the client's log."""
+        self.window_log_message(types.LogMessageParams(kind, text))
+
+    def report_server_error(self, error: Exception, source: object) -> None:
+        """Log an exception of a handler. pygls would show a message box, one a keystroke."""
+        logger.error("%s", error, exc_info=error)
+
+    async def serve(self, stdin: BinaryIO, stdout: BinaryIO) -> None:
+        """Serve until the client says ``exit``, closes the pipe, or is gone."""
+        self.protocol.set_writer(StdoutWriter(stdout))
+        try:
+            await run_async(
+                stop_event=threading.Event(),
+                reader=StdinAsyncReader(stdin, self.thread_pool),
+                protocol=self.protocol,
+                logger=logging.getLogger("pygls"),
+                error_handler=self.report_server_error,
+            )
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """End all runs and workers."""
+        await self.runs.close()
+        await self.pool.close()
+
+    async def leave_with(self, process: int) -> None:
+        """Leave when the client's process ends, even if somebody else keeps our pipes open."""
+        await lifetime.ended(process)
+        logger.warning("the client's process %d is gone", process)
+        await self.close()
+        # A thread waits for the next message; nothing but the end of the process ends it.
+        os._exit(1)
+
+    def _on_worker_output(self, line: str) -> None:
+        self.log(types.MessageType.Log, line)
+
+    def _on_worker_unusable(self, problem: str) -> None:
+        self.window_show_message(
+            types.ShowMessageParams(types.MessageType.Error, f"Handlens: {problem}")
+        )
+
+
+def create_server() -> HandlensServer:
+    """A server with all its features, before ``initialize``."""
+    server = HandlensServer()
+
+    @server.feature(types.INITIALIZE)
+    def initialize(params: types.InitializeParams) -> None:
+        server.protocol.use_documents()
+        server.client = Capabilities.of(params.capabilities)
+        server.configure(params.initialization_options)
+        if params.process_id is not None:
+            server.spawn(server.leave_with(params.process_id))
+
+    @server.feature(types.SHUTDOWN)
+    async def shutdown(params: None) -> None:
+        server.asked_to_shut_down = True
+        await server.runs.close()
+
+    synchronization.register(server)
+    configuration.register(server)
+    hover.register(server)
+    code_action.register(server)
+    execute_command.register(server)
+    return server
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Serve one client over standard input and output; the exit status is 0 after ``shutdown``."""
+    parser = argparse.ArgumentParser("handlens server", description="The Handlens language server.")
+    parser.add_argument("--stdio", action="store_true", help="the only transport, and the default")
+    parser.add_argument("--version", action="version", version=handlens.__version__)
+    parser.parse_args(arguments)
+
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s"
+    )
+    # pygls logs every message that it sends, with the whole text of the documents, at INFO.
+    logging.getLogger("pygls").setLevel(logging.WARNING)
+    # Whatever prints must not print into the protocol.
+    stdout = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    server = create_server()
+    try:
+        asyncio.run(server.serve(sys.stdin.buffer, stdout))
+    except BrokenPipeError:
+        logger.warning("the client closed the connection")
+    except SystemExit:
+        # That is how pygls leaves on ``exit``, having ended the loop.
+        pass
+    except KeyboardInterrupt:
+        # A thread waits for the next message, and would hold up a regular exit until one comes.
+        os._exit(130)
+    finally:
+        server.thread_pool.shutdown()
+    return 0 if server.asked_to_shut_down else 1

@@ -1,0 +1,87 @@
+"""What the user can set, section ``handlens``; a wrong value is named and its default holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from handlens.rules import Thresholds
+
+SECTION = "handlens"
+
+_THRESHOLDS = {
+    "errorDb": "error_db",
+    "warningDb": "warning_db",
+    "informationDb": "information_db",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings in force."""
+
+    interpreter: str | None = None
+    """The Python that runs the models; None to choose one (see ``worker.interpreter``)."""
+    recipe: str | None = None
+    """The quantization recipe; None for the one that the target asks for."""
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+
+def parse(data: object) -> tuple[Settings, list[str]]:
+    """The settings in what a client sent, and a sentence about each value that is not accepted.
+
+    ``data`` is the section, or an object that has the section under its name. Keys that the server
+    does not know are the client's own.
+    """
+    if isinstance(data, Mapping) and SECTION in data:
+        data = data[SECTION]
+    if data is None:
+        return Settings(), []
+    if not isinstance(data, Mapping):
+        return Settings(), [_refusal(SECTION, data, "an object")]
+    problems: list[str] = []
+    thresholds = _thresholds(data.get("thresholds"), problems)
+    settings = Settings(
+        _text(data, "interpreter", "the path of a Python interpreter, or null", problems),
+        _text(data, "recipe", "the name of a recipe, or null", problems),
+        thresholds,
+    )
+    return settings, problems
+
+
+def _text(data: Mapping[str, object], key: str, accepted: str, problems: list[str]) -> str | None:
+    value = data.get(key)
+    if value is None or isinstance(value, str):
+        # An empty string is what VS Code's settings editor leaves behind.
+        return value or None
+    problems.append(_refusal(f"{SECTION}.{key}", value, accepted))
+    return None
+
+
+def _thresholds(data: object, problems: list[str]) -> Thresholds:
+    default = Thresholds()
+    if data is None:
+        return default
+    name = f"{SECTION}.thresholds"
+    if not isinstance(data, Mapping):
+        problems.append(_refusal(name, data, f"an object with {', '.join(_THRESHOLDS)}"))
+        return default
+    values: dict[str, float] = {}
+    for key, attribute in _THRESHOLDS.items():
+        value = data.get(key)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1000:
+            values[attribute] = float(value)
+        elif value is not None:
+            problems.append(_refusal(f"{name}.{key}", value, "a number of decibels"))
+    chosen = Thresholds(**values)
+    if chosen.error_db <= chosen.warning_db <= chosen.information_db:
+        return chosen
+    problems.append(
+        f"Handlens: {name} is ignored: it needs errorDb ≤ warningDb ≤ informationDb, and they are "
+        f"{chosen.error_db:g}, {chosen.warning_db:g} and {chosen.information_db:g}."
+    )
+    return default
+
+
+def _refusal(name: str, value: object, accepted: str) -> str:
+    return f"Handlens: {name} is ignored: {value!r} is not {accepted}."

@@ -1,0 +1,96 @@
+"""One worker: started when first needed, shared by the runs, started again once it is dead."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from collections.abc import Callable
+
+from handlens.client import Worker, WorkerUnusable
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE_S = 4.0
+
+
+class State(enum.Enum):
+    """What a host's worker is doing."""
+
+    IDLE = "idle"
+    """No worker yet."""
+    STARTING = "starting"
+    """Its interpreter imports torch."""
+    READY = "ready"
+    """It takes runs."""
+    UNUSABLE = "unusable"
+    """Its interpreter could not start it; the next run tries again."""
+    CLOSED = "closed"
+    """It is not needed any more."""
+
+
+class Host:
+    """The worker of one interpreter and one folder."""
+
+    def __init__(self, interpreter: str, folder: str, on_output: Callable[[str], None]) -> None:
+        self.interpreter = interpreter
+        self.folder = folder
+        self.state = State.IDLE
+        self._on_output = on_output
+        self._worker: Worker | None = None
+        self._starting: asyncio.Task[Worker] | None = None
+
+    async def worker(self) -> Worker:
+        """The live worker. Cancelling this leaves its start alone: the next run will want it warm.
+
+        Raises WorkerUnusable.
+        """
+        if self.state is State.READY and self._worker is not None and self._worker.alive:
+            return self._worker
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+            self._starting.add_done_callback(self._started)
+        return await asyncio.shield(self._starting)
+
+    async def close(self) -> None:
+        """End the worker and every run in it."""
+        self._enter(State.CLOSED)
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        await self._end()
+
+    async def _start(self) -> Worker:
+        self._enter(State.STARTING)
+        await self._end()
+        try:
+            self._worker, environment = await Worker.start(
+                self.interpreter, self._on_output, cwd=self.folder
+            )
+        except WorkerUnusable as problem:
+            self._enter(State.UNUSABLE, str(problem))
+            raise
+        versions = f"Python {environment.python}, torch {environment.torch}"
+        self._enter(State.READY, f"{versions}, torchao {environment.torchao}")
+        return self._worker
+
+    async def _end(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            try:
+                await asyncio.wait_for(worker.close(), _PATIENCE_S)
+            except asyncio.TimeoutError:
+                # A process that the model left behind has the worker's output open. Let it.
+                logger.warning("worker %s: its output is still open", self.interpreter)
+
+    def _started(self, task: asyncio.Task[Worker]) -> None:
+        self._starting = None
+        if not task.cancelled():
+            # The runs that waited may all have been cancelled; then nobody else asks for it.
+            task.exception()
+
+    def _enter(self, state: State, detail: str = "") -> None:
+        if self.state is not State.CLOSED:
+            self.state = state
+            name = f"{self.interpreter} in {self.folder}"
+            logger.info("worker %s is %s. %s", name, state.value, detail)

@@ -1,0 +1,43 @@
+"""The workers of the server: one for each interpreter and workspace folder."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from handlens.client import Worker, WorkerUnusable
+from handlens_server.worker import interpreter
+from handlens_server.worker.host import Host
+
+
+class Pool:
+    """Hands out warm workers."""
+
+    def __init__(
+        self, on_output: Callable[[str], None], on_unusable: Callable[[str], None]
+    ) -> None:
+        self._on_output = on_output
+        self._on_unusable = on_unusable
+        """Told once of each interpreter that is unusable, and again if it was usable since."""
+        self._hosts: dict[tuple[str, str], Host] = {}
+        self._unusable: set[str] = set()
+
+    async def worker(self, setting: str | None, root: str) -> Worker:
+        """The worker for files under ``root``. Raises WorkerUnusable."""
+        python = interpreter.choose(setting, root)
+        # The user's code opens files by relative paths, so a worker belongs to a folder too.
+        host = self._hosts.setdefault((python, root), Host(python, root, self._on_output))
+        try:
+            worker = await host.worker()
+        except WorkerUnusable as problem:
+            if python not in self._unusable:
+                self._unusable.add(python)
+                self._on_unusable(str(problem))
+            raise
+        self._unusable.discard(python)
+        return worker
+
+    async def close(self) -> None:
+        """End every worker; the next run starts a new one."""
+        hosts, self._hosts = list(self._hosts.values()), {}
+        await asyncio.gather(*(host.close() for host in hosts))

@@ -1,0 +1,121 @@
+"""How the server starts and ends."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+
+from lsprotocol import types
+
+from handlens_server import lifetime
+
+
+def test_the_server_never_imports_torch():
+    check = (
+        "import sys, handlens_server.server, handlens_server.__main__\n"
+        "handlens_server.server.create_server()\n"
+        "assert not {'torch', 'torchao', 'numpy'} & sys.modules.keys()"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    subprocess.run([sys.executable, "-c", check], check=True, env=environment)
+
+
+async def test_exit_after_shutdown_is_a_success(serving, tmp_path):
+    async with serving(tmp_path) as client:
+        assert await client.leave() == 0
+
+
+async def test_exit_without_shutdown_is_an_error(serving, tmp_path):
+    async with serving(tmp_path) as client:
+        client.exit(None)
+        assert await asyncio.wait_for(client.process.wait(), 30) == 1
+
+
+async def test_the_end_of_input_ends_the_server_and_its_runs(serving, held, tmp_path):
+    async with serving(tmp_path) as client:
+        client.open("held.py", held.text)
+        await held.begun()
+        client.process.stdin.close()
+        await held.killed()
+        assert await asyncio.wait_for(client.process.wait(), 30) == 1
+
+
+async def test_the_server_ends_with_the_process_of_its_client(serving, held, tmp_path):
+    editor = await asyncio.create_subprocess_exec("sleep", "1000")
+    async with serving(tmp_path, process_id=editor.pid) as client:
+        client.open("held.py", held.text)
+        await held.begun()
+        editor.kill()
+        await editor.wait()
+        await held.killed()
+        assert await asyncio.wait_for(client.process.wait(), 30) == 1
+
+
+async def test_what_a_model_leaves_behind_does_not_hold_up_the_end(serving, tmp_path, model):
+    note = tmp_path / "process"
+    leave = (
+        "import pathlib, subprocess\n"
+        "left = subprocess.Popen(['sleep', '300'], start_new_session=True)\n"
+        f"pathlib.Path({str(note)!r}).write_text(str(left.pid))\n"
+    )
+    async with serving(tmp_path) as client:
+        document = client.open("leaves.py", leave + model)
+        await client.diagnostics(document)
+        try:
+            assert await asyncio.wait_for(client.leave(), 60) == 0
+        finally:
+            os.kill(int(note.read_text()), signal.SIGKILL)
+
+
+async def test_a_client_that_cannot_be_seen_is_not_taken_for_gone():
+    process = subprocess.Popen(["true"])
+    process.wait()
+    task = asyncio.create_task(lifetime.ended(process.pid))
+    done, _ = await asyncio.wait([task], timeout=0.1)
+    assert not done
+    task.cancel()
+
+
+def test_printing_does_not_disturb_the_protocol():
+    program = (
+        "import os\n"
+        "from handlens_server import server\n"
+        "create = server.create_server\n"
+        "def noisy():\n"
+        "    print('some noise', flush=True)\n"
+        "    os.write(1, b'more noise')\n"
+        "    return create()\n"
+        "server.create_server = noisy\n"
+        "raise SystemExit(server.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert done.stdout == ""
+    assert "some noise" in done.stderr
+    assert "more noise" in done.stderr
+    assert done.returncode == 1
+
+
+async def test_a_client_that_can_do_nothing_is_served(serving, tmp_path, model):
+    async with serving(tmp_path, types.ClientCapabilities()) as client:
+        document = client.open("model.py", model)
+        diagnostics = await client.diagnostics(document)
+        assert [each.code for each in diagnostics].count("HL101") == 3
+        assert not [each for each in diagnostics if each.related_information]
+        assert diagnostics[0].code_description is None
+        assert diagnostics[0].data is None
+        assert not client.progress
+        hover = await client.hover(document, document.position("self.conv(x)"))
+        assert hover.contents.kind == types.MarkupKind.PlainText
+        assert "|" not in hover.contents.value
+        context = types.CodeActionContext(diagnostics)
+        [command] = await client.text_document_code_action_async(
+            types.CodeActionParams(document.identifier, diagnostics[0].range, context)
+        )
+        assert command.command == "handlens.server.rerun"

@@ -1,0 +1,201 @@
+"""A model file from open to close: diagnostics, hover, code actions, reruns, progress."""
+
+import re
+
+import pytest
+from lsprotocol import types
+from pygls.exceptions import JsonRpcException
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CONV = "self.conv(x)"
+BLOCK = "block(x)"
+
+
+def tokens(client, wanted):
+    """The tokens of the progress that has a wanted value."""
+    return {token for token, value in client.progress if wanted(value)}
+
+
+def by_code(diagnostics, code):
+    return [each for each in diagnostics if each.code == code]
+
+
+async def test_opening_shows_findings_on_the_expressions_that_cause_them(client, model):
+    document = client.open("opened.py", model)
+    diagnostics = await client.diagnostics(document)
+    ranges = [each.range for each in by_code(diagnostics, "HL101")]
+    assert document.range(CONV) in ranges
+    assert ranges.count(document.range(BLOCK)) == 1, "a line shows its worst instance"
+    first = by_code(diagnostics, "HL101")[0]
+    assert first.severity == types.DiagnosticSeverity.Warning
+    assert first.source == "handlens"
+    assert first.code_description.href.endswith("/HL101.md")
+    assert first.data["target"] == "handlens_tiny"
+    assert isinstance(first.data["handle"], int)
+    assert re.match(r"\w+ \d+\.\d dB", first.message)
+
+
+async def test_related_information_links_the_other_instances_of_a_line(client, model):
+    document = client.open("related.py", model)
+    diagnostics = await client.diagnostics(document)
+    [block] = [each for each in diagnostics if each.range == document.range(BLOCK)]
+    assert len(block.related_information) == 2
+    place = types.Location(document.uri, document.range(BLOCK))
+    assert all(each.location == place for each in block.related_information)
+
+
+async def test_hover_has_the_numbers_of_the_op(client, model):
+    document = client.open("hovered.py", model)
+    await client.diagnostics(document)
+    hover = await client.hover(document, document.position("conv(x)"))
+    assert hover.range == document.range(CONV)
+    assert hover.contents.kind == types.MarkupKind.Markdown
+    text = hover.contents.value
+    assert text.startswith("**conv2d** · `conv`\n\n| SQNR | **")
+    for row in ("Introduced here", "MSE", "Max abs error", "Cosine", "Reference range"):
+        assert f"| {row} | " in text
+    assert re.search(r"\| Quantized weight \| int8 per-channel, scale .*, zero point 0 \|", text)
+    assert "None" not in text
+
+
+async def test_hover_takes_the_smallest_expression_and_the_worst_instance(client, model):
+    document = client.open("smallest.py", model)
+    await client.diagnostics(document)
+    outer = await client.hover(document, document.position(".mean"))
+    assert outer.range == document.range("self.conv(x).mean((2, 3))")
+    loop = await client.hover(document, document.position(BLOCK))
+    shown, others = loop.contents.value.split("Also here: ")
+    figures = [float(each) for each in re.findall(r"(\d+\.\d) dB", others)]
+    worst = float(re.search(r"SQNR \| \*\*(\d+\.\d) dB", shown)[1])
+    assert len(figures) == 2
+    assert worst <= min(figures)
+    assert len(set(re.findall(r"`(blocks\.\d)`", loop.contents.value))) == 3
+
+
+async def test_hover_says_nothing_beside_an_op(client, model):
+    document = client.open("beside.py", model)
+    await client.diagnostics(document)
+    assert await client.hover(document, document.position("class Tiny")) is None
+    assert await client.hover(document, types.Position(10_000, 3)) is None
+
+
+async def test_hover_never_shows_the_numbers_of_another_text(client, model):
+    document = client.open("edited.py", model)
+    await client.diagnostics(document)
+    place = document.position(CONV)
+    client.change(document, "# one line more\n" + model)
+    assert await client.hover(document, place) is None
+    assert await client.hover(document, document.position(CONV)) is None
+    client.change(document, model)
+    assert await client.hover(document, place) is not None
+
+
+async def test_code_action_reruns_the_unsaved_text(client, model):
+    document = client.open("rerun.py", model)
+    diagnostics = await client.diagnostics(document)
+    client.change(document, "# unsaved\n\n" + model)
+    actions = await client.text_document_code_action_async(
+        types.CodeActionParams(
+            document.identifier, diagnostics[0].range, types.CodeActionContext(diagnostics)
+        )
+    )
+    assert [each.kind for each in actions] == ["quickfix", "source.handlens.rerun"]
+    assert {each.title for each in actions} == {"Rerun the quantization comparison"}
+    command = actions[1].command
+    await client.workspace_execute_command_async(
+        types.ExecuteCommandParams(command.command, arguments=command.arguments)
+    )
+    diagnostics = await client.diagnostics(document)
+    assert document.range(CONV) in [each.range for each in diagnostics]
+    assert document.file.read_text() == model
+
+
+async def test_code_action_heeds_the_kinds_that_are_asked_for(client, model):
+    document = client.open("kinds.py", model)
+
+    async def kinds(only):
+        context = types.CodeActionContext([], only)
+        actions = await client.text_document_code_action_async(
+            types.CodeActionParams(document.identifier, document.range(CONV), context)
+        )
+        return [each.kind for each in actions]
+
+    assert await kinds(None) == ["source.handlens.rerun"]
+    assert await kinds([types.CodeActionKind.Source]) == ["source.handlens.rerun"]
+    assert await kinds([types.CodeActionKind.Refactor]) == []
+
+
+async def test_saving_supersedes_the_run_that_is_under_way(client, held, model):
+    document = client.open("superseded.py", held.text)
+    await held.begun()
+    client.save(document, model)
+    await held.killed()
+    diagnostics = await client.diagnostics(document)
+    assert document.range(CONV) in [each.range for each in diagnostics]
+    assert [each.version for each in client.published[document.uri]] == [document.version]
+
+
+async def test_progress_names_the_target_and_the_stages(client, model):
+    document = client.open("progress.py", model.replace("handlens_tiny", "handlens_progress"))
+    await client.diagnostics(document)
+    title = "Handlens: handlens_progress"
+    [token] = await client.until(lambda: tokens(client, lambda each: each.title == title))
+    await client.until(lambda: token in tokens(client, lambda each: each.kind == "end"))
+    begin, *values, end = [value for each, value in client.progress if each == token]
+    assert (begin.kind, begin.cancellable, end.kind) == ("begin", True, "end")
+    percentages = [value.percentage for value in (begin, *values)]
+    assert percentages == sorted(percentages)
+    assert "comparing" in [value.message for value in values]
+
+
+async def test_cancelling_the_progress_kills_the_run_and_keeps_what_was_shown(client, held, model):
+    document = client.open("cancelled.py", model)
+    await client.diagnostics(document)
+    shown = len(client.published[document.uri])
+    before = tokens(client, lambda each: each.kind == "begin")
+    client.save(document, held.text)
+    await held.begun()
+    [token] = await client.until(lambda: tokens(client, lambda each: each.kind == "begin") - before)
+    client.window_work_done_progress_cancel(types.WorkDoneProgressCancelParams(token))
+    await held.killed()
+    await client.until(lambda: token in tokens(client, lambda each: each.message == "cancelled"))
+    assert len(client.published[document.uri]) == shown
+
+
+async def test_a_result_is_published_for_the_version_that_was_run(client, model):
+    document = client.open("outrun.py", model)
+    place = document.position(CONV)
+    client.change(document, "# typed while it runs\n" + model)
+    [published] = await client.until(lambda: client.published[document.uri])
+    assert published.version == 1
+    assert await client.hover(document, place) is None
+
+
+async def test_closing_kills_the_run_and_clears_what_was_shown(client, held, model):
+    document = client.open("closed.py", model)
+    await client.diagnostics(document)
+    client.save(document, held.text)
+    await held.begun()
+    client.close(document)
+    await held.killed()
+    await client.until(lambda: not client.published[document.uri][-1].diagnostics)
+
+
+async def test_rerun_of_a_file_that_is_not_open_is_refused(client, model):
+    command = types.ExecuteCommandParams("handlens.server.rerun", arguments=["file:///not/open.py"])
+    with pytest.raises(JsonRpcException, match="not open"):
+        await client.workspace_execute_command_async(command)
+
+
+async def test_several_targets_are_all_run(client, model):
+    second = model + "\n\ndef handlens_second():\n    return Tiny(), (torch.ones(1, 3, 8, 8),)\n"
+    document = client.open("targets.py", second)
+
+    def of_both(diagnostics):
+        return {each.data["target"] for each in diagnostics} >= {"handlens_tiny", "handlens_second"}
+
+    await client.diagnostics(document, of_both)
+    hover = await client.hover(document, document.position(CONV))
+    assert "`handlens_tiny`" in hover.contents.value
+    assert "`handlens_second`" in hover.contents.value

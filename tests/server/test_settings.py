@@ -1,0 +1,138 @@
+"""What the user can set, and how the server learns of it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from lsprotocol import types
+
+from handlens.rules import Thresholds
+from handlens_server import settings
+from handlens_server.settings import Settings
+from handlens_server.worker import interpreter
+
+
+def test_the_section_is_found_with_and_without_its_name():
+    wanted = Settings("/usr/bin/python3", "x86", Thresholds(5.0, 15.0, 25.0))
+    section = {
+        "interpreter": "/usr/bin/python3",
+        "recipe": "x86",
+        "thresholds": {"errorDb": 5, "warningDb": 15.0, "informationDb": 25},
+    }
+    assert settings.parse(section) == (wanted, [])
+    assert settings.parse({"handlens": section}) == (wanted, [])
+
+
+@pytest.mark.parametrize("nothing", [None, {}, {"handlens": None}, {"interpreter": ""}])
+def test_what_is_not_set_has_its_default(nothing):
+    assert settings.parse(nothing) == (Settings(), [])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [
+        ({"interpreter": 3}, "handlens.interpreter"),
+        ({"recipe": ["x86"]}, "handlens.recipe"),
+        ({"thresholds": 10}, "handlens.thresholds"),
+        ({"thresholds": {"errorDb": "ten"}}, "handlens.thresholds.errorDb"),
+        ({"thresholds": {"warningDb": True}}, "handlens.thresholds.warningDb"),
+        ({"thresholds": {"errorDb": 25}}, "handlens.thresholds"),
+        ("x86", "handlens"),
+    ],
+)
+def test_a_wrong_value_is_named_and_its_default_holds(wrong, name):
+    chosen, [problem] = settings.parse(wrong)
+    assert chosen == Settings()
+    assert problem.startswith(f"Handlens: {name} is ignored: ")
+
+
+def test_a_wrong_value_leaves_the_others_in_force():
+    chosen, problems = settings.parse({"recipe": "x86", "interpreter": 3})
+    assert chosen == Settings(recipe="x86")
+    assert len(problems) == 1
+
+
+def test_the_interpreter_is_the_setting_then_the_environment_then_the_server_s(tmp_path):
+    root, active = tmp_path / "root", tmp_path / "active"
+    for folder in (active, root / ".venv"):
+        (folder / "bin").mkdir(parents=True)
+        (folder / "bin" / "python").touch()
+    environment = {"VIRTUAL_ENV": str(active)}
+
+    assert interpreter.choose("/a/python", str(root), environment) == "/a/python"
+    assert interpreter.choose("env/bin/python", str(root)) == str(root / "env/bin/python")
+    assert interpreter.choose("~/python", str(root)) == os.path.expanduser("~/python")
+    assert os.path.isabs(interpreter.choose("sh", str(root)))
+    assert interpreter.choose(None, str(root), environment) == str(active / "bin" / "python")
+    assert interpreter.choose(None, str(root), {}) == str(root / ".venv" / "bin" / "python")
+    gone = {"VIRTUAL_ENV": str(tmp_path / "gone")}
+    assert interpreter.choose(None, str(tmp_path), gone) == sys.executable
+
+
+async def test_settings_come_and_change_while_the_server_runs(
+    serving, capabilities, tmp_path, model
+):
+    client_capabilities = capabilities()
+    client_capabilities.workspace = types.WorkspaceClientCapabilities(
+        configuration=True,
+        did_change_configuration=types.DidChangeConfigurationClientCapabilities(
+            dynamic_registration=True
+        ),
+    )
+    pulled = {"interpreter": sys.executable, "thresholds": {"informationDb": 300}}
+    async with serving(
+        tmp_path, client_capabilities, configuration=pulled, interpreter="/no/such/python"
+    ) as client:
+        document = client.open("model.py", model)
+        # Not a word of the interpreter that the options name: runs wait for the client's answer.
+        first = await client.diagnostics(document)
+        assert not client.messages
+        information = types.DiagnosticSeverity.Information
+        assert information in [each.severity for each in first]
+        await client.until(lambda: client.registered)
+        assert client.registered[0].method == types.WORKSPACE_DID_CHANGE_CONFIGURATION
+
+        client.configuration = {**pulled, "thresholds": {"warningDb": 300, "informationDb": 300}}
+        client.workspace_did_change_configuration(types.DidChangeConfigurationParams(None))
+        second = await client.diagnostics(document)
+        assert information not in [each.severity for each in second]
+
+        client.configuration = {**client.configuration, "recipe": 7}
+        for _ in range(2):
+            client.workspace_did_change_configuration(types.DidChangeConfigurationParams(None))
+        await client.until(lambda: client.messages)
+        assert "handlens.recipe is ignored: 7 is not" in client.messages[0].message
+
+        client.configuration = {**pulled, "interpreter": "/no/such/python"}
+        client.workspace_did_change_configuration(types.DidChangeConfigurationParams(None))
+        [failed] = await client.diagnostics(document, lambda found: len(found) == 1)
+        assert failed.code == "HL304"
+        assert [each.type for each in client.messages] == [
+            types.MessageType.Warning,
+            types.MessageType.Error,
+        ]
+
+
+async def test_an_interpreter_without_torch_is_named_once(serving, tmp_path, model):
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
+    python = str(bare / "bin" / "python")
+    async with serving(tmp_path, interpreter=python) as client:
+        document = client.open("model.py", model)
+        [diagnostic] = await client.diagnostics(document)
+        assert diagnostic.code == "HL304"
+        assert diagnostic.range == document.range("handlens_tiny")
+        assert python in diagnostic.message
+        assert "torch is not installed" in diagnostic.message
+        client.save(document)
+        await client.diagnostics(document)
+        [message] = client.messages
+        assert message.type == types.MessageType.Error
+        assert python in message.message
+
+        settings = {"interpreter": sys.executable, "thresholds": {"informationDb": 300}}
+        client.workspace_did_change_configuration(
+            types.DidChangeConfigurationParams({"handlens": settings})
+        )
+        assert await client.diagnostics(document, lambda found: len(found) > 1)

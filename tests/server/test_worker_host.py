@@ -1,0 +1,137 @@
+"""The state machine of a worker, with a process that does only what the tests say."""
+
+import asyncio
+
+import pytest
+
+from handlens.client import Environment, WorkerUnusable
+from handlens_server.worker import host
+from handlens_server.worker.host import Host, State
+from handlens_server.worker.pool import Pool
+
+
+class FakeWorker:
+    """Starts when it is told to."""
+
+    def __init__(self):
+        self.alive = True
+
+    async def close(self):
+        self.alive = False
+
+
+class Starts:
+    """Every start that was asked for; a test lets them succeed or fail."""
+
+    def __init__(self):
+        self.asked = []
+        self._arrived = asyncio.Event()
+
+    async def start(self, interpreter, on_output, cwd=None):
+        start = asyncio.get_running_loop().create_future()
+        self.asked.append(start)
+        self._arrived.set()
+        return await start
+
+    async def next(self):
+        await asyncio.wait_for(self._arrived.wait(), 10)
+        self._arrived.clear()
+        return self.asked[-1]
+
+    def ready(self, start):
+        worker = FakeWorker()
+        start.set_result((worker, Environment("python", "3", "2", "0")))
+        return worker
+
+
+@pytest.fixture
+def starts(monkeypatch):
+    starts = Starts()
+    monkeypatch.setattr(host.Worker, "start", starts.start)
+    return starts
+
+
+async def test_runs_share_one_start(starts):
+    made = Host("python", "/", print)
+    assert made.state is State.IDLE
+    waiting = [asyncio.create_task(made.worker()) for _ in range(3)]
+    start = await starts.next()
+    assert made.state is State.STARTING
+    worker = starts.ready(start)
+    assert await asyncio.gather(*waiting) == [worker] * 3
+    assert made.state is State.READY
+    assert await made.worker() is worker
+    assert len(starts.asked) == 1
+
+
+async def test_a_cancelled_run_leaves_the_start_to_the_next(starts):
+    made = Host("python", "/", print)
+    first = asyncio.create_task(made.worker())
+    start = await starts.next()
+    first.cancel()
+    await asyncio.wait([first])
+    second = asyncio.create_task(made.worker())
+    worker = starts.ready(start)
+    assert await second is worker
+    assert len(starts.asked) == 1
+
+
+async def test_an_unusable_interpreter_is_tried_again(starts):
+    made = Host("python", "/", print)
+    first = asyncio.create_task(made.worker())
+    (await starts.next()).set_exception(WorkerUnusable("no torch"))
+    with pytest.raises(WorkerUnusable, match="no torch"):
+        await first
+    assert made.state is State.UNUSABLE
+    second = asyncio.create_task(made.worker())
+    starts.ready(await starts.next())
+    assert (await second).alive
+
+
+async def test_a_dead_worker_is_replaced(starts):
+    made = Host("python", "/", print)
+    first = asyncio.create_task(made.worker())
+    dead = starts.ready(await starts.next())
+    await first
+    dead.alive = False
+    second = asyncio.create_task(made.worker())
+    starts.ready(await starts.next())
+    assert await second is not dead
+
+
+async def test_closing_ends_the_worker_also_while_it_starts(starts):
+    started, starting = Host("python", "/", print), Host("python", "/", print)
+    first = asyncio.create_task(started.worker())
+    worker = starts.ready(await starts.next())
+    await first
+    await started.close()
+    assert not worker.alive
+    second = asyncio.create_task(starting.worker())
+    start = await starts.next()
+    await starting.close()
+    assert start.cancelled()
+    assert started.state is starting.state is State.CLOSED
+    with pytest.raises(asyncio.CancelledError):
+        await second
+
+
+async def test_the_pool_has_one_worker_for_an_interpreter_and_a_folder_and_complains_once(starts):
+    complaints = []
+    pool = Pool(print, complaints.append)
+    for _ in range(2):
+        asked = asyncio.create_task(pool.worker("/a/python", "/root"))
+        (await starts.next()).set_exception(WorkerUnusable("no torch"))
+        with pytest.raises(WorkerUnusable):
+            await asked
+    assert complaints == ["no torch"]
+
+    asked = asyncio.create_task(pool.worker("/a/python", "/root"))
+    worker = starts.ready(await starts.next())
+    assert await asked is worker
+    assert await pool.worker("/a/python", "/root") is worker
+    other = asyncio.create_task(pool.worker("/a/python", "/other"))
+    starts.ready(await starts.next())
+    assert await other is not worker
+
+    await pool.close()
+    assert not worker.alive

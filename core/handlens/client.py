@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from handlens import protocol
 from handlens.protocol import RunRequest
@@ -25,6 +27,8 @@ spec.loader.exec_module(package)
 from handlens.worker import main
 main()
 """
+log = logging.getLogger(__name__)
+
 _PACKAGE = Path(__file__).parent
 _LONGEST_LINE = 1 << 30
 _PATIENCE_S = 2.0
@@ -104,8 +108,8 @@ class Worker:
         if not self.alive:
             return _died(request, "the worker process is gone")
         self._runs[run] = future, request, on_stage
-        await self._send({"run": run, "request": asdict(request)})
         try:
+            await self._send({"run": run, "request": asdict(request)})
             return await future
         except asyncio.CancelledError:
             await self._send({"cancel": run})
@@ -123,8 +127,10 @@ class Worker:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
-        # The pipes end with the process; what it said last is still read.
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # What it said last is still read; but a process that it left behind may hold the pipes open.
+        _, reading = await asyncio.wait(self._tasks, timeout=_PATIENCE_S)
+        for task in reading:
+            task.cancel()
 
     async def _send(self, message: dict[str, object]) -> None:
         assert self._process.stdin is not None
@@ -135,29 +141,38 @@ class Worker:
     async def _read_events(self) -> None:
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
-            message = protocol.decode(line)
-            event = message.pop("event")
-            if event in ("ready", "unusable"):
-                self._ready.set_result({"event": event, **message})
-                continue
-            if message["run"] not in self._runs:
-                continue
-            future, request, on_stage = self._runs[message["run"]]
-            if event == "stage":
-                on_stage(message["stage"])
-            elif not future.done():
-                if event == "report":
-                    future.set_result(from_json(Report, message["report"]))
-                elif event == "died":
-                    future.set_result(_died(request, message["reason"]))
-                else:
-                    future.cancel()
+            try:
+                self._receive(protocol.decode(line))
+            except (ValueError, KeyError) as error:
+                # Whoever wrote this to our pipe, the runs go on.
+                log.warning("the worker said something that is no event: %s", error)
         reason = f"the worker process ended with status {await self._process.wait()}"
         if not self._ready.done():
             self._ready.set_result({"event": "unusable", "message": reason})
         for future, request, _ in self._runs.values():
             if not future.done():
                 future.set_result(_died(request, reason))
+
+    def _receive(self, message: dict[str, Any]) -> None:
+        event = message["event"]
+        if event in ("ready", "unusable"):
+            if not self._ready.done():
+                self._ready.set_result(message)
+        elif message["run"] in self._runs:
+            future, request, on_stage = self._runs[message["run"]]
+            if future.done():
+                return
+            if event == "stage":
+                on_stage(message["stage"])
+            elif event == "report":
+                try:
+                    future.set_result(from_json(Report, message.get("report")))
+                except ValueError as error:
+                    future.set_result(_died(request, f"its report cannot be read ({error})"))
+            elif event == "died":
+                future.set_result(_died(request, message["reason"]))
+            else:
+                future.cancel()
 
     async def _read_output(self, on_output: Callable[[str], None]) -> None:
         assert self._process.stderr is not None

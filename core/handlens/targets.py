@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -46,7 +47,8 @@ def discover(text: str, file: str) -> list[Target]:
     Raises SyntaxError where ``text`` is not Python, InvalidConfiguration for a wrong pyproject.toml.
     """
     tree = ast.parse(text, file)
-    lines = text.split("\n")
+    # As the compiler counts them: a form feed, which str.splitlines counts too, ends no line.
+    lines = re.split(r"\r\n|\r|\n", text)
     functions = [
         _target(node, "function", file, lines)
         for node in tree.body

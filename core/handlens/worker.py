@@ -156,8 +156,14 @@ class _Runs:
                 return
             *lines, run.pending = (run.pending + data).split(b"\n")
             for line in lines:
-                if not run.ended:
+                if run.ended:
+                    continue
+                try:
                     event = protocol.decode(line)
+                except ValueError:
+                    event = {}
+                # The user's code can find this pipe; what is not an event of this run stays here.
+                if event.get("run") == run.number and event.get("event") in ("stage", "report"):
                     run.ended = event["event"] == "report"
                     _write(self._events, event)
 

@@ -145,3 +145,32 @@ async def test_the_worker_needs_nothing_but_torch_and_torchao() -> None:
         env={"PYTHONPATH": str(core)},
     )
     assert done.stdout.strip() == "[]"
+
+
+async def test_a_process_that_a_run_leaves_behind_does_not_hold_up_closing(tmp_path: Path) -> None:
+    fifo = tmp_path / "left"
+    subprocess.run(["mkfifo", str(fifo)], check=True)
+    worker, _ = await Worker.start(sys.executable, lambda line: None)
+    # The child inherits standard error, and lives in a session of its own until the pipe is opened.
+    text = MODEL + (
+        f"import subprocess\nsubprocess.Popen(['cat', {str(fifo)!r}], start_new_session=True)\n"
+    )
+    report = await worker.run(RunRequest(discover(MODEL, "model.py")[0], text), lambda stage: None)
+    assert report.status == "ok"
+    try:
+        await asyncio.wait_for(worker.close(), 30)
+    finally:
+        fifo.open("w").close()
+
+
+async def test_a_line_that_is_no_event_ends_nothing(running: Running) -> None:
+    # The user's code can find the pipe of its run, and write to it what it likes.
+    text = MODEL + (
+        "import stat\n"
+        "for fd in range(3, 30):\n"
+        "    try:\n"
+        '        if stat.S_ISFIFO(os.fstat(fd).st_mode): os.write(fd, b\'{"event": "report"}\\nnoise\\n\')\n'
+        "    except OSError: pass\n"
+    )
+    assert (await running.run(text)).status in ("ok", "failed")
+    assert (await running.run(MODEL)).status == "ok"

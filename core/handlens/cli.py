@@ -1,7 +1,7 @@
 """The command line: ``handlens check``, ``handlens targets`` and ``handlens server``.
 
-It reads, launches and prints; the models run in a worker (see ``client``), so torch is never imported
-here and need not be installed beside it.
+It reads, launches and prints. The models run in a worker (see ``client``): torch is never imported
+here, and need not be installed beside it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import json
 import os
 import sys
 import tokenize
+import traceback
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -28,9 +29,10 @@ from rich.text import Text
 
 from handlens import __version__, rules, targets
 from handlens.client import Worker, WorkerUnusable
+from handlens.project import ProjectSettings, project_settings
 from handlens.protocol import STAGES, RunRequest
 from handlens.rendering import jsondocument, terminal
-from handlens.report import Document, Failure, Report, Span, failed
+from handlens.report import Document, Failure, Report, failed
 from handlens.targets import InvalidConfiguration, Target
 
 NOTHING_FOUND, FINDINGS, COULD_NOT_RUN, CANCELLED = 0, 1, 2, 130
@@ -60,6 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except click.Abort:
         click.echo("Cancelled.", err=True)
         status = CANCELLED
+    except OSError as error:
+        click.echo(f"handlens: error: {terminal.clean(str(error))}", err=True)
+        status = COULD_NOT_RUN
+    except Exception:
+        # Python's own status for this is 1, which would say that there are findings.
+        traceback.print_exc()
+        status = COULD_NOT_RUN
     sys.exit(status)
 
 
@@ -69,20 +78,11 @@ def cli() -> None:
     """Shows which line of a PyTorch model loses accuracy when the model is quantized."""
 
 
-def _codes(values: Iterable[str]) -> tuple[str, ...]:
-    """Rule codes, or beginnings of some, that may be joined by commas. Raises ValueError."""
-    codes = [code.strip().upper() for value in values for code in value.split(",") if code.strip()]
-    for code in codes:
-        if not any(known.startswith(code) for known in rules.RULES):
-            raise ValueError(f"no rule starts with {code}; there are {', '.join(rules.RULES)}")
-    return tuple(codes)
-
-
 def _codes_option(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> tuple[str, ...]:
     try:
-        return _codes(values)
+        return rules.parse_codes(values)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 
@@ -132,7 +132,7 @@ def _codes_option(
     "interpreter",
     metavar="INTERPRETER",
     default=sys.executable,
-    help="The Python that runs the model; it needs torch and torchao. Default: the one that runs this.",
+    help="The Python that runs the model, with torch and torchao. Default: the one that runs this.",
 )
 @click.option(
     "-v", "--verbose", is_flag=True, help="Show the model's output, every hint, and tracebacks."
@@ -150,55 +150,50 @@ def check(
 ) -> int:
     """Quantize the models of files, and show which lines lose accuracy.
 
-    FILE is run whole, or only its TARGET. Exit status: 0 if nothing was found, 1 if there is a warning
-    or an error, or an output under --fail-under, 2 if something could not run.
+    FILE is run whole, or only its TARGET.
+
+    Exit status: 0 if nothing was found, 1 if there is a warning or an error, or an output under
+    --fail-under, 2 if something could not run.
     """
     if output and not output.parent.is_dir():
         raise Refused(f"cannot write {output}: there is no folder {output.parent}")
-    given = {"recipe": recipe, "fail_under": fail_under, "select": select, "ignore": ignore}
+    given = {"fail_under": fail_under, "select": select, "ignore": ignore}
     plans: list[Plan] = []
     undeclared = False
     for file in files:
         planned = _plan(
-            file, {key: value for key, value in given.items() if value not in (None, ())}
+            file, recipe, {key: value for key, value in given.items() if value not in (None, ())}
         )
         plans += planned
         if not planned:
             undeclared = True
             click.echo(f"{_shown(file)}: information: {targets.HOW_TO_DECLARE}", err=True)
     try:
-        reports, torch_version = asyncio.run(_run(plans, interpreter, verbose))
+        made, torch_version = asyncio.run(_run(plans, interpreter, verbose))
     except WorkerUnusable as error:
         raise Refused(str(error)) from error
+    reports = [plan.settings.selected(report) for plan, report in zip(plans, made)]
     with _opened(output) as stream:
         if output_format == "json":
             stream.write(jsondocument.render(Document(__version__, torch_version, tuple(reports))))
         else:
-            _print_text(plans, reports, stream, verbose)
+            hidden = [
+                len(all_.findings) - len(shown.findings) for all_, shown in zip(made, reports)
+            ]
+            _print_text(plans, reports, hidden, stream, verbose)
     return _status(plans, reports, undeclared)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What ``[tool.handlens]`` of a project asks for; the command line's options go on top."""
-
-    recipe: str | None = None
-    select: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
-    fail_under: float | None = None
-    thresholds: rules.Thresholds = field(default_factory=rules.Thresholds)
 
 
 @dataclass(frozen=True)
 class Plan:
     """A run to be done, or the report of one that cannot begin."""
 
-    settings: Settings
+    settings: ProjectSettings
     request: RunRequest | None = None
     report: Report | None = None
 
 
-def _plan(argument: str, given: dict[str, Any]) -> list[Plan]:
+def _plan(argument: str, recipe: str | None, given: dict[str, Any]) -> list[Plan]:
     """The runs that an argument ``FILE[::TARGET]`` asks for; none where the file has no target."""
     name, _, wanted = argument.partition("::")
     file = os.path.abspath(name)
@@ -209,13 +204,16 @@ def _plan(argument: str, given: dict[str, Any]) -> list[Plan]:
     except InvalidConfiguration as error:
         raise Refused(str(error)) from error
     except (SyntaxError, ValueError, RecursionError) as error:
-        report = failed(wanted, file, settings.recipe or "", _unparsable(error, file))
+        report = failed(wanted, file, recipe or "", targets.parse_failure(error, file))
         return [Plan(settings, report=report)]
     if wanted:
         found = [_named(wanted, found, name)]
     workspace = (str(_workspace(file)),)
     return [
-        Plan(settings, RunRequest(target, text, settings.recipe, workspace, settings.thresholds))
+        Plan(
+            settings,
+            RunRequest(target, text, recipe, settings.recipe, workspace, settings.thresholds),
+        )
         for target in found
     ]
 
@@ -245,16 +243,6 @@ def _named(wanted: str, found: Sequence[Target], file: str) -> Target:
     raise Refused(f"no target {wanted} in {file}: {hint}")
 
 
-def _unparsable(error: Exception, file: str) -> Failure:
-    reason = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
-    span = None
-    if isinstance(error, SyntaxError) and error.lineno:
-        start = error.lineno, max((error.offset or 1) - 1, 0)
-        end = error.end_lineno or error.lineno, (error.end_offset or 0) - 1
-        span = Span(file, *start, *(end if end > start else (start[0], start[1] + 1)))
-    return Failure("HL301", f"{os.path.basename(file)} does not parse: {reason}", span, "")
-
-
 def _workspace(file: str) -> Path:
     """The project's folder; the file's own where there is no sign of a project."""
     parents = Path(file).parents
@@ -278,67 +266,6 @@ def _status(plans: Iterable[Plan], reports: Collection[Report], undeclared: bool
         if report.output and plan.settings.fail_under is not None
     )
     return FINDINGS if bad or inaccurate else NOTHING_FOUND
-
-
-# -- [tool.handlens] -------------------------------------------------------------------------------
-
-_THRESHOLDS = {
-    each.name.replace("_", "-"): each.name for each in dataclasses.fields(rules.Thresholds)
-}
-_KEYS = ("recipe", "select", "ignore", "fail-under", *_THRESHOLDS, "targets")
-
-
-def project_settings(file: str) -> Settings:
-    """The settings of the project that a file belongs to. Raises InvalidConfiguration."""
-    project = targets.find_project(file)
-    table = targets.configuration(project) if project else {}
-    try:
-        return _settings(table)
-    except ValueError as error:
-        raise InvalidConfiguration(f"{project}: [tool.handlens] {error}") from error
-
-
-def _settings(table: dict[str, Any]) -> Settings:
-    for key in table:
-        if key not in _KEYS:
-            raise ValueError(f"has no setting {key!r}; there are {', '.join(_KEYS)}")
-    recipe = table.get("recipe")
-    if recipe is not None and not isinstance(recipe, str):
-        raise ValueError(f"recipe is not a string: {recipe!r}")
-    given = {name: _number(table, key) for key, name in _THRESHOLDS.items()}
-    thresholds = rules.Thresholds(
-        **{name: value for name, value in given.items() if value is not None}
-    )
-    if not thresholds.error_db <= thresholds.warning_db <= thresholds.information_db:
-        raise ValueError(
-            "needs error-db ≤ warning-db ≤ information-db, and they are "
-            f"{thresholds.error_db:g}, {thresholds.warning_db:g} and {thresholds.information_db:g}"
-        )
-    return Settings(
-        recipe,
-        _code_list(table, "select"),
-        _code_list(table, "ignore"),
-        _number(table, "fail-under"),
-        thresholds,
-    )
-
-
-def _number(table: dict[str, Any], key: str) -> float | None:
-    value = table.get(key)
-    # abs(nan) <= 1000 is false, as it is for infinity.
-    if value is None or (type(value) in (int, float) and abs(value) <= 1000):
-        return value
-    raise ValueError(f"{key} is not a number from -1000 to 1000: {value!r}")
-
-
-def _code_list(table: dict[str, Any], key: str) -> tuple[str, ...]:
-    value = table.get(key, [])
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise ValueError(f"{key} is not a list of rule codes: {value!r}")
-    try:
-        return _codes(value)
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}") from error
 
 
 # -- running ---------------------------------------------------------------------------------------
@@ -368,18 +295,11 @@ async def _run(
                     await worker.close()
                     worker = None
                     report = _with_output(report, report.error, status.recent)
-                reports.append(_selected(report, plan.settings))
+                reports.append(report)
         finally:
             if worker is not None:
                 await worker.close()
     return reports, torch_version
-
-
-def _selected(report: Report, settings: Settings) -> Report:
-    if report.status == "failed":
-        return report
-    findings = rules.select(report.findings, settings.select, settings.ignore)
-    return dataclasses.replace(report, findings=tuple(findings))
 
 
 def _with_output(report: Report, error: Failure, output: Iterable[str]) -> Report:
@@ -388,7 +308,7 @@ def _with_output(report: Report, error: Failure, output: Iterable[str]) -> Repor
 
 
 class _Status:
-    """What standard error shows meanwhile: the stage on a terminal, the model's output if asked for."""
+    """What standard error shows meanwhile: the stage, on a terminal; the model's output, if asked."""
 
     def __init__(self, verbose: bool) -> None:
         self.recent: deque[str] = deque(maxlen=_OUTPUT_SHOWN)
@@ -433,8 +353,10 @@ class _Status:
 
 
 def _stages(current: str) -> str:
-    """The stages with the current one set off: done ones plain, those to come dim."""
-    done = STAGES.index(current) if current in STAGES else -1
+    """The stages, with the current one bold and those to come dim."""
+    if current not in STAGES:
+        return "[dim]starting[/]"
+    done = STAGES.index(current)
     styles = [
         "green" if at < done else "bold" if at == done else "dim" for at in range(len(STAGES))
     ]
@@ -445,13 +367,19 @@ def _stages(current: str) -> str:
 
 
 def _print_text(
-    plans: Iterable[Plan], reports: Sequence[Report], stream: TextIO, verbose: bool
+    plans: Iterable[Plan],
+    reports: Sequence[Report],
+    hidden: Iterable[int],
+    stream: TextIO,
+    verbose: bool,
 ) -> None:
-    to_file = {} if stream is sys.stdout else {"force_terminal": False, "color_system": None}
-    console = Console(file=stream, highlight=False, markup=False, emoji=False, **to_file)
+    if stream is sys.stdout:
+        console = Console(highlight=False, markup=False, emoji=False)
+    else:
+        console = Console(file=stream, color_system=None, highlight=False, emoji=False)
     view = terminal.View(_read, os.getcwd(), verbose)
-    for plan, report in zip(plans, reports):
-        terminal.render(report, console, view, plan.settings.fail_under)
+    for plan, report, missing in zip(plans, reports, hidden):
+        terminal.render(report, console, view, plan.settings.fail_under, missing)
     if len(reports) > 1:
         terminal.render_total(reports, console)
 
@@ -500,7 +428,7 @@ def list_targets(files: tuple[str, ...], output_format: str) -> int:
     listed: list[Target] = []
     status = NOTHING_FOUND
     for name in files:
-        plans = _plan(name, {})
+        plans = _plan(name, None, {})
         if not plans:
             click.echo(f"{_shown(name)}: information: {targets.HOW_TO_DECLARE}", err=True)
         for plan in plans:

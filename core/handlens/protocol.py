@@ -30,6 +30,8 @@ class RunRequest:
     """The text of the target's file as its editor has it; None to read it from disk."""
     recipe: str | None = None
     """Overrides the recipe that the target asks for."""
+    default_recipe: str | None = None
+    """For a target that asks for none."""
     workspace: tuple[str, ...] = ()
     """Folders whose files may show findings, beside the target's own file."""
     thresholds: Thresholds = field(default_factory=Thresholds)

@@ -95,8 +95,13 @@ class OpReport:
     @property
     def name(self) -> str:
         """The op as people write it: ``conv2d`` for ``aten.conv2d.default``."""
-        parts = self.op.split(".")
-        return parts[1] if len(parts) == 3 else self.op
+        return op_name(self.op)
+
+
+def op_name(op: str) -> str:
+    """``conv2d`` for ``aten.conv2d.default``."""
+    parts = op.split(".")
+    return parts[1] if len(parts) == 3 else op
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,8 @@ class Report:
     coverage: Coverage | None = None
     ops: tuple[OpReport, ...] = ()
     findings: tuple[Finding, ...] = ()
+    suppressed: int = 0
+    """How many findings comments in the source took away."""
     timings: dict[str, float] = field(default_factory=dict)
 
 

@@ -62,6 +62,15 @@ class Thresholds:
         return "information" if sqnr_db < self.information_db else None
 
 
+def parse_codes(values: Iterable[str]) -> tuple[str, ...]:
+    """Rule codes, or beginnings of some, that may be joined by commas. Raises ValueError."""
+    codes = [code.strip().upper() for value in values for code in value.split(",") if code.strip()]
+    for code in codes:
+        if not any(known.startswith(code) for known in RULES):
+            raise ValueError(f"no rule starts with {code}; there are {', '.join(RULES)}")
+    return tuple(codes)
+
+
 def select(
     findings: Iterable[Finding], selected: Collection[str], ignored: Collection[str]
 ) -> list[Finding]:
@@ -122,17 +131,24 @@ def suppressions(text: str) -> list[Suppression]:
     return found
 
 
-def suppress(findings: Iterable[Finding], texts: Mapping[str, str]) -> list[Finding]:
-    """Drop what the comments in ``texts`` (file name to text) suppress, and report unused comments."""
+def suppress(
+    findings: Iterable[Finding], texts: Mapping[str, str], unused_in: Collection[str] = ()
+) -> tuple[list[Finding], int]:
+    """What the comments in ``texts`` (file name to text) leave of the findings, and how many they took.
+
+    A comment that suppresses nothing is a finding itself, in the files ``unused_in``.
+    """
     comments = {file: suppressions(text) for file, text in texts.items()}
     used: set[tuple[str, Suppression]] = set()
     kept: list[Finding] = []
+    taken = 0
     for finding in findings:
         file = finding.span.file if finding.span else ""
         covering = [each for each in comments.get(file, ()) if each.covers(finding)]
         # A failure is never hidden: a suppressed error would read as "all fine".
         if covering and not finding.rule.startswith("HL3"):
             used.update((file, each) for each in covering)
+            taken += 1
         else:
             kept.append(finding)
     kept.extend(
@@ -143,8 +159,8 @@ def suppress(findings: Iterable[Finding], texts: Mapping[str, str]) -> list[Find
             None,
             Span(file, comment.line, comment.column, comment.line, comment.end_column),
         )
-        for file, all_in_file in comments.items()
-        for comment in all_in_file
+        for file in unused_in
+        for comment in comments.get(file, ())
         if (file, comment) not in used
     )
-    return kept
+    return kept, taken

@@ -30,8 +30,10 @@ from handlens.report import (
     Span,
     Unmatched,
     failed,
+    op_name,
 )
 from handlens.rules import suppress
+from handlens.targets import discover
 
 _FOLDED = "folded by the recipe"
 _NO_TENSOR = "no tensor output"
@@ -114,7 +116,8 @@ class _Session:
             raise _Failed(self._failure("HL301", f"Target {self._target.name}", error)) from error
 
     def _recipe(self, subject: loading.Subject) -> Pt2eRecipe:
-        wanted = self._request.recipe or subject.recipe or recipes.DEFAULT
+        request = self._request
+        wanted = request.recipe or subject.recipe or request.default_recipe or recipes.DEFAULT
         try:
             return recipes.resolve(wanted)
         except recipes.UnknownRecipe as error:
@@ -217,6 +220,7 @@ class _Session:
                 if reason not in _EXPECTED
             ),
         ]
+        kept, suppressed = suppress(findings, self._texts_of(ops), self._own_files())
         total = comparison.output_statistics
         return Report(
             self._target.name,
@@ -229,7 +233,8 @@ class _Session:
             batches=batches,
             coverage=coverage,
             ops=ops,
-            findings=tuple(suppress(findings, self._texts_of(ops))),
+            findings=tuple(kept),
+            suppressed=suppressed,
         )
 
     def _op(self, captured: Captured, compared: Compared) -> OpReport:
@@ -269,7 +274,8 @@ class _Session:
         self, recipe: Pt2eRecipe, quantized: Quantized, coverage: Coverage
     ) -> Iterator[Finding]:
         if coverage.quantized == 0:
-            message = f"recipe {recipe.name} quantized none of {coverage.ops} ops"
+            message = f"recipe {recipe.name} quantized nothing, of {coverage.ops} op"
+            message += "" if coverage.ops == 1 else "s"
         elif quantized.unquantized:
             kinds = ", ".join(quantized.unquantized)
             message = f"recipe {recipe.name} quantized no {kinds}, though the model has some"
@@ -281,7 +287,7 @@ class _Session:
         spans = captured.spans(node)
         shown = self._shown(spans)
         span = self._declaration() if shown is None else spans[shown]
-        message = f"{_op(node)} was not compared: {reason}"
+        message = f"{op_name(_op(node))} was not compared: {reason}"
         return Finding("HL202", "information", message, handle_of(node), span)
 
     # -- files and lines ---------------------------------------------------------------------------
@@ -300,6 +306,11 @@ class _Session:
 
     def _failure(self, rule: str, what: str, error: BaseException) -> Failure:
         return failure(rule, what, error, self._in_workspace, self._declaration())
+
+    def _own_files(self) -> list[str]:
+        """The files in which this target alone decides whether a suppression is used."""
+        alone = len(discover(self._texts[self._file], self._file)) == 1
+        return [self._file] if alone else []
 
     def _texts_of(self, ops: tuple[OpReport, ...]) -> dict[str, str]:
         """The texts of the files that findings can be in."""

@@ -10,12 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from handlens.report import Failure, Span
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
 PREFIX = "handlens_"
+
+_NAME = re.compile(r"\s*(?:def|class)\s+(?P<name>\w+)")
 
 HOW_TO_DECLARE = (
     "No Handlens target in this file. Add a function `handlens_<name>()` that takes nothing and "
@@ -62,16 +66,27 @@ def discover(text: str, file: str) -> list[Target]:
     return [*functions, *classes, *_configured(file)]
 
 
+def parse_failure(error: Exception, file: str) -> Failure:
+    """The failure of a file that does not parse: ``discover`` raised ``error``."""
+    reason = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
+    span = None
+    if isinstance(error, SyntaxError) and error.lineno:
+        start = error.lineno, max((error.offset or 1) - 1, 0)
+        end = error.end_lineno or error.lineno, (error.end_offset or 0) - 1
+        span = Span(file, *start, *(end if end > start else (start[0], start[1] + 1)))
+    return Failure("HL301", f"{Path(file).name} does not parse: {reason}", span, "")
+
+
 def _target(
     node: ast.FunctionDef | ast.ClassDef,
     kind: Literal["function", "class"],
     file: str,
     lines: list[str],
 ) -> Target:
-    # The name follows "def " or "class " on the statement's own line, below any decorator.
-    line = lines[node.lineno - 1]
-    column = line.find(node.name, len(line) - len(line.lstrip()) + len("def"))
-    return Target(node.name, kind, file, node.lineno, column, column + len(node.name))
+    # The statement begins below its decorators. Its name may be spelled otherwise than Python reads it.
+    name = _NAME.match(lines[node.lineno - 1])
+    column, end_column = name.span("name") if name else (0, 1)
+    return Target(node.name, kind, file, node.lineno, column, end_column)
 
 
 def _is_runnable_module(node: ast.ClassDef) -> bool:

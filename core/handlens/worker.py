@@ -25,6 +25,8 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Serve until standard input ends."""
     requests, events = _take_pipes()
+    # Control-C in a terminal reaches the whole process group; who started us decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         import torch
         import torchao
@@ -214,6 +216,7 @@ def _run_child(number: int, request: dict[str, Any], pipe: int) -> None:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         from handlens.report import from_json, to_json
         from handlens.session import run
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lsprotocol import types
 
 from handlens.client import WorkerUnusable
+from handlens.project import ProjectSettings
 from handlens.protocol import RunRequest
 from handlens.report import Failure, Report, failed
 from handlens.targets import Target
@@ -56,7 +57,7 @@ class Runs:
         if found.failure is not None:
             self._show(run, None, failed("", file, "", found.failure))
         elif found.targets:
-            task = asyncio.create_task(self._run(run, found.targets))
+            task = asyncio.create_task(self._run(run, found))
             self._current[run.uri] = run, task
             task.add_done_callback(lambda task: self._finished(run, task))
         return found
@@ -85,21 +86,26 @@ class Runs:
             self.cancel(uri)
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, run: Run, targets: tuple[Target, ...]) -> None:
+    async def _run(self, run: Run, found: Discovery) -> None:
         await self._server.configured.wait()
         async with self._slots:
-            for target in targets:
+            for target in found.targets:
                 logger.info("run %d: %s of %s", run.generation, target.name, run.file)
-                report = await self._compare(run, target)
+                report = await self._compare(run, target, found.project)
                 if self._current.get(run.uri, (None,))[0] is not run:
                     return
-                self._show(run, target, report)
+                self._show(run, target, found.project.selected(report))
 
-    async def _compare(self, run: Run, target: Target) -> Report:
+    async def _compare(self, run: Run, target: Target, project: ProjectSettings) -> Report:
         settings, documents = self._server.settings, self._server.documents
         root = documents.root(run.file)
         request = RunRequest(
-            target, run.text, settings.recipe, (root, *documents.roots), settings.thresholds
+            target,
+            run.text,
+            settings.recipe,
+            project.recipe,
+            (root, *documents.roots),
+            settings.thresholds or project.thresholds,
         )
         try:
             async with RunProgress(

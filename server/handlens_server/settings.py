@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from handlens.rules import Thresholds
 
@@ -24,7 +24,8 @@ class Settings:
     """The Python that runs the models; None to choose one (see ``worker.interpreter``)."""
     recipe: str | None = None
     """The quantization recipe; None for the one that the target asks for."""
-    thresholds: Thresholds = field(default_factory=Thresholds)
+    thresholds: Thresholds | None = None
+    """The thresholds; None for the project's."""
 
 
 def parse(data: object) -> tuple[Settings, list[str]]:
@@ -58,14 +59,13 @@ def _text(data: Mapping[str, object], key: str, accepted: str, problems: list[st
     return None
 
 
-def _thresholds(data: object, problems: list[str]) -> Thresholds:
-    default = Thresholds()
+def _thresholds(data: object, problems: list[str]) -> Thresholds | None:
     if data is None:
-        return default
+        return None
     name = f"{SECTION}.thresholds"
     if not isinstance(data, Mapping):
         problems.append(_refusal(name, data, f"an object with {', '.join(_THRESHOLDS)}"))
-        return default
+        return None
     values: dict[str, float] = {}
     for key, attribute in _THRESHOLDS.items():
         value = data.get(key)
@@ -73,6 +73,8 @@ def _thresholds(data: object, problems: list[str]) -> Thresholds:
             values[attribute] = float(value)
         elif value is not None:
             problems.append(_refusal(f"{name}.{key}", value, "a number of decibels"))
+    if not values:
+        return None
     chosen = Thresholds(**values)
     if chosen.error_db <= chosen.warning_db <= chosen.information_db:
         return chosen
@@ -80,7 +82,7 @@ def _thresholds(data: object, problems: list[str]) -> Thresholds:
         f"Handlens: {name} is ignored: it needs errorDb ≤ warningDb ≤ informationDb, and they are "
         f"{chosen.error_db:g}, {chosen.warning_db:g} and {chosen.information_db:g}."
     )
-    return default
+    return None
 
 
 def _refusal(name: str, value: object, accepted: str) -> str:

@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from handle_models import CASES, ConvSqueezeConv
 from torch import Tensor, nn
 from torchao.testing.pt2e._xnnpack_quantizer import (
     XNNPACKQuantizer,
@@ -14,6 +13,7 @@ from torchao.testing.pt2e._xnnpack_quantizer import (
 )
 
 import handlens
+from handle_models import CASES, ConvSqueezeConv
 from handlens.handles import handle_of
 
 STRICTNESS = pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])

@@ -89,7 +89,7 @@ def test_a_recipe_that_quantizes_nothing_is_a_finding(run_text: RunText) -> None
     report = run_text(NOTHING)
     assert report.status == "ok"
     assert [(f.rule, f.severity) for f in report.findings] == [("HL201", "warning")]
-    assert "none of 2 ops" in report.findings[0].message
+    assert "quantized nothing, of 2 ops" in report.findings[0].message
     assert report.findings[0].span is not None
     assert report.findings[0].span.line == 8
 

@@ -104,7 +104,7 @@ async def test_a_cancelled_run_is_killed_with_what_it_started(
     text = MODEL + (
         "import subprocess, time\n"
         f"pipe = open({str(fifo)!r}, 'w')\n"
-        "child = subprocess.Popen(['cat', '/dev/zero'], stdout=subprocess.DEVNULL, pass_fds=[pipe.fileno()])\n"
+        "subprocess.Popen(['sleep', '1000'], pass_fds=[pipe.fileno()])\n"
         "pipe.write('started\\n'); pipe.flush()\n"
         "while True: pass\n"
     )
@@ -169,7 +169,8 @@ async def test_a_line_that_is_no_event_ends_nothing(running: Running) -> None:
         "import stat\n"
         "for fd in range(3, 30):\n"
         "    try:\n"
-        '        if stat.S_ISFIFO(os.fstat(fd).st_mode): os.write(fd, b\'{"event": "report"}\\nnoise\\n\')\n'
+        "        if not stat.S_ISFIFO(os.fstat(fd).st_mode): continue\n"
+        '        os.write(fd, b\'{"event": "report"}\\nnoise\\n\')\n'
         "    except OSError: pass\n"
     )
     assert (await running.run(text)).status in ("ok", "failed")

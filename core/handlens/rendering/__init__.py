@@ -1,1 +1,1 @@
-"""Views of a report: one module each. A view knows the data of ``handlens.report``, and nothing else."""
+"""Views of a report, one module each. A view knows the data of ``handlens.report``, nothing else."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
@@ -70,18 +72,32 @@ def clean(text: str) -> str:
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def render(report: Report, console: Console, view: View, fail_under: float | None = None) -> None:
-    """Print one report. ``fail_under`` is the output SQNR, in dB, that was asked for."""
+def render(
+    report: Report,
+    console: Console,
+    view: View,
+    fail_under: float | None = None,
+    hidden: int = 0,
+) -> None:
+    """Print one report.
+
+    ``fail_under`` is the output SQNR, in dB, that was asked for; ``hidden`` is the number of findings
+    that were asked not to be in the report.
+    """
     hints = [finding for finding in report.findings if finding.severity == "hint"]
     shown = [finding for finding in report.findings if view.verbose or finding.severity != "hint"]
-    inherited = Counter() if view.verbose else Counter(_origin(hint) for hint in hints)
-    for finding in sorted(shown, key=_reading_order):
+    inherited: Counter[int | None] = Counter()
+    for hint in () if view.verbose else hints:
+        inherited[_origin(hint)] += 1 + len(_instances(hint))
+    for _, group in groupby(sorted(shown, key=_reading_order), key=_where):
+        findings = list(group)
         # The first finding of an op takes the note about those that inherit from it.
-        heirs = inherited.pop(finding.handle, 0) if finding.handle is not None else 0
-        _print(console, *_finding(finding, report, view, heirs), Text())
-    if report.error and report.error.traceback and view.verbose:
-        _print(console, *_traceback(report.error), Text())
-    _print(console, *_summary(report, view, inherited, fail_under), Text())
+        handles = {handle for finding in findings for handle in _handles(finding)}
+        heirs = sum(inherited.pop(handle, 0) for handle in handles)
+        _print(console, *_findings(findings, report, view, heirs), Text())
+    if report.error and _has_detail(report.error, view):
+        _print(console, *_detail(report.error), Text())
+    _print(console, *_summary(report, view, inherited, fail_under, hidden), Text())
 
 
 def render_total(reports: Sequence[Report], console: Console) -> None:
@@ -104,14 +120,48 @@ def _reading_order(finding: Finding) -> tuple[bool, str, int, int, int]:
     return finding.span is None, span.file, span.line, span.column, severity
 
 
+def _where(finding: Finding) -> object:
+    """The same for findings that share their source expression."""
+    return finding.span or id(finding)
+
+
+def _instances(finding: Finding) -> list[Related]:
+    """The other runs of the same expression."""
+    return [each for each in finding.related if each.span and each.span == finding.span]
+
+
+def _handles(finding: Finding) -> set[int]:
+    handles = (finding.handle, *(each.handle for each in _instances(finding)))
+    return {handle for handle in handles if handle is not None}
+
+
 def _origin(hint: Finding) -> int | None:
-    return hint.related[0].handle if hint.related else None
+    """The handle of the op that lost what the op of this HL102 passes on; None if it is not known."""
+    first = hint.related[0] if hint.related else None
+    return None if first is None or first.span == hint.span else first.handle
 
 
 # -- a finding -------------------------------------------------------------------------------------
 
 
-def _finding(finding: Finding, report: Report, view: View, heirs: int) -> Iterable[Text]:
+def _findings(
+    findings: Sequence[Finding], report: Report, view: View, heirs: int
+) -> Iterable[Text]:
+    """The findings of one source expression, the gravest first, over its text and their notes."""
+    for finding in findings:
+        yield from _message(finding, report, view)
+    span = findings[0].span
+    margin = 2 if span is None else len(str(span.end_line)) + 1
+    if span is not None:
+        yield from _excerpt(span, view, STYLES[findings[0].severity])
+    notes = [note for finding in findings for note in _notes(finding, report, view)]
+    if heirs:
+        notes.append(f"{_inherit(heirs)} this loss (HL102)")
+    for note in notes:
+        yield Text.assemble((f"{'':{margin}}= ", _GUTTER), note)
+
+
+def _message(finding: Finding, report: Report, view: View) -> Iterable[Text]:
     style = STYLES[finding.severity]
     first, *more = finding.message.splitlines() or [""]
     place = view.place(finding.span) if finding.span else _title(report, view)
@@ -125,38 +175,51 @@ def _finding(finding: Finding, report: Report, view: View, heirs: int) -> Iterab
     )
     for line in more:
         yield Text(f"  {clean(line)}")
-    margin = 1
-    if finding.span:
-        margin = len(str(finding.span.end_line)) + 1
-        yield from _excerpt(finding.span, view, style)
-    for note in _notes(finding, view, heirs):
-        yield Text.assemble((f"{'':{margin}}= ", _GUTTER), note)
 
 
 def _url(code: str) -> str | None:
     return RULES[code].url if code in RULES else None
 
 
-def _notes(finding: Finding, view: View, heirs: int) -> Iterable[str]:
+def _notes(finding: Finding, report: Report, view: View) -> Iterable[str]:
     """What belongs to a finding, a line each; the other runs of the same line share one."""
-    instances = [each for each in finding.related if each.span and each.span == finding.span]
+    instances = _instances(finding)
     for each in finding.related:
         if each not in instances:
             yield f"{clean(each.message)}{_at(each, view)}"
     if instances:
-        limit = len(instances) if view.verbose else _INSTANCES_SHOWN
-        more = len(instances) - limit
-        listed = ", ".join(clean(each.message) for each in instances[:limit])
-        yield f"also here: {listed}" + (f" and {more} more" if more > 0 else "")
-    if heirs:
-        yield f"{_count(heirs, 'op')} downstream {'inherits' if heirs == 1 else 'inherit'} this loss (HL102)"
+        yield _others(instances, report, None if view.verbose else _INSTANCES_SHOWN)
+
+
+def _others(instances: Iterable[Related], report: Report, limit: int | None) -> str:
+    """The other runs of a line by their modules, the worst of them first."""
+    ops = {op.handle: op for op in report.ops}
+    listed: list[tuple[float, str]] = []
+    for each in instances:
+        op = ops.get(each.handle or 0)
+        ratio = math.inf if op is None or op.sqnr_db is None else op.sqnr_db
+        known = op is not None and op.module and op.sqnr_db is not None
+        listed.append((ratio, f"{op.module} {ratio:.1f} dB" if op and known else each.message))
+    texts = [clean(text) for _, text in sorted(listed, key=lambda each: each[0])]
+    if limit is not None and len(texts) > limit:
+        texts[limit:] = ["…"]
+    return f"{len(listed)} more here: {', '.join(texts)}"
+
+
+def _inherit(heirs: int) -> str:
+    return "1 op downstream inherits" if heirs == 1 else f"{heirs} ops downstream inherit"
 
 
 def _at(related: Related, view: View) -> str:
     return f" ({view.place(related.span)})" if related.span else ""
 
 
-def _traceback(error: Failure) -> Iterable[Text]:
+def _has_detail(error: Failure, view: View) -> bool:
+    # What a worker printed before it died is all that there is to go by.
+    return bool(error.traceback) and (view.verbose or error.rule == "HL304")
+
+
+def _detail(error: Failure) -> Iterable[Text]:
     for line in error.traceback.splitlines():
         yield Text(f"  {clean(line)}", "dim")
 
@@ -204,7 +267,7 @@ def _many_lines(lines: Sequence[str], span: Span, width: int, style: str) -> Ite
     inline = not head.strip()
     for number in numbers:
         if number is None:
-            yield Text.assemble((f"{'...':<{width}} ", _GUTTER), ("|" if width < 3 else "", style))
+            yield Text.assemble((f"{'...':<{width + 3}}", _GUTTER), ("|", style))
             continue
         side = "|" if number != span.line else "/" if inline else " "
         text = _first_cells(_display(lines[number - 1]), _WIDEST_EXCERPT)
@@ -216,7 +279,7 @@ def _many_lines(lines: Sequence[str], span: Span, width: int, style: str) -> Ite
 
 
 def _display(text: str, column: int = 0) -> str:
-    """Source text as it is shown from ``column`` on: tabs as spaces, control characters as escapes."""
+    """Source text as it is shown from ``column`` on: no tabs, no control characters."""
     shown = ""
     for character in text.rstrip("\r"):
         if character == "\t":
@@ -243,11 +306,16 @@ def _last_cells(text: str, room: int) -> str:
 
 
 def _title(report: Report, view: View) -> str:
-    return f"{view.path(report.file)}::{clean(report.target)}"
+    target = f"::{clean(report.target)}" if report.target else ""
+    return f"{view.path(report.file)}{target}"
 
 
 def _summary(
-    report: Report, view: View, inherited: Counter[int | None], fail_under: float | None
+    report: Report,
+    view: View,
+    inherited: Counter[int | None],
+    fail_under: float | None,
+    hidden: int,
 ) -> Iterable[Text]:
     title = Text(_title(report, view), "bold")
     if report.recipe:
@@ -257,7 +325,7 @@ def _summary(
         rule = RULES.get(report.error.rule)
         name = f" {rule.name}" if rule else ""
         failure = Text(f"{report.error.rule}{name}", STYLES["error"])
-        if report.error.traceback and not view.verbose:
+        if report.error.traceback and not _has_detail(report.error, view):
             failure.append("; --verbose shows the traceback", "not bold default")
         yield _row("could not run", failure)
         return
@@ -268,12 +336,18 @@ def _summary(
         yield _row("output", output)
     if report.coverage:
         yield from _coverage(report.coverage)
+    label = "inherited"
     for handle, heirs in inherited.items():
-        inherits = "inherits" if heirs == 1 else "inherit"
-        yield _row(
-            "inherited", Text(f"{_count(heirs, 'op')} {inherits} {_loss_of(handle, report, view)}")
-        )
-    yield _row("found", _tally(report.findings) if report.findings else _nothing(report, view))
+        yield _row(label, Text(_loss_of(handle, heirs, report, view)))
+        label = ""
+    found = _tally(report.findings)
+    if all(finding.severity == "hint" for finding in report.findings):
+        found.append_text(_lowest(report, view))
+    if report.suppressed:
+        found.append(f"; {report.suppressed} suppressed by comments")
+    if hidden:
+        found.append(f"; {hidden} not shown (select, ignore)")
+    yield _row("found", found)
     if report.timings:
         stages = ", ".join(f"{clean(stage)} {time:.1f}" for stage, time in report.timings.items())
         yield _row("time", Text(f"{sum(report.timings.values()):.1f} s ({stages})", "dim"))
@@ -311,22 +385,22 @@ def _coverage(coverage: Coverage) -> Iterable[Text]:
         label = ""
 
 
-def _loss_of(handle: int | None, report: Report, view: View) -> str:
+def _loss_of(handle: int | None, heirs: int, report: Report, view: View) -> str:
     for op in report.ops:
         if op.handle == handle:
             place = f" ({view.place(op.span)})" if op.span else ""
-            return f"the loss of {clean(op.name)}{place} (HL102)"
-    return "a loss from upstream (HL102)"
+            return f"{_inherit(heirs)} the loss of {clean(op.name)}{place} (HL102)"
+    return f"{_count(heirs, 'op')} with the sum of small losses upstream (HL102)"
 
 
-def _nothing(report: Report, view: View) -> Text:
-    text = Text("nothing", "green")
+def _lowest(report: Report, view: View) -> Text:
+    """How near the ops that were compared came to a finding."""
     measured = [(op.sqnr_db, op) for op in report.ops if op.sqnr_db is not None]
-    if measured:
-        lowest, op = min(measured, key=lambda each: each[0])
-        place = f" ({view.place(op.span)})" if op.span else ""
-        text.append(f"; the lowest is {clean(op.name)} {lowest:.1f} dB{place}", "not green")
-    return text
+    if not measured:
+        return Text()
+    lowest, op = min(measured, key=lambda each: each[0])
+    place = f" ({view.place(op.span)})" if op.span else ""
+    return Text(f"; the lowest is {clean(op.name)} {lowest:.1f} dB{place}")
 
 
 def _tally(findings: Iterable[Finding]) -> Text:
@@ -336,7 +410,7 @@ def _tally(findings: Iterable[Finding]) -> Text:
         for severity in SEVERITIES
         if counts[severity]
     ]
-    return Text(", ").join(parts) if parts else Text("nothing found", "green")
+    return Text(", ").join(parts) if parts else Text("nothing", "green")
 
 
 _PLURALS = {"batch": "batches", "information": "information"}

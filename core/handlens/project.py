@@ -1,0 +1,92 @@
+"""What a project asks for in ``[tool.handlens]`` of its pyproject.toml.
+
+The command line's options and the editor's settings go on top.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from handlens import rules, targets
+from handlens.report import Report
+from handlens.targets import InvalidConfiguration
+
+
+@dataclass(frozen=True)
+class ProjectSettings:
+    """The settings of a project, or the defaults."""
+
+    recipe: str | None = None
+    """For the targets that do not name one themselves."""
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    fail_under: float | None = None
+    thresholds: rules.Thresholds = field(default_factory=rules.Thresholds)
+
+    def selected(self, report: Report) -> Report:
+        """The report with the findings that are wanted. Why there is no result is always wanted."""
+        if report.status == "failed":
+            return report
+        findings = rules.select(report.findings, self.select, self.ignore)
+        return dataclasses.replace(report, findings=tuple(findings))
+
+
+_THRESHOLDS = {
+    each.name.replace("_", "-"): each.name for each in dataclasses.fields(rules.Thresholds)
+}
+_KEYS = ("recipe", "select", "ignore", "fail-under", *_THRESHOLDS, "targets")
+
+
+def project_settings(file: str) -> ProjectSettings:
+    """The settings of the project that a file belongs to. Raises InvalidConfiguration."""
+    project = targets.find_project(file)
+    table = targets.configuration(project) if project else {}
+    try:
+        return _settings(table)
+    except ValueError as error:
+        raise InvalidConfiguration(f"{project}: [tool.handlens] {error}") from error
+
+
+def _settings(table: dict[str, Any]) -> ProjectSettings:
+    for key in table:
+        if key not in _KEYS:
+            raise ValueError(f"has no setting {key!r}; there are {', '.join(_KEYS)}")
+    recipe = table.get("recipe")
+    if recipe is not None and not isinstance(recipe, str):
+        raise ValueError(f"recipe is not a string: {recipe!r}")
+    given = {name: _number(table, key) for key, name in _THRESHOLDS.items()}
+    thresholds = rules.Thresholds(
+        **{name: value for name, value in given.items() if value is not None}
+    )
+    if not thresholds.error_db <= thresholds.warning_db <= thresholds.information_db:
+        raise ValueError(
+            "needs error-db ≤ warning-db ≤ information-db, and they are "
+            f"{thresholds.error_db:g}, {thresholds.warning_db:g} and {thresholds.information_db:g}"
+        )
+    return ProjectSettings(
+        recipe,
+        _code_list(table, "select"),
+        _code_list(table, "ignore"),
+        _number(table, "fail-under"),
+        thresholds,
+    )
+
+
+def _number(table: dict[str, Any], key: str) -> float | None:
+    value = table.get(key)
+    # abs(nan) <= 1000 is false, as it is for infinity.
+    if value is None or (type(value) in (int, float) and abs(value) <= 1000):
+        return value
+    raise ValueError(f"{key} is not a number from -1000 to 1000: {value!r}")
+
+
+def _code_list(table: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = table.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"{key} is not a list of rule codes: {value!r}")
+    try:
+        return rules.parse_codes(value)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error

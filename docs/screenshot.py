@@ -1,0 +1,55 @@
+"""Check a model file, and draw what the terminal shows: ``python docs/screenshot.py FILE PICTURE.svg``."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from handlens import report
+from handlens.rendering import terminal
+
+FINDINGS = 1
+
+
+def main(file: str, picture: str) -> None:
+    command = ["handlens", "check", file]
+    check = subprocess.run(
+        [sys.executable, "-m", *command, "--format", "json"], stdout=subprocess.PIPE, text=True
+    )
+    if check.returncode > FINDINGS:
+        sys.exit(f"{' '.join(command)} ended with status {check.returncode}")
+    reports = report.load(check.stdout).reports
+    widest = max(len(line) for line in _draw(reports, width=500).export_text().splitlines())
+    svg = _draw(reports, width=widest).export_svg(title=" ".join(command), unique_id="handlens")
+    # The picture must not ask another site for its font; any monospaced one will do.
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+    # Some viewers drop the spaces that a line begins with.
+    svg = svg.replace("<text ", '<text xml:space="preserve" ')
+    Path(picture).parent.mkdir(parents=True, exist_ok=True)
+    Path(picture).write_text(svg, "utf-8")
+
+
+def _draw(reports: tuple[report.Report, ...], width: int) -> Console:
+    console = Console(
+        file=io.StringIO(),
+        record=True,
+        width=width,
+        force_terminal=True,
+        color_system="truecolor",
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    view = terminal.View(lambda name: Path(name).read_text("utf-8"), str(Path.cwd()))
+    for each in reports:
+        terminal.render(each, console, view)
+    return console
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,447 @@
+"""What a terminal shows of a report: the place, the text, what was measured and what was not."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+from handlens.rendering import jsondocument, terminal
+from handlens.report import (
+    Coverage,
+    Document,
+    Failure,
+    Finding,
+    OpReport,
+    OutputAccuracy,
+    Related,
+    Report,
+    Severity,
+    Span,
+    Unmatched,
+    failed,
+    load,
+)
+
+FILE = "/work space/net.py"
+TEXT = """\
+class Net(nn.Module):
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        y = torch.cat(
+            [x, x],
+            dim=1,
+        )
+        return self.head(y)
+"""
+LOOP = Span(FILE, 4, 16, 4, 24, "Net.forward")
+HEAD = Span(FILE, 9, 15, 9, 27, "Net.forward")
+
+
+def op(handle: int, sqnr_db: float | None, span: Span | None = LOOP, module: str = "") -> OpReport:
+    return OpReport(
+        handle=handle,
+        op="aten.conv2d.default",
+        node="conv2d",
+        module=module,
+        inputs=(),
+        spans=(span,) if span else (),
+        shown=0 if span else None,
+        verdict="ok",
+        sqnr_db=sqnr_db,
+        introduced_verdict="ok",
+        introduced_sqnr_db=sqnr_db,
+        introduced_share=1.0,
+        floor_sqnr_db=None,
+        mse=None,
+        max_abs_error=None,
+        cosine=None,
+        reference_range=(None, None),
+        actual_range=(None, None),
+        saturated=0.0,
+    )
+
+
+def finding(
+    span: Span | None = HEAD,
+    message: str = "linear 12.3 dB · head",
+    *related: Related,
+    rule: str = "HL101",
+    severity: Severity = "warning",
+    handle: int | None = 9,
+) -> Finding:
+    return Finding(rule, severity, message, handle, span, related)
+
+
+def ok(*findings: Finding, ops: tuple[OpReport, ...] = ()) -> Report:
+    return Report(
+        *("handlens_main", FILE, "x86", "ok"),
+        output=OutputAccuracy("ok", 19.53, 0.1, 0.2, 0.99),
+        batches=2,
+        coverage=Coverage(5, 4, 3, (Unmatched("aten.bn", "bn", "", "folded by the recipe"),)),
+        ops=ops,
+        findings=findings,
+        timings={"load": 0.12, "compare": 1.5},
+    )
+
+
+def lines(
+    report: Report,
+    text: str | None = TEXT,
+    *,
+    verbose: bool = False,
+    fail_under: float | None = None,
+    hidden: int = 0,
+) -> list[str]:
+    stream = io.StringIO()
+    console = Console(file=stream, highlight=False, markup=False, emoji=False, width=80)
+    view = terminal.View(lambda file: text if file == FILE else None, "/work space", verbose)
+    terminal.render(report, console, view, fail_under, hidden)
+    return stream.getvalue().splitlines()
+
+
+def row(rendered: list[str], label: str) -> str:
+    (found,) = [line for line in rendered if line.startswith(f"  {label}  ")]
+    return found.removeprefix(f"  {label}").strip()
+
+
+# -- findings --------------------------------------------------------------------------------------
+
+
+def test_a_finding_shows_its_place_its_text_and_the_span_underlined() -> None:
+    assert lines(ok(finding()))[:5] == [
+        "net.py:9:16: HL101 warning: linear 12.3 dB · head",
+        "  |",
+        "9 |         return self.head(y)",
+        "  |                ^^^^^^^^^^^^",
+        "",
+    ]
+
+
+def test_a_span_of_several_lines_is_marked_from_its_beginning_to_its_end() -> None:
+    assert lines(ok(finding(Span(FILE, 5, 12, 8, 9))))[1:8] == [
+        "  |",
+        "5 |           y = torch.cat(",
+        "  |  _____________^",
+        "6 | |             [x, x],",
+        "7 | |             dim=1,",
+        "8 | |         )",
+        "  | |_________^",
+    ]
+
+
+def test_a_span_that_begins_its_line_needs_no_line_to_its_beginning() -> None:
+    assert lines(ok(finding(Span(FILE, 5, 8, 8, 9))))[2:7] == [
+        "5 | /         y = torch.cat(",
+        "6 | |             [x, x],",
+        "7 | |             dim=1,",
+        "8 | |         )",
+        "  | |_________^",
+    ]
+
+
+def test_of_a_very_long_span_the_middle_is_left_out() -> None:
+    text = "".join(f"line{number}\n" for number in range(1, 13))
+    assert lines(ok(finding(Span(FILE, 1, 0, 12, 6))), text)[1:9] == [
+        "   |",
+        " 1 | / line1",
+        " 2 | | line2",
+        " 3 | | line3",
+        "...  |",
+        "11 | | line11",
+        "12 | | line12",
+        "   | |______^",
+    ]
+
+
+def test_findings_are_in_the_order_of_the_text_and_those_without_a_line_come_last() -> None:
+    rendered = lines(ok(finding(None, "whole"), finding(HEAD, "head"), finding(LOOP, "loop")))
+    places = [line.split(": ")[0] for line in rendered if " warning: " in line]
+    assert places == ["net.py:4:17", "net.py:9:16", "net.py::handlens_main"]
+
+
+def test_findings_of_one_expression_share_its_text() -> None:
+    saturated = finding(HEAD, "linear clips 4.0%", rule="HL104")
+    rendered = lines(ok(saturated, finding(severity="error")))
+    assert rendered[:3] == [
+        "net.py:9:16: HL101 error: linear 12.3 dB · head",
+        "net.py:9:16: HL104 warning: linear clips 4.0%",
+        "  |",
+    ]
+    assert sum("return self.head(y)" in line for line in rendered) == 1
+
+
+@pytest.mark.parametrize(("text", "span"), [(None, HEAD), (TEXT, Span(FILE, 90, 0, 90, 4))])
+def test_without_its_text_a_finding_is_its_message(text: str | None, span: Span) -> None:
+    rendered = lines(ok(finding(span)), text)
+    assert rendered[0].endswith("HL101 warning: linear 12.3 dB · head")
+    assert rendered[1] == ""
+
+
+def test_related_places_are_notes() -> None:
+    origin = Related("conv2d 3.0 dB", LOOP)
+    nowhere = Related("the recipe's own op", None)
+    assert lines(ok(finding(HEAD, "x", origin, nowhere)))[4:6] == [
+        "  = conv2d 3.0 dB (net.py:4:17)",
+        "  = the recipe's own op",
+    ]
+
+
+def test_the_runs_of_a_loop_are_one_note_with_the_worst_first() -> None:
+    ops = tuple(op(n, 20.0 - n, module=f"blocks.{n}") for n in range(7))
+    related = [Related(f"conv2d · blocks.{n}", LOOP, n) for n in range(1, 7)]
+    report = ok(finding(LOOP, "x", *related, handle=0), ops=ops)
+    assert lines(report)[4] == (
+        "  = 6 more here: blocks.6 14.0 dB, blocks.5 15.0 dB, blocks.4 16.0 dB, blocks.3 17.0 dB, …"
+    )
+    assert "blocks.1 19.0 dB" in lines(report, verbose=True)[4]
+
+
+# -- hints -----------------------------------------------------------------------------------------
+
+
+def hint(origin: int | None, *instances: Related) -> Finding:
+    first = () if origin is None else (Related("origin: conv2d", LOOP, origin),)
+    return finding(
+        HEAD, "relu 9.0 dB", *first, *instances, rule="HL102", severity="hint", handle=30
+    )
+
+
+def test_what_inherits_is_counted_under_its_origin() -> None:
+    again = Related("relu 9.5 dB", HEAD, 31)
+    rendered = lines(ok(finding(LOOP, handle=7), hint(7), hint(7, again)))
+    assert rendered[4] == "  = 3 ops downstream inherit this loss (HL102)"
+    assert not any("HL102 hint" in line for line in rendered)
+    assert row(rendered, "found") == "1 warning, 2 hints"
+
+
+def test_what_inherits_from_any_run_of_a_loop_is_counted_there() -> None:
+    loop = finding(LOOP, "x", Related("conv2d 9.0 dB", LOOP, 8), handle=7)
+    assert lines(ok(loop, hint(8)))[5] == "  = 1 op downstream inherits this loss (HL102)"
+
+
+def test_what_inherits_from_no_finding_is_in_the_summary() -> None:
+    rendered = lines(ok(hint(7), hint(None), ops=(op(7, 35.0),)))
+    assert row(rendered, "inherited") == (
+        "1 op downstream inherits the loss of conv2d (net.py:4:17) (HL102)"
+    )
+    assert any("1 op with the sum of small losses upstream (HL102)" in line for line in rendered)
+
+
+def test_verbose_shows_every_hint() -> None:
+    rendered = lines(ok(finding(LOOP, handle=7), hint(7)), verbose=True)
+    assert "net.py:9:16: HL102 hint: relu 9.0 dB" in rendered
+    assert not any("downstream" in line for line in rendered)
+
+
+# -- summary ---------------------------------------------------------------------------------------
+
+
+def test_the_summary_says_what_was_measured_and_what_was_not() -> None:
+    rendered = lines(ok(finding(), finding(severity="error"), finding(severity="information")))
+    assert rendered[-8:] == [
+        "net.py::handlens_main · recipe x86",
+        "  output        19.5 dB, 2 batches",
+        "  compared      4 of 5 ops",
+        "  quantized     3 ops",
+        "  not compared  1 folded by the recipe",
+        "  found         1 error, 1 warning, 1 information",
+        "  time          1.6 s (load 0.1, compare 1.5)",
+        "",
+    ]
+
+
+def test_nothing_found_says_how_near_it_was() -> None:
+    rendered = lines(ok(ops=(op(1, 41.0), op(2, 33.04), op(3, None))))
+    assert row(rendered, "found") == "nothing; the lowest is conv2d 33.0 dB (net.py:4:17)"
+
+
+def test_findings_that_were_asked_away_are_counted() -> None:
+    assert row(lines(ok(), hidden=3), "found") == "nothing; 3 not shown (select, ignore)"
+
+
+def test_reasons_are_counted_the_most_frequent_first() -> None:
+    reasons = ["no tensor output", "folded", "folded"]
+    unmatched = tuple(Unmatched("op", "node", "", reason) for reason in reasons)
+    rendered = lines(replace(ok(), coverage=Coverage(9, 6, 6, unmatched)))
+    start = rendered.index("  not compared  2 folded")
+    assert rendered[start + 1] == "                1 no tensor output"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "sqnr_db", "fail_under", "expected"),
+    [
+        ("ok", 19.53, None, "19.5 dB, 2 batches"),
+        ("ok", 19.53, 19.0, "19.5 dB, 2 batches"),
+        ("ok", 19.53, 25.0, "19.5 dB, 2 batches (under the 25 dB asked for)"),
+        ("exact", None, 25.0, "exactly the reference, 2 batches"),
+        (
+            "non-finite",
+            None,
+            25.0,
+            "NaN or Inf where the reference is finite, 2 batches (under the 25 dB asked for)",
+        ),
+        (
+            "no-signal",
+            None,
+            None,
+            "all zero in the reference, and not in the quantized model, 2 batches",
+        ),
+    ],
+)
+def test_the_output_is_put_into_words(
+    verdict: str, sqnr_db: float | None, fail_under: float | None, expected: str
+) -> None:
+    output = OutputAccuracy(verdict, sqnr_db, None, None, None)  # type: ignore[arg-type]
+    rendered = lines(replace(ok(), output=output), fail_under=fail_under)
+    assert row(rendered, "output") == expected
+
+
+def test_several_reports_have_a_total() -> None:
+    stream = io.StringIO()
+    broken = failed("main", FILE, "", Failure("HL301", "no", None, ""))
+    terminal.render_total([ok(finding()), ok(), broken], Console(file=stream))
+    assert stream.getvalue() == "3 targets: 1 could not run, 1 error, 1 warning\n"
+
+
+# -- failures --------------------------------------------------------------------------------------
+
+
+def test_a_failure_shows_the_line_and_offers_the_traceback() -> None:
+    broken = failed("main", FILE, "x86", Failure("HL302", "Export failed: no", HEAD, "Trace\n  x"))
+    assert lines(broken) == [
+        "net.py:9:16: HL302 error: Export failed: no",
+        "  |",
+        "9 |         return self.head(y)",
+        "  |                ^^^^^^^^^^^^",
+        "",
+        "net.py::main · recipe x86",
+        "  could not run HL302 export-failed; --verbose shows the traceback",
+        "",
+    ]
+    verbose = lines(broken, verbose=True)
+    assert verbose[5:7] == ["  Trace", "    x"]
+    assert not any("--verbose" in line for line in verbose)
+
+
+def test_what_a_dead_worker_printed_last_is_shown_unasked() -> None:
+    broken = failed("main", FILE, "", Failure("HL304", "killed by SIGSEGV", None, "last words"))
+    assert "  last words" in lines(broken)
+
+
+# -- alignment, width and safety -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "marked"),
+    [
+        ("\tx = f(x)", "f(x)"),
+        ("x\t=\tf(x)", "f(x)"),
+        ("x = f(\tx)", "f(\tx)"),
+        ("名前 = f(名前)", "f(名前)"),
+        ("x = '👍🏽' + f('👩‍👩‍👧')", "f('👩‍👩‍👧')"),
+        ("e\u0301 = f(e\u0301)", "f(e\u0301)"),
+        ("x = '\x1b[31m' + f('\x07')", "f('\x07')"),
+        ("x = f(x)\r", "f(x)"),
+    ],
+)
+def test_the_marks_stand_below_what_they_mark(line: str, marked: str) -> None:
+    start = line.index(marked)
+    span = Span(FILE, 1, start, 1, start + len(marked))
+    _, _, shown, marks, *_ = lines(ok(finding(span)), line + "\n")
+    expected = terminal.clean(marked.replace("\t", ""))
+    column = len(marks) - len(marks.lstrip(" |"))
+    before = next(index for index in range(len(shown) + 1) if cell_len(shown[:index]) == column)
+    assert shown[before:].replace(" ", "").startswith(expected.replace(" ", "")[:2])
+    assert cell_len(shown[before:]) == marks.count("^") == cell_len(marks) - column
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"), [("\tx", "    x"), ("ab\tx", "ab  x"), ("abcd\tx", "abcd    x")]
+)
+def test_a_tab_reaches_to_the_next_multiple_of_four(line: str, shown: str) -> None:
+    start = line.index("x")
+    assert lines(ok(finding(Span(FILE, 1, start, 1, start + 1))), line)[2] == f"1 | {shown}"
+
+
+def test_an_empty_span_has_one_mark() -> None:
+    assert lines(ok(finding(Span(FILE, 9, 15, 9, 15))))[3].count("^") == 1
+
+
+def test_of_a_very_long_line_the_part_with_the_span_is_shown() -> None:
+    line = f"x = [{'1, ' * 300}f(x){', 2' * 300}]"
+    start = line.index("f(x)")
+    _, _, shown, marks, *_ = lines(ok(finding(Span(FILE, 1, start, 1, start + 4))), line)
+    assert len(shown) < 160
+    assert shown[marks.index("^") :].startswith("f(x), 2")
+    assert marks.count("^") == 4
+    assert shown.endswith("…")
+
+
+def test_nothing_wraps_where_there_is_no_terminal() -> None:
+    message = "word " * 60 + "end"
+    assert lines(ok(finding(HEAD, message)))[0].endswith("end")
+
+
+@given(st.text())
+def test_no_text_can_act_upon_the_terminal(text: str) -> None:
+    hostile = text + "\x1b[2J\u202e\x9b[bold]\ud800"
+    report = replace(
+        ok(
+            finding(HEAD, f"m {hostile}", Related(hostile, None)), ops=(op(1, 3.0, module=hostile),)
+        ),
+        target=hostile,
+        recipe=hostile,
+        coverage=Coverage(1, 0, 0, (Unmatched("op", "node", "", hostile),)),
+        error=None,
+    )
+    shown = "\n".join(lines(report, hostile.join(TEXT.splitlines(keepends=True))))
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
+    shown.encode("utf-8")
+    assert r"\x1b[2J\u202e\x9b[bold]" in shown
+
+
+def _coloured(**options: object) -> str:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, color_system="standard", **options)  # type: ignore[arg-type]
+    terminal.render(ok(finding(severity="error")), console, terminal.View(lambda _: TEXT, "/"))
+    return stream.getvalue()
+
+
+def test_a_terminal_gets_colours_and_a_link_to_the_rule() -> None:
+    shown = _coloured()
+    assert "\x1b[1;31m" in shown
+    assert "docs/rules/HL101.md" in shown
+
+
+def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not re.search("\x1b\\[[0-9;]*3[0-7]m", _coloured())
+
+
+def test_a_picture_can_be_made_of_it() -> None:
+    console = Console(file=io.StringIO(), record=True, width=100, force_terminal=True)
+    terminal.render(ok(finding()), console, terminal.View(lambda _: TEXT, "/work space"))
+    svg = console.export_svg(title="handlens")
+    assert "self.head(y)" in "".join(ET.fromstring(svg).itertext()).replace("\xa0", " ")
+
+
+# -- JSON ------------------------------------------------------------------------------------------
+
+
+def test_json_is_the_document() -> None:
+    document = Document("0.1.0", None, (ok(finding(), ops=(op(1, 3.0),)),))
+    text = jsondocument.render(document)
+    assert load(text) == document
+    assert text.endswith("}\n")
+    assert text.isascii()
+    assert json.loads(text)["reports"][0]["findings"][0]["rule"] == "HL101"

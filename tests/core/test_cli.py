@@ -395,7 +395,9 @@ def test_the_project_sets_what_the_command_line_does_not(
     assert given.status == 1
     assert "HL104 warning" in given.out
     first, second = worker.requests
-    assert (first["recipe"], second["recipe"]) == ("xnnpack", "x86")
+    # A target's own recipe goes before the project's, and after the one that is asked for.
+    assert (first["recipe"], second["recipe"]) == (None, "x86")
+    assert first["default_recipe"] == second["default_recipe"] == "xnnpack"
     assert first["thresholds"] == {
         "error_db": 5,
         "warning_db": 20.0,

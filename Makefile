@@ -54,4 +54,5 @@ $(VENV)/demo.stamp: $(VENV)/torch.stamp pyproject.toml
 
 $(VENV)/dev.stamp: $(VENV)/torch.stamp pyproject.toml
 	$(PIP) --editable '.[dev]'
+	$(PIP) --no-deps "$$(grep '^efficientnet-lite-pytorch==' constraints.txt)"
 	@touch $@

@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -128,9 +129,10 @@ def convert_pt2e(
 ) -> GraphModule:
     """torchao's ``convert_pt2e``; every dequantize node then has the handle of the node whose output it
     dequantizes. Quantize nodes have none: their output is in another unit."""
-    converted: GraphModule = quantize_pt2e.convert_pt2e(
-        model, use_reference_representation, fold_quantize
-    )
+    with _without_qat_folding(model):
+        converted: GraphModule = quantize_pt2e.convert_pt2e(
+            model, use_reference_representation, fold_quantize
+        )
     for graph_module in graph_modules(converted):
         for node in graph_module.graph.nodes:
             if is_quantize(node):
@@ -142,6 +144,25 @@ def convert_pt2e(
             elif is_dequantize(node):
                 _inherit_handle(node, _through(node, is_quantize_or_dequantize))
     return converted
+
+
+@contextmanager
+def _without_qat_folding(model: GraphModule) -> Iterator[None]:
+    """Spare a model that was not trained quantized the search for what only training leaves.
+
+    With a batch norm left in the graph the search takes over ten seconds, and finds nothing.
+    """
+    name = "_fold_conv_bn_qat"
+    trained = any(isinstance(each, FakeQuantizeBase) for each in model.modules())
+    fold = getattr(quantize_pt2e, name, None)
+    if trained or fold is None:
+        yield
+        return
+    setattr(quantize_pt2e, name, lambda model: model)
+    try:
+        yield
+    finally:
+        setattr(quantize_pt2e, name, fold)
 
 
 def _inherit_handle(node: Node, source: Node) -> None:

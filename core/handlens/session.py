@@ -14,7 +14,7 @@ from torch.fx import GraphModule, Node
 from handlens import loading, recipes
 from handlens.capture import Captured, capture, is_installed
 from handlens.comparison import Comparison, merge
-from handlens.comparison.graph import Compared
+from handlens.comparison.graph import UNUSED, Compared
 from handlens.diagnosis import diagnose
 from handlens.failures import failure
 from handlens.handles import generate_numeric_debug_handle, graph_modules, handle_of
@@ -37,7 +37,7 @@ from handlens.targets import discover
 
 _FOLDED = "folded by the recipe"
 _NO_TENSOR = "no tensor output"
-_EXPECTED = (_FOLDED, _NO_TENSOR)
+_EXPECTED = (_FOLDED, _NO_TENSOR, UNUSED)
 
 
 class _Failed(Exception):

@@ -14,7 +14,13 @@ from torch.fx import GraphModule, Interpreter, Node
 from handlens import recipes
 from handlens.capture import Captured, capture
 from handlens.comparison import Comparison, merge
-from handlens.handles import generate_numeric_debug_handle, handle_of, is_dequantize, is_quantize
+from handlens.handles import (
+    generate_numeric_debug_handle,
+    graph_modules,
+    handle_of,
+    is_dequantize,
+    is_quantize,
+)
 from handlens.loading import build, load, read
 from handlens.recipes import Quantized
 from handlens.targets import discover
@@ -298,3 +304,48 @@ def test_neither_graph_is_changed() -> None:
     before = [str(result.reference.graph), str(result.actual.graph)]
     compared(result, batches)
     assert [str(result.reference.graph), str(result.actual.graph)] == before
+
+
+def test_random_operations_throw_the_same_dice_on_both_sides() -> None:
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.linear = nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = torch.dropout(self.linear(x), 0.5, train=True)
+            return y + torch.rand(8) + torch.randn_like(y)
+
+    batches: Batches = [((torch.randn(4, 8),), {})]
+    _, result = quantized(Noisy(), batches)
+    found = {str(each.actual.target): each for each in compared(result, batches).compared}
+    assert found["aten.rand.default"].recorder.accumulated.verdict == "exact"
+    assert found["aten.dropout.default"].recorder.accumulated.sqnr_db > 30  # type: ignore[operator]
+
+
+def test_a_quantized_loop_body_is_compared_with_the_float_one() -> None:
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.linear = nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            def more(count: Tensor, y: Tensor) -> Tensor:
+                return count < 3
+
+            def step(count: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+                return count + 1, y * 1.5 + y
+
+            return torch.while_loop(more, step, (torch.tensor(0), self.linear(x)))[1]
+
+    batches: Batches = [((torch.randn(4, 8),), {})]
+    captured, result = quantized(Loop(), batches, "xnnpack")
+    bodies = [
+        "".join(str(body.graph) for body in list(graph_modules(model))[1:])
+        for model in (captured.program, result.reference, result.actual)
+    ]
+    assert ["dequantize" in body for body in bodies] == [False, False, True]
+    assert all("observer" not in body and "post_process" not in body for body in bodies)
+    assert compared(result, batches).output_statistics.verdict == "ok"

@@ -6,6 +6,7 @@ import pytest
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
+from torchao.quantization.pt2e import quantize_pt2e
 
 from handle_models import TwoLinears
 from handlens import recipes
@@ -71,6 +72,21 @@ def test_the_program_is_left_as_it_is() -> None:
     before = str(program.program)
     recipes.resolve("x86").quantize(program, [((x,), {})])
     assert str(program.program) == before
+
+
+def test_conversion_does_not_search_for_what_only_training_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def search(model: object) -> object:
+        raise AssertionError("this takes over ten seconds")
+
+    # It fails here if torchao renames it, and the search would be back unnoticed.
+    monkeypatch.setattr(quantize_pt2e, "_fold_conv_bn_qat", search)
+    x = torch.randn(1, 3, 8, 8)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3))
+    result = recipes.resolve("x86").quantize(captured(model, x), [((x,), {})])
+    assert "aten.batch_norm.default" in {str(node.target) for node in result.actual.graph.nodes}
+    assert quantize_pt2e._fold_conv_bn_qat is search
 
 
 NOTHING = """

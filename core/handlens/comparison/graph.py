@@ -33,6 +33,8 @@ from handlens.report import Quantizer
 
 _aten = torch.ops.aten
 
+UNUSED = "nothing reads its output"
+
 # Ops whose output values are a selection of their input values: they commute with a quantizer.
 _MOVES_VALUES = {
     "view", "_unsafe_view", "reshape", "flatten", "squeeze", "squeeze_", "unsqueeze", "unsqueeze_",
@@ -101,8 +103,11 @@ class _Merger:
         for node in self._reference.graph.nodes:
             if node.op == "output":
                 break
+            dice = self._graph.call_function(_rng_states) if _is_random(node) else None
             before = self._before(node)
+            self._throw_again(dice)
             self._from_reference[node] = self._copy(node, "reference", self._from_reference)
+            self._throw_again(dice)
             if node.op == "placeholder":
                 twin = placeholders.pop(0)
                 self._from_actual[twin] = self._from_reference[node]
@@ -123,7 +128,7 @@ class _Merger:
         self._graph.set_codegen(self._reference.graph._codegen)
         module = GraphModule(self._root, self._graph)
         unmatched = {
-            handle: "it is not in the quantized graph"
+            handle: "it is not in the quantized graph" if node.users else UNUSED
             for node in self._reference.graph.nodes
             if (handle := handle_of(node)) is not None and node not in self._references
         }
@@ -146,6 +151,10 @@ class _Merger:
             name, operator.attrgetter(str(node.target))(self._actual).clone()
         )
         return name
+
+    def _throw_again(self, dice: Node | None) -> None:
+        if dice is not None:
+            self._graph.call_function(_set_rng_states, (dice,))
 
     def _own_inputs(self) -> None:
         for twin, shared in list(self._from_actual.items()):
@@ -312,6 +321,23 @@ def _op_name(node: Node) -> str:
 
 def _is_mutable(node: Node) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
+def _is_random(node: Node) -> bool:
+    return (
+        isinstance(node.target, torch._ops.OpOverload)
+        and torch.Tag.nondeterministic_seeded in node.target.tags
+    )
+
+
+def _rng_states() -> list[torch.Tensor]:
+    """What both sides must start from, so that they throw the same dice."""
+    return [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+
+
+def _set_rng_states(states: list[torch.Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    torch.cuda.set_rng_state_all(states[1:])
 
 
 def _is_guard(node: Node) -> bool:

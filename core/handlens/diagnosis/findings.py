@@ -91,7 +91,8 @@ def _low_sqnr(
     related = _others(op, instances)
     if worst is not op and severity != _severity(op, thresholds):
         message += f", down to {_db(worst.sqnr_db)} at {worst.name}"
-        related.insert(0, _instance(worst))
+        place = _instance(worst)
+        related.insert(0, Related(f"worst after it: {place.message}", place.span, place.handle))
     elif op.introduced_sqnr_db is not None:
         message += f", introduces {_db(op.introduced_sqnr_db)}"
     return Finding("HL101", severity, _at_module(message, op), op.handle, op.span, tuple(related))

@@ -60,6 +60,8 @@ class Pt2eRecipe:
         """
         model = captured.program.module()
         assert isinstance(model, GraphModule)
+        # The bodies of control flow are the program's own, and quantization rewrites in place.
+        model = without_observers(model)
         self.annotate_graph(model)
         prepared = handles.prepare_pt2e(model, self.make_quantizer())
         reference = without_observers(prepared)
@@ -86,7 +88,10 @@ class Pt2eRecipe:
 
 
 def without_observers(prepared: GraphModule) -> GraphModule:
-    """A copy of a prepared graph that computes in float; it shares the parameters."""
+    """A copy of a prepared graph, the bodies of its control flow included, that computes in float.
+
+    It shares the parameters.
+    """
     graph = torch.fx.Graph()
     copies: dict[Node, Node] = {}
     for node in prepared.graph.nodes:
@@ -95,7 +100,11 @@ def without_observers(prepared: GraphModule) -> GraphModule:
         else:
             copies[node] = graph.node_copy(node, copies.__getitem__)
     graph.set_codegen(prepared.graph._codegen)
-    return GraphModule(prepared, graph)
+    copy = GraphModule(prepared, graph)
+    for name, body in prepared.named_children():
+        if isinstance(body, GraphModule) and hasattr(copy, name):
+            setattr(copy, name, without_observers(body))
+    return copy
 
 
 def _op_name(node: Node) -> str:

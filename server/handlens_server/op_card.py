@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from handlens.report import OpReport, Quantizer, Verdict
@@ -16,16 +16,19 @@ class Card:
     """What is shown about the ops that one place in the source runs."""
 
     op: OpReport
-    """The worst of them."""
+    """The one that a finding is about, else the worst of them."""
     others: tuple[OpReport, ...]
     target: str | None
     """Named where the place belongs to more than one target."""
 
 
-def card(ops: Sequence[OpReport], target: str | None = None) -> Card:
-    """The card of the ops of one place; there is at least one."""
-    worst, *others = sorted(ops, key=_badness)
-    return Card(worst, tuple(others), target)
+def card(ops: Sequence[OpReport], target: str | None = None, found: Collection[int] = ()) -> Card:
+    """The card of the ops of one place, at least one; ``found`` are handles that have a finding.
+
+    A finding may be about an instance that is not the worst: one that the others inherit from.
+    """
+    first, *others = sorted(ops, key=lambda op: (op.handle not in found, *_badness(op)))
+    return Card(first, tuple(others), target)
 
 
 def markdown(card: Card) -> str:

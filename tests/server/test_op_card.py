@@ -106,3 +106,10 @@ def test_names_of_the_user_cannot_break_the_markdown():
     op = replace(OP, op="a*|<b>&[x](y)", module="a`b\n|c``")
     first = op_card.markdown(op_card.card([op])).splitlines()[0]
     assert first == r"**a\*\|\<b\>\&\[x\](y)** · ``` a`b |c`` ```"
+
+
+def test_the_instance_that_a_finding_is_about_comes_first():
+    heir = replace(OP, handle=OP.handle + 1, module="heir", sqnr_db=OP.sqnr_db - 10)
+    assert op_card.card([OP, heir]).op is heir
+    card = op_card.card([OP, heir], found={OP.handle})
+    assert (card.op, card.others) == (OP, (heir,))

@@ -8,6 +8,7 @@ from lsprotocol import types
 
 from handlens.report import OpReport, Span
 from handlens_server import op_card, positions
+from handlens_server.results import Result
 
 if TYPE_CHECKING:
     from handlens_server.server import HandlensServer
@@ -23,25 +24,29 @@ def register(server: HandlensServer) -> None:
             return None
         text, lines, encoding = document.source, document.lines, server.documents.encoding
         at = positions.from_position(params.position, lines, encoding)
-        found: list[tuple[Span, OpReport, str]] = []
+        found: list[tuple[Span, OpReport, Result]] = []
         for result in server.results.at(document.file):
             # Numbers beside a line that they were not measured on are worse than none.
             if result.texts[document.file] == text:
                 found += [
-                    (op.span, op, result.name)
+                    (op.span, op, result)
                     for op in result.report.ops
                     if op.span is not None and op.span.file == document.file and _has(op.span, at)
                 ]
         if not found:
             return None
         smallest = min((span for span, _, _ in found), key=_size)
-        by_target: dict[str, list[OpReport]] = {}
-        for span, op, target in found:
+        by_target: dict[str, tuple[Result, list[OpReport]]] = {}
+        for span, op, result in found:
             if (span.start, span.end) == (smallest.start, smallest.end):
-                by_target.setdefault(target, []).append(op)
+                by_target.setdefault(result.name, (result, []))[1].append(op)
         cards = [
-            op_card.card(ops, target if len(by_target) > 1 else None)
-            for target, ops in by_target.items()
+            op_card.card(
+                ops,
+                target if len(by_target) > 1 else None,
+                {finding.handle for finding in result.report.findings if finding.handle},
+            )
+            for target, (result, ops) in by_target.items()
         ]
         return types.Hover(
             _content(cards, server.client.markdown), positions.to_range(smallest, lines, encoding)

@@ -15,7 +15,6 @@ import os
 import sys
 import tokenize
 import traceback
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,19 +23,17 @@ from typing import Any, NoReturn, TextIO
 
 import click
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
 from handlens import __version__, rules, targets
 from handlens.client import Worker, WorkerUnusable
 from handlens.project import ProjectSettings, project_settings
-from handlens.protocol import STAGES, RunRequest
+from handlens.protocol import RunRequest
 from handlens.rendering import jsondocument, terminal
+from handlens.rendering.progress import RunStatus
 from handlens.report import Document, Failure, Report, failed
 from handlens.targets import InvalidConfiguration, Target
 
 NOTHING_FOUND, FINDINGS, COULD_NOT_RUN, CANCELLED = 0, 1, 2, 130
-_OUTPUT_SHOWN = 20
 
 
 class Refused(click.ClickException):
@@ -278,14 +275,14 @@ async def _run(
     reports: list[Report] = []
     torch_version: str | None = None
     worker: Worker | None = None
-    with _Status(verbose) as status:
+    with RunStatus(verbose) as status:
         try:
             for plan in plans:
                 if plan.request is None:
                     assert plan.report is not None
                     reports.append(plan.report)
                     continue
-                status.begin(plan.request.target)
+                status.begin(f"{_shown(plan.request.target.file)}::{plan.request.target.name}")
                 if worker is None:
                     worker, environment = await Worker.start(interpreter, status.output)
                     torch_version = environment.torch
@@ -305,62 +302,6 @@ async def _run(
 def _with_output(report: Report, error: Failure, output: Iterable[str]) -> Report:
     detail = "\n".join(output)
     return dataclasses.replace(report, error=dataclasses.replace(error, traceback=detail))
-
-
-class _Status:
-    """What standard error shows meanwhile: the stage, on a terminal; the model's output, if asked."""
-
-    def __init__(self, verbose: bool) -> None:
-        self.recent: deque[str] = deque(maxlen=_OUTPUT_SHOWN)
-        """The last lines that the current run printed."""
-        self._verbose = verbose
-        console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            TextColumn("{task.fields[stages]}", markup=True),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> _Status:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def begin(self, target: Target) -> None:
-        self.recent.clear()
-        if self._task is not None:
-            self._progress.remove_task(self._task)
-        name = f"{_shown(target.file)}::{terminal.clean(target.name)}"
-        self._task = self._progress.add_task(name, stages=_stages(""))
-
-    def stage(self, name: str) -> None:
-        if self._task is not None:
-            self._progress.update(self._task, stages=_stages(name))
-
-    def output(self, line: str) -> None:
-        # What a progress bar wrote over is gone, here as on a terminal.
-        line = line.rsplit("\r", 1)[-1]
-        self.recent.append(line)
-        if self._verbose:
-            self._progress.console.print(Text(terminal.clean(line)), soft_wrap=True)
-
-
-def _stages(current: str) -> str:
-    """The stages, with the current one bold and those to come dim."""
-    if current not in STAGES:
-        return "[dim]starting[/]"
-    done = STAGES.index(current)
-    styles = [
-        "green" if at < done else "bold" if at == done else "dim" for at in range(len(STAGES))
-    ]
-    return " ".join(f"[{style}]{stage}[/]" for style, stage in zip(styles, STAGES))
 
 
 # -- printing --------------------------------------------------------------------------------------

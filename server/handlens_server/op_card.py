@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from handlens.report import OpReport, Quantizer, Verdict
 
-_OTHERS_SHOWN = 10
+_OTHERS_SHOWN = 24
 
 
 @dataclass(frozen=True)

@@ -90,16 +90,16 @@ def test_a_verdict_is_put_in_words(verdict, words):
 
 
 def test_the_worst_instance_comes_first_and_the_list_of_the_others_ends():
-    ops = [replace(OP, module=f"blocks.{i}", sqnr_db=40.0 - i) for i in range(14)]
+    ops = [replace(OP, module=f"blocks.{i}", sqnr_db=40.0 - i) for i in range(30)]
     broken = replace(OP, module="broken", verdict="non-finite", sqnr_db=None)
     exact = replace(OP, module="fine", verdict="exact", sqnr_db=None)
     card = op_card.card([exact, *ops, broken])
     assert card.op is broken
-    assert [each.module for each in card.others[:2]] == ["blocks.13", "blocks.12"]
+    assert [each.module for each in card.others[:2]] == ["blocks.29", "blocks.28"]
     assert card.others[-1] is exact
     text = op_card.markdown(card)
-    assert "Also here: `blocks.13` 27.0 dB, `blocks.12` 28.0 dB, " in text
-    assert text.endswith("`blocks.4` 36.0 dB and 5 more")
+    assert "Also here: `blocks.29` 11.0 dB, `blocks.28` 12.0 dB, " in text
+    assert text.endswith("`blocks.6` 34.0 dB and 7 more")
 
 
 def test_names_of_the_user_cannot_break_the_markdown():

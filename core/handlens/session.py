@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import torch
 from torch.fx import GraphModule, Node
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from handlens import loading, recipes
 from handlens.capture import Captured, capture, is_installed
@@ -141,7 +142,11 @@ class _Session:
                 except Exception:
                     pass
             what = f"Exporting {type(subject.model).__name__}"
-            raise _Failed(self._failure("HL302", what, first)) from first
+            raised = self._failure("HL302", what, first)
+            if isinstance(first, GuardOnDataDependentSymNode):
+                advice = "Decide with torch.where or torch.cond, or from shapes alone."
+                raised = replace(raised, message=f"{raised.message} {advice}")
+            raise _Failed(raised) from first
 
     def _quantize(
         self, captured: Captured, recipe: Pt2eRecipe, subject: loading.Subject

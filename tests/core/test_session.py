@@ -191,6 +191,7 @@ def test_control_flow_that_depends_on_data_is_told_on_its_line(run_text: RunText
     report = run_text(text + TARGET)
     assert failure(report) == ("HL302", 10)
     assert "data-dependent" in report.findings[0].message
+    assert "torch.where or torch.cond" in report.findings[0].message
 
 
 def test_calibration_that_fails_inside_an_op_is_told_on_the_op(run_text: RunText) -> None:

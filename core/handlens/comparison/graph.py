@@ -31,8 +31,6 @@ from handlens.handles import (
 )
 from handlens.report import Quantizer
 
-_aten = torch.ops.aten
-
 UNUSED = "nothing reads its output"
 
 # Ops whose output values are a selection of their input values: they commute with a quantizer.
@@ -40,7 +38,7 @@ _MOVES_VALUES = {
     "view", "_unsafe_view", "reshape", "flatten", "squeeze", "squeeze_", "unsqueeze", "unsqueeze_",
     "permute", "transpose", "transpose_", "t", "expand", "expand_as", "contiguous", "clone", "slice",
     "select", "split", "split_with_sizes", "chunk", "getitem", "max_pool1d", "max_pool2d", "max_pool3d",
-    "cat", "stack", "index_select", "gather", "flip", "repeat", "pixel_shuffle", "dropout", "alias",
+    "cat", "stack", "index_select", "gather", "flip", "repeat", "pixel_shuffle", "alias",
     "unbind", "narrow", "movedim", "swapaxes", "detach", "relu", "relu_", "adaptive_max_pool2d",
 }  # fmt: skip
 

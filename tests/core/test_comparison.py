@@ -349,3 +349,51 @@ def test_a_quantized_loop_body_is_compared_with_the_float_one() -> None:
     assert ["dequantize" in body for body in bodies] == [False, False, True]
     assert all("observer" not in body and "post_process" not in body for body in bodies)
     assert compared(result, batches).output_statistics.verdict == "ok"
+
+
+def test_an_op_in_place_with_a_quantized_constant_leaves_the_reference_alone() -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.linear = nn.Linear(8, 8)
+            self.shift = nn.Parameter(torch.randn(8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.linear(x)
+            y += self.shift
+            return y * 2
+
+    batches: Batches = [((torch.randn(4, 8),), {})]
+    _, result = quantized(Shifted(), batches, "xnnpack")
+    comparison = merge(result.reference, result.actual)
+    (args, _), *_ = batches
+    with torch.no_grad():
+        assert torch.equal(comparison.module(*args), result.reference(*args))
+    found = {str(each.actual.target): each for each in comparison.compared}
+    shifted = found["aten.add_.Tensor"]
+    assert {each.role for each in shifted.quantizers} == {"weight", "output"}
+    assert shifted.recorder.introduced.sqnr_db > 30  # type: ignore[operator]
+
+
+def test_each_side_keeps_its_own_state() -> None:
+    class Remembering(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.linear = nn.Linear(8, 8)
+            self.register_buffer("memory", torch.zeros(4, 8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.memory.add_(self.linear(x))
+            return self.memory * 1.5
+
+    batches: Batches = [((torch.randn(4, 8),), {}) for _ in range(3)]
+    _, result = quantized(Remembering(), batches)
+    alone = [copy.deepcopy(side) for side in (result.reference, result.actual)]
+    expected = torch.zeros(2, dtype=torch.float64)
+    with torch.no_grad():
+        for args, _ in batches:
+            expected += energies(*(side(*args) for side in alone))
+    total = compared(result, batches).output_statistics
+    assert [total.signal, total.noise] == pytest.approx(expected.tolist(), rel=1e-5)

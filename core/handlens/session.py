@@ -34,7 +34,7 @@ from handlens.report import (
     op_name,
 )
 from handlens.rules import suppress
-from handlens.targets import discover
+from handlens.targets import discover, parse_failure
 
 _FOLDED = "folded by the recipe"
 _NO_TENSOR = "no tensor output"
@@ -104,8 +104,7 @@ class _Session:
             module = loading.load(self._file, self._texts[self._file], self._request.workspace)
         except SyntaxError as error:
             if error.filename == self._file:
-                what = f"{name} does not parse: {error.msg}"
-                raise _Failed(replace(self._failure("HL301", "", error), message=what)) from error
+                raise _Failed(parse_failure(error, self._file)) from error
             raise _Failed(self._failure("HL301", f"Importing {name}", error)) from error
         except BaseException as error:
             raise _Failed(self._failure("HL301", f"Importing {name}", error)) from error

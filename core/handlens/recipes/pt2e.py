@@ -13,8 +13,7 @@ from torchao.quantization.pt2e.quantizer import Quantizer
 
 from handlens import handles
 from handlens.capture import Captured
-
-Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+from handlens.loading import Inputs
 
 
 class CalibrationFailed(Exception):

@@ -45,16 +45,34 @@ class Span:
 
 @dataclass(frozen=True)
 class Quantizer:
-    """One quantizer that takes part in an op: of its weight, its output, or a model input it reads."""
+    """One quantizer that takes part in an op: of its weight, its output, or an input it reads.
+
+    A cast to half precision is one, too: its granularity is "per-value", and it has no scale.
+    """
 
     role: Literal["weight", "output", "input"]
     dtype: str
-    granularity: Literal["per-tensor", "per-channel", "per-group"]
+    granularity: Literal["per-tensor", "per-channel", "per-group", "per-token", "per-value"]
     scale: tuple[float, float] | None
     """Smallest and largest scale, equal when there is one; None when it is computed for each input."""
     zero_point: tuple[int, int] | None
-    quant_min: int
-    quant_max: int
+    quant_min: int | None
+    quant_max: int | None
+    rms_scale: float | None = None
+    """Root of the mean squared scale: what the power of the rounding noise follows."""
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The largest magnitudes of the channels of a tensor, in short."""
+
+    role: Literal["weight", "output"]
+    count: int
+    widest: int
+    """Index of the channel with the largest magnitude."""
+    widest_magnitude: float
+    median_magnitude: float
+    """Median over the channels of their largest magnitudes."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +102,27 @@ class OpReport:
     reference_range: tuple[float | None, float | None]
     actual_range: tuple[float | None, float | None]
     saturated: float
-    """Share of values outside the range of the op's output quantizer, 0 to 1."""
+    """Share of reference values outside the range of the op's output quantizer, 0 to 1."""
     quantizers: tuple[Quantizer, ...] = ()
+    reference_rms: float | None = None
+    """Root of the mean squared reference value."""
+    weight_share: float | None = None
+    """Share of the introduced noise that is there before the op's own output is quantized: that of its
+    quantized weights and constants. None where the op introduces nothing."""
+    clipping_share: float = 0.0
+    """Share of the introduced noise that lies outside the range of the op's output quantizer."""
+    vanished: float = 0.0
+    """Share of nonzero reference values that are zero in the quantized model, 0 to 1."""
+    channels: tuple[Channels, ...] = ()
+    fan_in: int | None = None
+    """How many products are summed for one output value, of an op with a quantized weight."""
+    input_rms: float | None = None
+    """Root of the mean squared reference value at the input that meets the weight."""
+    executions: int = 0
+    """How often the op ran, over all batches and iterations."""
+    worst_batch: int | None = None
+    """Number of the batch with the lowest SQNR, from 0; None where no batch has one."""
+    worst_batch_sqnr_db: float | None = None
 
     @property
     def span(self) -> Span | None:
@@ -123,6 +160,8 @@ class Finding:
     handle: int | None
     span: Span | None
     related: tuple[Related, ...] = ()
+    cause: str = ""
+    """Why, and what to do about it, in words a person acts on; empty where it is not known."""
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ def limits(quantizer: Quantizer) -> tuple[float, float] | None:
         return None
     if quantizer.scale is None or quantizer.zero_point is None:
         return None
+    if quantizer.quant_min is None or quantizer.quant_max is None:
+        return None
     scale, zero_point = quantizer.scale[0], quantizer.zero_point[0]
     return (
         (quantizer.quant_min - zero_point - 0.5) * scale,

@@ -14,7 +14,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from handlens import loading, recipes
 from handlens.capture import Captured, capture, is_installed
-from handlens.comparison import Comparison, merge
+from handlens.comparison import Comparison, Measurements, merge
 from handlens.comparison.graph import UNUSED, Compared
 from handlens.diagnosis import diagnose
 from handlens.failures import failure
@@ -225,7 +225,7 @@ class _Session:
             ),
         ]
         kept, suppressed = suppress(findings, self._texts_of(ops), self._own_files())
-        total = comparison.output_statistics
+        total = comparison.output.total.accumulated
         return Report(
             self._target.name,
             self._target.file,
@@ -243,17 +243,20 @@ class _Session:
 
     def _op(self, captured: Captured, compared: Compared) -> OpReport:
         node = compared.reference
-        spans = captured.spans(node)
+        # The call of a body is not in the stack of what the body does.
+        chain = (node, *compared.callers)
+        spans = tuple(dict.fromkeys(span for each in chain for span in captured.spans(each)))
         shown = self._shown(spans)
         if shown is None and (declaration := self._declaration()) is not None:
             # A model that lives in a library entirely: the target is what the user wrote of it.
             shown, spans = len(spans), (*spans, declaration)
-        total, own = compared.recorder.accumulated, compared.recorder.introduced
+        measured = compared.measured
+        total, own = measured.accumulated, measured.introduced
         return OpReport(
             handle=compared.handle,
             op=_op(node),
-            node=node.name,
-            module=_module(node),
+            node=compared.name,
+            module=_module(node) or next(filter(None, map(_module, compared.callers)), ""),
             inputs=tuple(
                 handle for each in node.all_input_nodes if (handle := handle_of(each)) is not None
             ),
@@ -270,8 +273,20 @@ class _Session:
             cosine=total.cosine,
             reference_range=total.reference_range,
             actual_range=total.actual_range,
-            saturated=total.outside / total.count if total.count else 0.0,
+            saturated=measured.outside / total.count if total.count else 0.0,
             quantizers=compared.quantizers,
+            reference_rms=total.rms,
+            weight_share=float(measured.weight_noise) / own.noise if own.noise else None,
+            clipping_share=min(1.0, float(measured.clipping_noise) / own.noise)
+            if own.noise
+            else 0.0,
+            vanished=total.vanished / total.count if total.count else 0.0,
+            channels=compared.channels,
+            fan_in=compared.fan_in,
+            input_rms=compared.input.total.accumulated.rms if compared.input else None,
+            executions=measured.executions,
+            worst_batch=measured.worst_batch,
+            worst_batch_sqnr_db=None if measured.worst_batch is None else measured.worst_sqnr_db,
         )
 
     def _nothing_quantized(
@@ -330,25 +345,31 @@ def _unmatched(
     captured: Captured, reference: GraphModule, comparison: Comparison
 ) -> Iterator[tuple[int, str]]:
     """Handles of the captured program that have no statistics, and why."""
-    top, *bodies = graph_modules(captured.program)
-    there = {handle_of(node) for node in reference.graph.nodes}
-    compared = {each.handle: each.recorder.accumulated for each in comparison.compared}
-    for node in top.graph.nodes:
-        handle = handle_of(node)
-        if handle is None:
-            continue
-        if handle not in there:
-            yield handle, _FOLDED
-        elif handle in comparison.unmatched:
-            yield handle, comparison.unmatched[handle]
-        elif compared[handle].mismatch:
-            yield handle, compared[handle].mismatch
-        elif not compared[handle].count and not compared[handle].non_finite:
-            yield handle, _NO_TENSOR
-    for body in bodies:
-        for node in body.graph.nodes:
-            if (handle := handle_of(node)) is not None:
-                yield handle, "inside the body of a control-flow op"
+    there = {handle_of(node) for each in graph_modules(reference) for node in each.graph.nodes}
+    compared = {each.handle: each.measured for each in comparison.compared}
+    for graph_module in graph_modules(captured.program):
+        for node in graph_module.graph.nodes:
+            handle = handle_of(node)
+            if handle is None:
+                continue
+            if handle not in there:
+                yield handle, _FOLDED
+            elif handle not in compared:
+                yield handle, comparison.unmatched.get(handle, "inside the body of another op")
+            elif reason := _incomparable(compared[handle]):
+                yield handle, reason
+
+
+def _incomparable(measured: Measurements) -> str:
+    total = measured.accumulated
+    if total.mismatch:
+        return total.mismatch
+    if measured.diverged:
+        runs = measured.diverged + measured.executions
+        return f"the models took different ways in {measured.diverged} of {runs} executions"
+    if not measured.executions:
+        return "never executed"
+    return "" if total.count or total.non_finite else _NO_TENSOR
 
 
 def _op(node: Node) -> str:

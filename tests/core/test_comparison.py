@@ -14,6 +14,7 @@ from torch.fx import GraphModule, Interpreter, Node
 from handlens import recipes
 from handlens.capture import Captured, capture
 from handlens.comparison import Comparison, merge
+from handlens.comparison.graph import Compared
 from handlens.handles import (
     generate_numeric_debug_handle,
     graph_modules,
@@ -117,12 +118,46 @@ def test_accumulated_sqnr_is_that_of_full_tensors(name: str, recipe: str) -> Non
     _, result = quantized(model, calibration, recipe)
     expected = independent_sqnr(result, evaluation)
     measured = {
-        each.handle: each.recorder.accumulated.sqnr_db
+        each.handle: each.measured.accumulated.sqnr_db
         for each in compared(result, evaluation).compared
     }
     measured = {handle: value for handle, value in measured.items() if value is not None}
     assert len(expected) > 5
     assert measured == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("recipe", ["x86", "xnnpack"])
+@pytest.mark.parametrize("name", ["tiny_cnn.py", "transformer_block.py", "efficientnet_lite.py"])
+def test_the_quantized_side_has_the_bits_of_the_plain_converted_model(
+    name: str, recipe: str
+) -> None:
+    model, calibration, evaluation = example(name)
+    _, result = quantized(model, calibration, recipe)
+    (args, _), *_ = evaluation
+    expected = record(result.actual, args)
+    comparison = merge(result.reference, result.actual)
+    wrong: list[str] = []
+    for each in comparison.compared:
+
+        def check(_: nn.Module, inputs: tuple[Any, ...], each: Compared = each) -> None:
+            for value, node in zip(inputs[1], results_of(each.actual)):
+                if isinstance(value, Tensor) and bits(value) != bits(expected[node]):
+                    wrong.append(each.name)
+
+        each.recorder.register_forward_pre_hook(check)
+    comparison.run(args, {})
+    assert not wrong
+    assert "Fake" in str(comparison.module)
+
+
+def results_of(node: Node) -> list[Node]:
+    """What the ops after ``node`` read: what each of its quantizers makes of it, or its output."""
+    quantizers = [user for user in node.users if is_quantize(user)]
+    return [next(iter(each.users)) for each in quantizers] or [node]
+
+
+def bits(value: Tensor) -> bytes:
+    return bytes(value.contiguous().numpy().tobytes())
 
 
 class Chain(nn.Module):
@@ -174,17 +209,17 @@ def test_where_one_op_is_quantized_only_that_op_introduces_error() -> None:
     batches: Batches = [((torch.randn(4, 8),), {})]
     _, result = quantized(Chain(), batches, _only("layers.1"))
     found = compared(result, batches).compared
-    introducing = [each for each in found if each.recorder.introduced.noise > 0]
+    introducing = [each for each in found if each.measured.introduced.noise > 0]
     assert [each.actual.target for each in introducing] == [torch.ops.aten.linear.default]
     only = introducing[0]
     assert {each.role for each in only.quantizers} == {"weight", "output"}
-    assert only.recorder.introduced.sqnr_db == only.recorder.accumulated.sqnr_db
+    assert only.measured.introduced.sqnr_db == only.measured.accumulated.sqnr_db
     before = [each for each in found if each.handle < only.handle]
     after = [each for each in found if each.handle > only.handle]
     assert len(before) == 2
     assert len(after) == 5
-    assert all(each.recorder.accumulated.verdict == "exact" for each in before)
-    assert all(each.recorder.accumulated.noise > 0 for each in after)
+    assert all(each.measured.accumulated.verdict == "exact" for each in before)
+    assert all(each.measured.accumulated.noise > 0 for each in after)
 
 
 def test_introduced_error_is_the_op_done_the_quantized_way_on_reference_inputs() -> None:
@@ -212,7 +247,7 @@ def test_introduced_error_is_the_op_done_the_quantized_way_on_reference_inputs()
         signal, noise = energies(by_handle[each.handle], actual[result_of(each.actual)])
         if noise > 0:
             expected = float(10 * torch.log10(signal / noise))
-            assert each.recorder.introduced.sqnr_db == pytest.approx(expected, abs=1e-3)
+            assert each.measured.introduced.sqnr_db == pytest.approx(expected, abs=1e-3)
             checked += 1
     assert checked == 7
 
@@ -233,8 +268,8 @@ def test_an_op_that_only_moves_quantized_values_introduces_nothing() -> None:
     found = {str(each.actual.target): each for each in compared(result, batches).compared}
     pool = found["aten.max_pool2d.default"]
     assert pool.quantizers
-    assert pool.recorder.introduced.noise == 0
-    assert pool.recorder.accumulated.noise > 0
+    assert pool.measured.introduced.noise == 0
+    assert pool.measured.accumulated.noise > 0
 
 
 def test_operations_in_place_do_not_disturb_the_comparison() -> None:
@@ -265,7 +300,7 @@ def test_operations_in_place_do_not_disturb_the_comparison() -> None:
     for kind in (InPlace, OutOfPlace):
         _, result = quantized(kind(), [((x.clone(),), {})])
         given = x.clone()
-        total = compared(result, [((given,), {})]).output_statistics
+        total = compared(result, [((given,), {})]).output.total.accumulated
         sqnr.append(total.noise)
     assert sqnr[0] > 0
     assert sqnr[0] == pytest.approx(sqnr[1], rel=1e-3)
@@ -293,7 +328,7 @@ def test_dictionaries_and_keyword_inputs_are_compared() -> None:
 
     batches: Batches = [(({"x": torch.randn(2, 4)},), {"scale": torch.tensor(2.0)})] * 2
     _, result = quantized(Nested(), batches)
-    total = compared(result, batches).output_statistics
+    total = compared(result, batches).output.total.accumulated
     assert total.count == 2 * (8 + 8 + 1)
     assert total.verdict == "ok"
 
@@ -320,8 +355,8 @@ def test_random_operations_throw_the_same_dice_on_both_sides() -> None:
     batches: Batches = [((torch.randn(4, 8),), {})]
     _, result = quantized(Noisy(), batches)
     found = {str(each.actual.target): each for each in compared(result, batches).compared}
-    assert found["aten.rand.default"].recorder.accumulated.verdict == "exact"
-    assert found["aten.dropout.default"].recorder.accumulated.sqnr_db > 30  # type: ignore[operator]
+    assert found["aten.rand.default"].measured.accumulated.verdict == "exact"
+    assert found["aten.dropout.default"].measured.accumulated.sqnr_db > 30  # type: ignore[operator]
 
 
 def test_a_quantized_loop_body_is_compared_with_the_float_one() -> None:
@@ -348,7 +383,7 @@ def test_a_quantized_loop_body_is_compared_with_the_float_one() -> None:
     ]
     assert ["dequantize" in body for body in bodies] == [False, False, True]
     assert all("observer" not in body and "post_process" not in body for body in bodies)
-    assert compared(result, batches).output_statistics.verdict == "ok"
+    assert compared(result, batches).output.total.accumulated.verdict == "ok"
 
 
 def test_an_op_in_place_with_a_quantized_constant_leaves_the_reference_alone() -> None:
@@ -366,14 +401,14 @@ def test_an_op_in_place_with_a_quantized_constant_leaves_the_reference_alone() -
 
     batches: Batches = [((torch.randn(4, 8),), {})]
     _, result = quantized(Shifted(), batches, "xnnpack")
-    comparison = merge(result.reference, result.actual)
+    comparison = compared(result, batches)
     (args, _), *_ = batches
     with torch.no_grad():
         assert torch.equal(comparison.module(*args), result.reference(*args))
     found = {str(each.actual.target): each for each in comparison.compared}
     shifted = found["aten.add_.Tensor"]
     assert {each.role for each in shifted.quantizers} == {"weight", "output"}
-    assert shifted.recorder.introduced.sqnr_db > 30  # type: ignore[operator]
+    assert shifted.measured.introduced.sqnr_db > 30  # type: ignore[operator]
 
 
 def test_each_side_keeps_its_own_state() -> None:
@@ -395,5 +430,5 @@ def test_each_side_keeps_its_own_state() -> None:
     with torch.no_grad():
         for args, _ in batches:
             expected += energies(*(side(*args) for side in alone))
-    total = compared(result, batches).output_statistics
+    total = compared(result, batches).output.total.accumulated
     assert [total.signal, total.noise] == pytest.approx(expected.tolist(), rel=1e-5)

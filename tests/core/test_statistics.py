@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlens.comparison import Statistics
+from handlens.comparison.measuring import measure
 
 Pairs = list[tuple[float, float]]
 
@@ -22,7 +23,7 @@ def gathered(*batches: Pairs) -> Statistics:
     statistics = Statistics()
     for batch in batches:
         r, a = (torch.tensor(column) for column in zip(*batch))
-        statistics.add(r, a)
+        statistics.add(measure(r, a))
     return statistics
 
 
@@ -94,32 +95,11 @@ def test_small_noise_does_not_cancel() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.bool])
 def test_other_types_are_compared_by_value(dtype: torch.dtype) -> None:
     statistics = Statistics()
-    statistics.add(torch.tensor([1, 1]).to(dtype), torch.tensor([1, 0]).to(dtype))
+    statistics.add(measure(torch.tensor([1, 1]).to(dtype), torch.tensor([1, 0]).to(dtype)))
     assert statistics.sqnr_db == pytest.approx(3.01, abs=0.01)
 
 
 def test_complex_numbers_are_compared_in_both_parts() -> None:
     statistics = Statistics()
-    statistics.add(torch.tensor([3 + 4j]), torch.tensor([3 + 3j]))
+    statistics.add(measure(torch.tensor([3 + 4j]), torch.tensor([3 + 3j])))
     assert statistics.sqnr_db == pytest.approx(13.98, abs=0.01)
-
-
-def test_nested_outputs_are_pooled_and_empty_ones_add_nothing() -> None:
-    statistics = Statistics()
-    r = [torch.ones(2), (torch.zeros(0), torch.tensor(1.0))]
-    a = [torch.ones(2), (torch.zeros(0), torch.tensor(0.0))]
-    statistics.add(r, a)
-    assert statistics.count == 3
-    assert statistics.sqnr_db == pytest.approx(4.77, abs=0.01)
-
-
-def test_different_shapes_are_a_mismatch_and_no_error() -> None:
-    statistics = Statistics()
-    statistics.add(torch.ones(2), torch.ones(3))
-    assert statistics.mismatch == "shapes differ: (2,) and (3,)"
-
-
-def test_values_beyond_the_quantizer_are_counted() -> None:
-    statistics = Statistics()
-    statistics.add(torch.tensor([-2.0, 0.0, 1.0, 5.0]), torch.zeros(4), (-1.0, 1.0))
-    assert statistics.outside == 2

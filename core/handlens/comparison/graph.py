@@ -1,12 +1,12 @@
 """The comparison graph: reference and quantized graph in one, with statistics nodes between them.
 
 For every op, in this order: the op computed in the quantized way from reference inputs, the reference op,
-the quantized op, its quantizers, and a ``Recorder`` of the three results. torch.fx frees each tensor
-after its last use, so a tensor dies when its last consumer and its comparison are done.
+the quantized op, its quantizers, and a ``Recorder`` of the results. torch.fx frees each tensor after its
+last use, so a tensor dies when its last consumer and its comparison are done.
 
 Each source of noise is charged to one op: a quantized weight, constant or model input to the ops that
-read it, a quantized activation to the op whose output it is. An op that only moves values from a quantizer
-to an equal one adds nothing, and is not charged for it.
+read it, a quantized activation to the op whose output it is, half precision to the op that computes in it.
+An op that only moves values from a quantizer to an equal one adds nothing, and is not charged for it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
-from handlens.comparison.quantizers import describe, limits
-from handlens.comparison.statistics import Recorder, Statistics
+from handlens.comparison.control_flow import IN_STEP, Body
+from handlens.comparison.fakequantize import FakeQuantizer
+from handlens.comparison.measuring import magnitudes
+from handlens.comparison.quantizers import describe, fake_quantizer, value_of
+from handlens.comparison.recorder import Measurements, Recorder
 from handlens.handles import (
     handle_of,
     is_dequantize,
     is_quantize,
     is_quantize_or_dequantize,
 )
-from handlens.report import Quantizer
+from handlens.report import Channels, Quantizer
 
 UNUSED = "nothing reads its output"
 
@@ -42,16 +45,42 @@ _MOVES_VALUES = {
     "unbind", "narrow", "movedim", "swapaxes", "detach", "relu", "relu_", "adaptive_max_pool2d",
 }  # fmt: skip
 
+# Where the channels of an output are; elementwise ops have them where their input has.
+_CHANNELS_SECOND = {"conv1d", "conv2d", "conv3d", "batch_norm", "group_norm", "conv_transpose2d"}
+_CHANNELS_LAST = {"linear", "layer_norm", "embedding", "matmul", "addmm"}
+_WEIGHTED = {"conv1d", "conv2d", "conv3d", "linear"}
+
+_HALF = (torch.float16, torch.bfloat16)
+
 
 @dataclass(frozen=True)
 class Compared:
     """One op in both graphs, and where its statistics gather."""
 
     handle: int
+    name: str
+    """The node's name, after the path of the control-flow bodies that it is in."""
     reference: Node
     actual: Node
+    callers: tuple[Node, ...]
+    """The control-flow ops in whose bodies it is, innermost first."""
     recorder: Recorder
     quantizers: tuple[Quantizer, ...]
+    input: Recorder | None
+    """What the op's weight is multiplied with, if it has a quantized weight."""
+    fan_in: int | None
+    weight: Channels | None
+
+    @property
+    def measured(self) -> Measurements:
+        return self.recorder.total
+
+    @property
+    def channels(self) -> tuple[Channels, ...]:
+        """Those of the weight and of the output, as far as a scale is shared by them."""
+        output = self.measured.magnitudes
+        found = (self.weight, None if output is None else channels("output", output))
+        return tuple(each for each in found if each is not None)
 
 
 @dataclass
@@ -63,74 +92,118 @@ class Comparison:
     output: Recorder
     unmatched: dict[int, str] = field(default_factory=dict)
     """Why an op of the reference was not compared, by handle."""
+    batches: int = 0
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Compare on one batch."""
         with torch.no_grad():
             self.module(*args, **kwargs)
+        for each in self.module.modules():
+            if isinstance(each, Recorder):
+                each.end_batch(self.batches)
+        self.batches += 1
 
-    @property
-    def output_statistics(self) -> Statistics:
-        return self.output.accumulated
 
-
-def merge(reference: GraphModule, actual: GraphModule) -> Comparison:
+def merge(reference: GraphModule, actual: GraphModule, introduced: bool = True) -> Comparison:
     """The comparison graph of two graphs whose nodes have debug handles.
 
-    It is called like ``reference``, shares the parameters of both, and leaves both as they are.
+    It is called like ``reference``, shares the parameters of both, and leaves both as they are. Without
+    ``introduced``, only the accumulated error is measured.
     """
-    return _Merger(reference, actual).merge()
+    merger = _Merger(reference, actual, introduced)
+    module = merger.merge()
+    return Comparison(module, tuple(merger.compared), merger.output, merger.unmatched)
 
 
 class _Merger:
-    def __init__(self, reference: GraphModule, actual: GraphModule) -> None:
+    """Merges two graphs: two models, or two bodies of a control-flow op."""
+
+    def __init__(
+        self,
+        reference: GraphModule,
+        actual: GraphModule,
+        introduced: bool,
+        path: str = "",
+        callers: tuple[Node, ...] = (),
+    ) -> None:
         self._root = nn.Module()
         self._root.reference = reference
         self._root.actual = actual
         self._reference, self._actual = reference, actual
+        self._introduced = introduced
+        self._path, self._callers = path, callers
         self._graph = Graph()
         self._counterparts = dict(_counterparts(reference, actual))
         self._references = {r: a for a, r in self._counterparts.items()}
+        self._pending = _Pending(actual)
         # A copy that one side mutates in place must not be seen by the other.
         self._mutates = any(_is_mutable(node) for node in reference.graph.nodes)
         self._from_reference: dict[Node, Node] = {}
         self._from_actual: dict[Node, Node] = {}
-        self._compared: list[Compared] = []
+        self._recorders: dict[Node, Recorder] = {}
+        self.compared: list[Compared] = []
+        self.output = Recorder()
+        self.unmatched: dict[int, str] = {}
 
-    def merge(self) -> Comparison:
-        placeholders = [each for each in self._actual.graph.nodes if each.op == "placeholder"]
+    def merge(self) -> GraphModule:
+        """One graph for two models that are called with the same inputs."""
+        self._shared_inputs()
+        outputs = self._merge_ops()
+        self._record("output", self.output, outputs[0], (outputs[1],))
+        self._graph.output(outputs[0])
+        self._graph.set_codegen(self._reference.graph._codegen)
+        return GraphModule(self._root, self._graph)
+
+    def merge_body(self) -> GraphModule:
+        """One graph for two bodies: the inputs of one, then of the other; a pair of outputs."""
+        self._separate_inputs()
+        self._graph.output(self._merge_ops())
+        return GraphModule(self._root, self._graph)
+
+    def _shared_inputs(self) -> None:
+        placeholders = _placeholders(self._reference)
+        for node in placeholders:
+            self._from_reference[node] = self._copy(node, "reference", self._from_reference)
+        for node, twin in zip(_placeholders(self._actual), placeholders):
+            shared = self._from_reference[twin]
+            if self._mutates:
+                shared = self._graph.call_function(_clone, (shared,))
+            self._from_actual[node] = shared
+
+    def _separate_inputs(self) -> None:
+        for node in _placeholders(self._reference):
+            self._from_reference[node] = self._graph.placeholder(f"reference_{node.name}")
+        for node in _placeholders(self._actual):
+            self._from_actual[node] = self._graph.placeholder(f"actual_{node.name}")
+
+    def _merge_ops(self) -> tuple[Any, Any]:
+        """Both graphs, op by op; the outputs of both."""
         for node in self._reference.graph.nodes:
-            if node.op == "output":
-                break
+            if node.op in ("placeholder", "output"):
+                continue
+            actual = self._references.get(node)
+            if actual is not None and node.target in IN_STEP and self._in_step(node, actual):
+                self._compare(node, actual, None, None)
+                continue
             dice = self._graph.call_function(_rng_states) if _is_random(node) else None
-            before = self._before(node)
+            before, exact = self._before(node, actual) if actual is not None else (None, None)
             self._throw_again(dice)
             self._from_reference[node] = self._copy(node, "reference", self._from_reference)
             self._throw_again(dice)
-            if node.op == "placeholder":
-                twin = placeholders.pop(0)
-                self._from_actual[twin] = self._from_reference[node]
-                if not placeholders and self._mutates:
-                    self._own_inputs()
-            elif node in self._references:
-                self._compare(node, self._references[node], before)
-        outputs = (_output(self._reference), _output(self._actual))
+            if actual is not None:
+                self._compare(node, actual, before, exact)
+            elif (handle := handle_of(node)) is not None:
+                self.unmatched[handle] = (
+                    "it is not in the quantized graph" if node.users else UNUSED
+                )
         for node in self._actual.graph.nodes:
-            if node.op != "output" and not _is_guard(node):
+            if node.op != "output" and _has_effect(node):
                 self._actual_copy(node)
-        recorder = Recorder()
-        reference_output = map_arg(outputs[0].args[0], self._from_reference.__getitem__)
-        self._record(
-            "output", recorder, reference_output, (self._actual_args(outputs[1].args[0]),), ()
+        reference, actual_output = _output(self._reference), _output(self._actual)
+        return (
+            map_arg(reference.args[0], self._from_reference.__getitem__),
+            map_arg(actual_output.args[0], self._actual_copy),
         )
-        self._graph.output(reference_output)
-        self._graph.set_codegen(self._reference.graph._codegen)
-        module = GraphModule(self._root, self._graph)
-        unmatched = {
-            handle: "it is not in the quantized graph" if node.users else UNUSED
-            for node in self._reference.graph.nodes
-            if (handle := handle_of(node)) is not None and node not in self._references
-        }
-        return Comparison(module, tuple(self._compared), recorder, unmatched)
 
     # -- copying -----------------------------------------------------------------------------------
 
@@ -139,50 +212,107 @@ class _Merger:
         if node.op in ("get_attr", "call_module"):
             copy.target = f"{side}.{node.target}"
         if side == "actual" and node.op == "get_attr" and any(map(_is_mutable, node.users)):
-            copy.target = self._own_state(node)
+            copy.target = self._constant(f"state_{node.name}", value_of(node).clone())
         return copy
 
-    def _own_state(self, node: Node) -> str:
-        """A copy of a tensor that both graphs hold and change: a running mean, a cache."""
-        name = f"state_{node.name}"
-        self._root.register_buffer(
-            name, operator.attrgetter(str(node.target))(self._actual).clone()
-        )
+    def _constant(self, name: str, value: Tensor) -> str:
+        self._root.register_buffer(name, value)
         return name
 
     def _throw_again(self, dice: Node | None) -> None:
         if dice is not None:
             self._graph.call_function(_set_rng_states, (dice,))
 
-    def _own_inputs(self) -> None:
-        for twin, shared in list(self._from_actual.items()):
-            self._from_actual[twin] = self._graph.call_function(_clone, (shared,))
-
     def _actual_copy(self, node: Node) -> Node:
         """The copy of a node of the quantized graph, made now with all it needs, if it is not there."""
         if node not in self._from_actual:
-            for each in node.all_input_nodes:
+            for each in self._pending.before(node):
                 self._actual_copy(each)
-            self._from_actual[node] = self._copy(node, "actual", self._from_actual)
+            self._from_actual[node] = self._new_copy(node)
         return self._from_actual[node]
 
-    def _actual_args(self, args: Any) -> Any:
-        return map_arg(args, self._actual_copy)
+    def _new_copy(self, node: Node) -> Node:
+        if is_dequantize(node):
+            if (value := _constant_value(node)) is not None:
+                # Dequantized once, not with every batch.
+                name = self._constant(f"constant_{node.name}", value)
+                return self._graph.get_attr(name)
+            quantize = node.args[0]
+            assert isinstance(quantize, Node)
+            quantizer = fake_quantizer(quantize) if is_quantize(quantize) else None
+            if quantizer is not None:
+                return self._fake_quantized(quantize, quantizer)
+        for each in node.all_input_nodes:
+            self._actual_copy(each)
+        return self._copy(node, "actual", self._from_actual)
+
+    def _fake_quantized(self, quantize: Node, quantizer: FakeQuantizer) -> Node:
+        """One node for a quantize node and all its dequantize nodes."""
+        source = quantize.args[0]
+        assert isinstance(source, Node)
+        name = f"fake_{quantize.name}"
+        self._root.add_module(name, quantizer)
+        copy = self._graph.call_module(name, (self._actual_copy(source),))
+        for each in quantize.users:
+            if is_dequantize(each):
+                self._from_actual[each] = copy
+        return copy
+
+    def _in_step(self, reference: Node, actual: Node) -> bool:
+        """Run a control-flow op of both graphs in step, if it has the same bodies in both."""
+        pairs = list(zip(_bodies(reference), _bodies(actual)))
+        if not pairs or any(
+            len(_placeholders(value_of(r))) != len(_placeholders(value_of(a))) for r, a in pairs
+        ):
+            return False
+        bodies = []
+        for r, a in pairs:
+            merger = _Merger(
+                value_of(r),
+                value_of(a),
+                self._introduced,
+                f"{self._path}{r.target}.",
+                (reference, *self._callers),
+            )
+            bodies.append(Body(merger.merge_body(), value_of(r), value_of(a)))
+            self.compared += merger.compared
+            self.unmatched |= merger.unmatched
+        self._root.add_module(f"in_step_{reference.name}", IN_STEP[reference.target](bodies))
+        reference_args = [each for each in reference.args if each not in _bodies(reference)]
+        actual_args = [each for each in actual.args if each not in _bodies(actual)]
+        pair = self._graph.call_module(
+            f"in_step_{reference.name}",
+            (
+                map_arg(reference_args, self._from_reference.__getitem__),
+                map_arg(actual_args, self._actual_copy),
+            ),
+        )
+        self._from_reference[reference] = self._graph.call_function(operator.getitem, (pair, 0))
+        self._from_actual[actual] = self._graph.call_function(operator.getitem, (pair, 1))
+        return True
 
     # -- comparing ---------------------------------------------------------------------------------
 
-    def _before(self, reference: Node) -> Node | None:
-        """The op computed in the quantized way from reference inputs; None if that adds no noise.
+    def _before(self, reference: Node, actual: Node) -> tuple[Node | None, Node | None]:
+        """The op computed in the quantized way from reference inputs, and the exact result to compare it
+        with; None where that is the reference's own.
 
         It comes before the reference op, which may change its inputs in place.
         """
-        actual = self._references.get(reference)
-        if actual is None or not self._introduces(actual):
-            return None
-        if not any(map(_reads_constant, actual.all_input_nodes)):
-            # The inputs are the reference's own, so the result is, too; only a quantizer follows.
-            return None
-        return self._graph.node_copy(actual, self._reference_input(_is_mutable(actual)))
+        if not self._introduced or actual.op == "get_attr":
+            return None, None
+        if _in_half(actual) and not _in_half(reference):
+            if _op_name(actual) in _MOVES_VALUES:
+                return None, None
+            cloned = _is_mutable(actual)
+            exact = self._graph.node_copy(reference, self._rounded_input(reference, actual))
+            return self._graph.node_copy(actual, self._reference_input(cloned)), exact
+        if not any(map(_reads_constant, actual.all_input_nodes)) and not _other_constants(
+            reference, actual
+        ):
+            # The inputs are the reference's own, so the result is, too; only a quantizer may follow.
+            return None, None
+        return self._graph.node_copy(actual, self._reference_input(_is_mutable(actual))), None
 
     def _reference_input(self, cloned: bool) -> Callable[[Node], Node]:
         """How an input of the quantized op is found among reference values.
@@ -194,51 +324,94 @@ class _Merger:
             if _reads_constant(source):
                 return self._actual_copy(source)
             through = source
-            while is_quantize_or_dequantize(through):
+            while is_quantize_or_dequantize(through) or _is_cast_between(through):
                 through = through.args[0]  # type: ignore[assignment]
-            if through in self._counterparts:
-                found = self._from_reference[self._counterparts[through]]
-            else:
+            if through not in self._counterparts:
                 return self._actual_copy(source)
+            found = self._from_reference[self._counterparts[through]]
+            if _in_half(source):
+                return self._graph.call_function(_cast, (found, _dtype(source)))
             return self._graph.call_function(_clone, (found,)) if cloned else found
 
         return find
 
-    def _introduces(self, actual: Node) -> bool:
-        if any(map(_reads_constant, actual.all_input_nodes)):
-            return True
-        return any(not _only_moves(actual, each) for each in _quantizers(actual))
+    def _rounded_input(self, reference: Node, actual: Node) -> Callable[[Node], Node]:
+        """How an input of the reference op is found, rounded as the quantized op's input is.
 
-    def _compare(self, reference: Node, actual: Node, before: Node | None) -> None:
+        What is lost by that rounding is charged to the op that the input comes from.
+        """
+        half = _dtype(actual)
+
+        def find(source: Node) -> Node:
+            found = self._from_reference[source]
+            if source.op == "get_attr" or not _is_floating(source):
+                return found
+            return self._graph.call_function(_rounded, (found, half))
+
+        return find
+
+    def _compare(
+        self, reference: Node, actual: Node, before: Node | None, exact: Node | None
+    ) -> None:
         handle = handle_of(reference)
         assert handle is not None
         raw = self._actual_copy(actual)
         accumulated: list[Node] = []
-        introduced: list[Node] = []
+        requantized: list[Node] = []
+        fake: list[FakeQuantizer] = []
         described: list[Quantizer] = []
-        plain = before if before is not None else self._from_reference[reference]
         for quantize in _quantizers(actual):
             dequantize = next(each for each in quantize.users if is_dequantize(each))
-            accumulated.append(self._actual_copy(dequantize))
+            copy = self._actual_copy(dequantize)
+            accumulated.append(copy)
             described.append(describe(quantize, "output"))
-            if not _only_moves(actual, quantize):
-                introduced.append(self._requantize(plain, quantize, dequantize))
-        if not introduced and before is not None:
-            introduced.append(before)
-        for source in actual.all_input_nodes:
-            if is_dequantize(source) and _reads_constant(source):
-                role = "weight" if _origin(source).op == "get_attr" else "input"
-                described.append(describe(source, role))  # type: ignore[arg-type]
-        output = next((each for each in described if each.role == "output"), None)
-        recorder = Recorder(limits(output) if output is not None else None)
+            if self._introduced and not _only_moves(actual, quantize):
+                quantizer = getattr(self._root, str(copy.target), None)
+                if isinstance(quantizer, FakeQuantizer):
+                    fake.append(quantizer)
+                else:
+                    plain = before if before is not None else self._from_reference[reference]
+                    requantized.append(self._requantize(plain, quantize, dequantize))
+        weights = [each for each in actual.all_input_nodes if _reads_constant(each)]
+        for source in weights:
+            role = "weight" if _origin(source).op == "get_attr" else "input"
+            described.append(describe(source, role))  # type: ignore[arg-type]
+        recorder = Recorder(fake, _channel_dim(reference))
+        self._recorders[reference] = recorder
         self._record(
             f"handle_{handle}",
             recorder,
             self._from_reference[reference],
             tuple(accumulated) or (raw,),
-            tuple(introduced),
+            before,
+            tuple(requantized),
+            exact,
         )
-        self._compared.append(Compared(handle, reference, actual, recorder, tuple(described)))
+        weight = _weight(actual)
+        self.compared.append(
+            Compared(
+                handle,
+                self._path + reference.name,
+                reference,
+                actual,
+                self._callers,
+                recorder,
+                tuple(described),
+                self._multiplied(reference) if weight is not None else None,
+                weight[0].numel() if weight is not None else None,
+                channels("weight", magnitudes(weight, 0)) if weight is not None else None,
+            )
+        )
+
+    def _multiplied(self, reference: Node) -> Recorder | None:
+        """What measures the input that the weight of an op meets."""
+        source = reference.args[0]
+        assert isinstance(source, Node)
+        if source not in self._recorders and source.op == "placeholder":
+            value = self._from_reference[source]
+            self._recorders[source] = Recorder()
+            self._record(f"input_{source.name}", self._recorders[source], value, (value,))
+        return self._recorders.get(source)
 
     def _requantize(self, value: Node, quantize: Node, dequantize: Node) -> Node:
         """``value`` through a copy of a quantizer."""
@@ -251,11 +424,38 @@ class _Merger:
             dequantize, lambda each: quantized if each is quantize else self._from_actual[each]
         )
 
-    def _record(
-        self, name: str, recorder: Recorder, reference: Any, accumulated: Any, introduced: Any
-    ) -> None:
-        setattr(self._root, name, recorder)
-        self._graph.call_module(name, (reference, accumulated, introduced))
+    def _record(self, name: str, recorder: Recorder, *values: Any) -> None:
+        self._root.add_module(name, recorder)
+        self._graph.call_module(name, values)
+
+
+class _Pending:
+    """In which order nodes of a graph must be copied when they are asked for out of order.
+
+    A node can be copied as soon as its inputs are, unless something between changes its inputs in place
+    or throws dice: then what comes before that comes before the node.
+    """
+
+    def __init__(self, model: GraphModule) -> None:
+        # A quantize node comes with its dequantize nodes.
+        self._nodes = [
+            each
+            for each in model.graph.nodes
+            if each.op != "output"
+            and not (is_quantize(each) and each.users and all(map(is_dequantize, each.users)))
+        ]
+        self._place = {node: place for place, node in enumerate(self._nodes)}
+        self._effects = [place for place, node in enumerate(self._nodes) if _has_effect(node)]
+        self._copied = 0
+
+    def before(self, node: Node) -> list[Node]:
+        """The nodes to copy before ``node``, its inputs not counted."""
+        place = self._place.get(node, len(self._nodes))
+        end = max((each + 1 for each in self._effects if each < place), default=0)
+        if _has_effect(node):
+            end = place
+        first, self._copied = self._copied, max(self._copied, end)
+        return self._nodes[first:end]
 
 
 def _counterparts(reference: GraphModule, actual: GraphModule) -> Iterator[tuple[Node, Node]]:
@@ -325,6 +525,7 @@ def _is_random(node: Node) -> bool:
     return (
         isinstance(node.target, torch._ops.OpOverload)
         and torch.Tag.nondeterministic_seeded in node.target.tags
+        and not (_op_name(node).rstrip("_") == "dropout" and node.args[2] is False)
     )
 
 
@@ -338,8 +539,12 @@ def _set_rng_states(states: list[torch.Tensor]) -> None:
     torch.cuda.set_rng_state_all(states[1:])
 
 
-def _is_guard(node: Node) -> bool:
-    return node.op == "call_module" and not node.users
+def _has_effect(node: Node) -> bool:
+    return _is_mutable(node) or _is_random(node)
+
+
+def _placeholders(model: GraphModule) -> list[Node]:
+    return [node for node in model.graph.nodes if node.op == "placeholder"]
 
 
 def _output(model: GraphModule) -> Node:
@@ -347,5 +552,136 @@ def _output(model: GraphModule) -> Node:
     return node
 
 
+def _bodies(node: Node) -> list[Node]:
+    """The arguments of a control-flow op that are its bodies."""
+    return [
+        each
+        for each in node.args
+        if isinstance(each, Node) and isinstance(value_of(each), GraphModule)
+    ]
+
+
 def _clone(value: Any) -> Any:
     return torch.utils._pytree.tree_map_only(torch.Tensor, torch.clone, value)
+
+
+# -- weights and channels --------------------------------------------------------------------------
+
+
+def _constant_value(dequantize: Node) -> Tensor | None:
+    """What a dequantize node gives, if only constants that nothing changes go into it."""
+    chain: list[Node] = []
+    pending = [dequantize]
+    while pending:
+        node = pending.pop()
+        if node.op == "get_attr":
+            if any(map(_is_mutable, node.users)) or not isinstance(value_of(node), Tensor):
+                return None
+        elif is_quantize_or_dequantize(node):
+            chain.append(node)
+            pending += node.all_input_nodes
+        else:
+            return None
+    values: dict[Node, Any] = {}
+
+    def value(node: Node) -> Any:
+        return value_of(node) if node.op == "get_attr" else values[node]
+
+    with torch.no_grad():
+        for node in reversed(chain):
+            assert callable(node.target)
+            values[node] = node.target(*map_arg(node.args, value), **map_arg(node.kwargs, value))
+    result: Tensor = values[dequantize]
+    return result
+
+
+def _weight(actual: Node) -> Tensor | None:
+    """The dequantized weight of an op that has a quantized one, output channels first."""
+    if _op_name(actual) not in _WEIGHTED or len(actual.args) < 2:
+        return None
+    source = actual.args[1]
+    if not isinstance(source, Node) or not is_dequantize(source):
+        return None
+    return _constant_value(source)
+
+
+def _other_constants(reference: Node, actual: Node) -> bool:
+    """Whether the quantized op has a parameter that the reference op has not."""
+    theirs = [value_of(each) for each in reference.all_input_nodes if each.op == "get_attr"]
+    mine = [value_of(each) for each in actual.all_input_nodes if each.op == "get_attr"]
+    return any(not any(_same(a, r) for r in theirs) for a in mine)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if a is b or not isinstance(a, Tensor) or not isinstance(b, Tensor):
+        return a is b or not isinstance(a, Tensor)
+    if type(a) is not type(b) or a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return a.data_ptr() == b.data_ptr() or torch.equal(a, b)
+
+
+def _channel_dim(node: Node) -> int | None:
+    """Where the channels of an op's output are."""
+    while True:
+        name = _op_name(node).rstrip("_")
+        if name in _CHANNELS_SECOND:
+            return 1
+        if name in _CHANNELS_LAST:
+            return -1
+        source = node.args[0] if node.args else None
+        if not isinstance(source, Node) or _shape(source) != _shape(node) or _shape(node) is None:
+            return None
+        node = source
+
+
+def channels(role: str, largest: Tensor) -> Channels:
+    """The largest magnitudes of the channels of a tensor, in short."""
+    widest = int(largest.argmax())
+    return Channels(
+        role,  # type: ignore[arg-type]
+        largest.numel(),
+        widest,
+        float(largest[widest]),
+        float(largest.float().median()),
+    )
+
+
+# -- half precision --------------------------------------------------------------------------------
+
+
+def _value(node: Node) -> Any:
+    return node.meta.get("val")
+
+
+def _shape(node: Node) -> tuple[Any, ...] | None:
+    value = _value(node)
+    return tuple(value.shape) if isinstance(value, Tensor) else None
+
+
+def _dtype(node: Node) -> torch.dtype | None:
+    value = _value(node)
+    return value.dtype if isinstance(value, Tensor) else None
+
+
+def _in_half(node: Node) -> bool:
+    return _dtype(node) in _HALF
+
+
+def _is_floating(node: Node) -> bool:
+    value = _value(node)
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _is_cast_between(node: Node) -> bool:
+    """Whether a node casts for the graph's own sake: it stands for no op of the program."""
+    return handle_of(node) is None and _op_name(node) in ("to", "_to_copy")
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    return value.to(dtype) if isinstance(value, Tensor) else value
+
+
+def _rounded(value: Any, dtype: torch.dtype) -> Any:
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        return value
+    return value.to(dtype).to(value.dtype)

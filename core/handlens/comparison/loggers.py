@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.utils._pytree import tree_map_only
 
+from handlens.comparison.measuring import measure
 from handlens.comparison.statistics import Statistics
 from handlens.handles import handle_of
 
@@ -203,7 +204,7 @@ def _map(function: Callable[[Tensor, Tensor], Any], actual: Any, ref: Any) -> An
 
 def _statistics(actual: Tensor, ref: Tensor) -> Statistics:
     statistics = Statistics()
-    statistics.add(ref, actual)
+    statistics.add(measure(ref, actual))
     return statistics
 
 

@@ -2,59 +2,87 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.fx import Node
 
+from handlens.comparison.fakequantize import FakeQuantizer
+from handlens.handles import is_dequantize
 from handlens.report import Quantizer
 
 Role = Literal["weight", "output", "input"]
+Granularity = Literal["per-tensor", "per-channel", "per-group", "per-token"]
+
+# Integers up to here, and sums of two of them, are exact in float32.
+_EXACT = 1 << 16
 
 
 def describe(node: Node, role: Role) -> Quantizer:
-    """The quantizer behind a quantize or dequantize node of the decomposed operators."""
+    """The quantizer behind a quantize or dequantize node."""
     name = node.target._opname  # type: ignore[union-attr]
-    channels = "per_channel" in name
-    scale, zero_point = (_value(each) for each in node.args[1:3])
-    low, high, dtype = node.args[4:7] if channels else node.args[3:6]
+    args = node.args
+    if "affine" in name:
+        scale, zero_point, dtype, low, high = args[2:7]
+    elif "per_channel" in name and "group" not in name:
+        scale, zero_point, (low, high, dtype) = args[1], args[2], args[4:7]
+    else:
+        scale, zero_point, low, high, dtype = args[1:6]
+    scale, zero_point = value_of(scale), value_of(zero_point)
     return Quantizer(
         role,
         str(dtype).removeprefix("torch."),
-        "per-channel" if channels else "per-group" if "group" in name else "per-tensor",
+        _granularity(name, scale),
         _extent(scale, float),
         _extent(zero_point, int),
-        int(_value(low)),
-        int(_value(high)),
+        _whole(value_of(low)),
+        _whole(value_of(high)),
+        None if scale is None else float(torch.as_tensor(scale).double().square().mean().sqrt()),
     )
 
 
-def limits(quantizer: Quantizer) -> tuple[float, float] | None:
-    """The smallest and largest value that rounding still keeps within a per-tensor quantizer's range."""
-    if quantizer.granularity != "per-tensor":
+def _granularity(name: str, scale: Any) -> Granularity:
+    if "token" in name:
+        return "per-token"
+    if "group" in name:
+        return "per-group"
+    if "per_channel" in name:
+        return "per-channel"
+    if "affine" in name and isinstance(scale, Tensor) and scale.numel() > 1:
+        return "per-channel" if scale.squeeze().dim() == 1 else "per-group"
+    return "per-tensor"
+
+
+def fake_quantizer(quantize: Node) -> FakeQuantizer | None:
+    """A quantize node and its dequantize nodes as one module, if that gives the same values."""
+    ops = torch.ops.quantized_decomposed
+    if quantize.target is not ops.quantize_per_tensor.default:
         return None
-    if quantizer.scale is None or quantizer.zero_point is None:
-        return None
-    if quantizer.quant_min is None or quantizer.quant_max is None:
-        return None
-    scale, zero_point = quantizer.scale[0], quantizer.zero_point[0]
-    return (
-        (quantizer.quant_min - zero_point - 0.5) * scale,
-        (quantizer.quant_max - zero_point + 0.5) * scale,
+    arguments = tuple(quantize.args[1:])
+    dequantizes = [each for each in quantize.users if is_dequantize(each)]
+    plain = all(
+        each.target is ops.dequantize_per_tensor.default
+        and each.args[1:] == arguments
+        and each.kwargs.get("out_dtype") in (None, torch.float32)
+        for each in dequantizes
     )
+    if not dequantizes or not plain or quantize.kwargs or len(arguments) != 5:
+        return None
+    integers = [each for each in arguments[1:4] if isinstance(each, int) and abs(each) <= _EXACT]
+    if not isinstance(arguments[0], float) or len(integers) != 3:
+        return None
+    return FakeQuantizer(quantize.target, dequantizes[0].target, arguments)
 
 
-def _value(argument: Any) -> Any:
+def value_of(argument: Any) -> Any:
     """A literal argument, or the constant tensor that a node stands for; None if it is computed."""
     if not isinstance(argument, Node):
         return argument
     if argument.op != "get_attr":
         return None
-    value: Any = argument.graph.owning_module
-    for name in str(argument.target).split("."):
-        value = getattr(value, name)
-    return value
+    return operator.attrgetter(str(argument.target))(argument.graph.owning_module)
 
 
 def _extent(value: Any, kind: Any) -> Any:
@@ -64,3 +92,7 @@ def _extent(value: Any, kind: Any) -> Any:
         low, high = torch.aminmax(value.detach())
         return kind(low), kind(high)
     return kind(value), kind(value)
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)

@@ -1,36 +1,53 @@
-"""Sums and extrema of an error, gathered tensor by tensor; every figure in a report comes from them."""
+"""Sums and extrema of an error, pooled over tensors; every figure in a report comes from them."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from dataclasses import dataclass, field
 
 from handlens.report import Verdict
 
-# Squares of numbers within these bounds neither overflow nor vanish in float32.
-_LARGEST = 1e15
-_SMALLEST = 1e-15
+
+class ExactSum:
+    """A sum of floats without rounding, so that pooling gives the same whatever the order.
+
+    The partial sums do not overlap (Shewchuk, Adaptive Precision Floating-Point Arithmetic, 1997).
+    """
+
+    __slots__ = ("_parts",)
+
+    def __init__(self) -> None:
+        self._parts: list[float] = []
+
+    def add(self, value: float) -> None:
+        parts = []
+        for part in self._parts:
+            if abs(value) < abs(part):
+                value, part = part, value
+            total = value + part
+            rest = part - (total - value)
+            if rest:
+                parts.append(rest)
+            value = total
+        self._parts = [*parts, value]
+
+    def update(self, other: ExactSum) -> None:
+        for part in other._parts:
+            self.add(part)
+
+    def __float__(self) -> float:
+        return math.fsum(self._parts)
 
 
 @dataclass
-class Statistics:
-    """How far actual values are from reference values, over any number of tensor pairs.
-
-    Sums are in float64; pairs where the reference itself is not finite take no part in them.
-    Decibels are never averaged: energies are, and the ratio comes last.
-    """
+class Sums:
+    """What one pair of tensors comes to: the values that are finite on both sides."""
 
     count: int = 0
     signal: float = 0.0
     """Sum of r²."""
     noise: float = 0.0
     """Sum of (r − a)², the difference formed first: its parts would cancel."""
-    product: float = 0.0
-    """Sum of r·a."""
     actual: float = 0.0
     """Sum of a²."""
     max_abs_error: float = 0.0
@@ -40,57 +57,77 @@ class Statistics:
     actual_max: float = -math.inf
     non_finite: int = 0
     """Values that are NaN or infinite on the actual side only."""
-    outside: int = 0
-    """Reference values beyond the range of the quantizer that follows."""
+    vanished: int = 0
+    """Nonzero reference values whose actual value is zero."""
+
+
+_COUNTED = ("count", "non_finite", "vanished")
+_SMALLEST = ("reference_min", "actual_min")
+_LARGEST = ("reference_max", "actual_max", "max_abs_error")
+
+
+@dataclass
+class Statistics:
+    """How far actual values are from reference values, over any number of tensor pairs.
+
+    Pairs where the reference itself is not finite take no part. Decibels are never averaged: energies
+    are added up, exactly and in any order, and the ratio comes last.
+    """
+
+    count: int = 0
+    max_abs_error: float = 0.0
+    reference_min: float = math.inf
+    reference_max: float = -math.inf
+    actual_min: float = math.inf
+    actual_max: float = -math.inf
+    non_finite: int = 0
+    vanished: int = 0
     mismatch: str = ""
     """Why a pair could not be compared, if one could not."""
+    _signal: ExactSum = field(default_factory=ExactSum)
+    _noise: ExactSum = field(default_factory=ExactSum)
+    _actual: ExactSum = field(default_factory=ExactSum)
 
-    def add(self, reference: Any, actual: Any, limits: tuple[float, float] | None = None) -> None:
-        """Take in a pair of tensors, or of equal (nested) sequences of tensors.
-
-        ``limits`` are the smallest and largest value that the quantizer of the actual side can tell.
-        """
-        pairs = _pairs(reference, actual)
-        if isinstance(pairs, str):
-            self.mismatch = pairs
+    def add(self, sums: Sums) -> None:
+        """Take in what a pair of tensors comes to."""
+        if not math.isfinite(sums.signal + sums.noise + sums.actual):
+            self.mismatch = "its values are too large to be squared"
             return
-        for r, a in pairs:
-            if r.shape != a.shape:
-                self.mismatch = f"shapes differ: {tuple(r.shape)} and {tuple(a.shape)}"
-            elif r.numel():
-                self._add(_floating(r.detach()), _floating(a.detach()), limits)
-
-    def _add(self, r: Tensor, a: Tensor, limits: tuple[float, float] | None) -> None:
-        low, high = (float(each) for each in torch.aminmax(r))
-        actual_low, actual_high = (float(each) for each in torch.aminmax(a))
-        if not math.isfinite(low + high + actual_low + actual_high):
-            known = torch.isfinite(r)
-            self.non_finite += int((known & ~torch.isfinite(a)).sum())
-            both = known & torch.isfinite(a)
-            if bool(both.any()):
-                self._add(r[both], a[both], limits)
-            return
-        d = a.to(torch.promote_types(a.dtype, r.dtype)) - r
-        error = float(d.abs().max())
-        largest = max(abs(low), abs(high), abs(actual_low), abs(actual_high))
-        if r.dtype != torch.float64 and (
-            largest > _LARGEST or 0 < largest < _SMALLEST or 0 < error < _SMALLEST
+        if (sums.max_abs_error and not sums.noise) or (
+            not sums.signal and max(abs(sums.reference_min), abs(sums.reference_max)) and sums.count
         ):
-            r, a = r.double(), a.double()
-            d = a - r
-            error = float(d.abs().max())
-        self.count += r.numel()
-        self.signal += _sum_of_products(r, r)
-        self.noise += _sum_of_products(d, d)
-        self.product += _sum_of_products(r, a)
-        self.actual += _sum_of_products(a, a)
-        self.max_abs_error = max(self.max_abs_error, error)
-        self.reference_min = min(self.reference_min, low)
-        self.reference_max = max(self.reference_max, high)
-        self.actual_min = min(self.actual_min, actual_low)
-        self.actual_max = max(self.actual_max, actual_high)
-        if limits is not None and (low < limits[0] or high > limits[1]):
-            self.outside += int(((r < limits[0]) | (r > limits[1])).sum())
+            self.mismatch = "its values are too small to be squared"
+            return
+        self._signal.add(sums.signal)
+        self._noise.add(sums.noise)
+        self._actual.add(sums.actual)
+        self._pool(sums)
+
+    def update(self, other: Statistics) -> None:
+        """Take in the statistics of other pairs. The result is the same in any order, to the bit."""
+        self._signal.update(other._signal)
+        self._noise.update(other._noise)
+        self._actual.update(other._actual)
+        self._pool(other)
+        self.mismatch = self.mismatch or other.mismatch
+
+    def _pool(self, other: Sums | Statistics) -> None:
+        for name in _COUNTED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in _SMALLEST:
+            setattr(self, name, min(getattr(self, name), getattr(other, name)))
+        for name in _LARGEST:
+            setattr(self, name, max(getattr(self, name), getattr(other, name)))
+
+    @property
+    def signal(self) -> float:
+        """Sum of r²."""
+        return float(self._signal)
+
+    @property
+    def noise(self) -> float:
+        """Sum of (r − a)²."""
+        return float(self._noise)
 
     @property
     def verdict(self) -> Verdict:
@@ -112,10 +149,22 @@ class Statistics:
         return self.noise / self.count if self.count else None
 
     @property
+    def rms(self) -> float | None:
+        """Root of the mean squared reference value."""
+        return math.sqrt(self.signal / self.count) if self.count else None
+
+    @property
     def cosine(self) -> float | None:
-        """Cosine of the angle between reference and actual; None where one of them is zero."""
-        norm = math.sqrt(self.signal) * math.sqrt(self.actual)
-        return max(-1.0, min(1.0, self.product / norm)) if norm else None
+        """Cosine of the angle between reference and actual; None where one of them is zero.
+
+        2·r·a = r² + a² − (r − a)². What cancels here is small against the norms that it is divided by.
+        """
+        signal, actual = self.signal, float(self._actual)
+        norm = math.sqrt(signal) * math.sqrt(actual)
+        if not norm:
+            return None
+        product = (signal / norm - self.noise / norm + actual / norm) / 2
+        return max(-1.0, min(1.0, product))
 
     @property
     def reference_range(self) -> tuple[float, float] | tuple[None, None]:
@@ -124,53 +173,3 @@ class Statistics:
     @property
     def actual_range(self) -> tuple[float, float] | tuple[None, None]:
         return (self.actual_min, self.actual_max) if self.count else (None, None)
-
-
-class Recorder(nn.Module):
-    """A statistics node of a comparison graph: the accumulated and the introduced error of one op."""
-
-    def __init__(self, limits: tuple[float, float] | None = None) -> None:
-        super().__init__()
-        self.limits = limits
-        self.accumulated = Statistics()
-        self.introduced = Statistics()
-
-    def forward(
-        self, reference: Any, accumulated: tuple[Any, ...], introduced: tuple[Any, ...]
-    ) -> None:
-        """Several actual values are what several quantizers of the same output make of it."""
-        for actual in accumulated:
-            self.accumulated.add(reference, actual, self.limits)
-        for actual in introduced:
-            self.introduced.add(reference, actual, self.limits)
-
-
-def _pairs(reference: Any, actual: Any) -> list[tuple[Tensor, Tensor]] | str:
-    if isinstance(reference, Tensor) and isinstance(actual, Tensor):
-        return [(reference, actual)]
-    if isinstance(reference, (list, tuple)) and isinstance(actual, (list, tuple)):
-        if len(reference) != len(actual):
-            return f"{len(reference)} outputs and {len(actual)}"
-        found: list[tuple[Tensor, Tensor]] = []
-        for r, a in zip(reference, actual):
-            pairs = _pairs(r, a)
-            if isinstance(pairs, str):
-                return pairs
-            found.extend(pairs)
-        return found
-    if isinstance(reference, Tensor) or isinstance(actual, Tensor):
-        return "only one of the outputs is a tensor"
-    return []
-
-
-def _floating(tensor: Tensor) -> Tensor:
-    """The values as float32, float64 where float32 would round them; complex as pairs of reals."""
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor.resolve_conj())
-    if tensor.dtype in (torch.float32, torch.float64):
-        return tensor
-    return tensor.to(torch.float32 if tensor.is_floating_point() else torch.float64)
-
-
-def _sum_of_products(a: Tensor, b: Tensor) -> float:
-    return float((a * b).sum(dtype=torch.float64))

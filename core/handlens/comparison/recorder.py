@@ -1,0 +1,218 @@
+"""The statistics nodes of a comparison graph: what was measured at one op."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from handlens.comparison.fakequantize import FakeQuantizer
+from handlens.comparison.measuring import magnitudes, measure, noise, outside
+from handlens.comparison.statistics import ExactSum, Statistics, Sums
+
+
+@dataclass
+class Measurements:
+    """What was measured at one op over any number of batches. Parts of a run can be pooled."""
+
+    accumulated: Statistics = field(default_factory=Statistics)
+    """The quantized model as it runs."""
+    introduced: Statistics = field(default_factory=Statistics)
+    """The op computed in the quantized way from reference inputs; nothing, if that adds no noise."""
+    weight_noise: ExactSum = field(default_factory=ExactSum)
+    """Of the introduced noise, what is there before the op's own output is quantized."""
+    outside: int = 0
+    """Reference values beyond the range of the op's output quantizer."""
+    clipping_noise: ExactSum = field(default_factory=ExactSum)
+    """Sum of their squared distances to that range."""
+    magnitudes: Tensor | None = None
+    """The largest magnitude of each channel of the reference output, where it was asked for."""
+    executions: int = 0
+    diverged: int = 0
+    """How often the two models went different ways before they reached the op."""
+    worst_sqnr_db: float = math.inf
+    worst_batch: int | None = None
+
+    def update(self, other: Measurements) -> None:
+        """Take in the measurements of other batches. The order does not matter."""
+        self.accumulated.update(other.accumulated)
+        self.introduced.update(other.introduced)
+        self.weight_noise.update(other.weight_noise)
+        self.outside += other.outside
+        self.clipping_noise.update(other.clipping_noise)
+        if self.magnitudes is None or other.magnitudes is None:
+            self.magnitudes = other.magnitudes if self.magnitudes is None else self.magnitudes
+        else:
+            self.magnitudes = torch.maximum(self.magnitudes, other.magnitudes)
+        self.executions += other.executions
+        self.diverged += other.diverged
+        if other.worst_batch is not None:
+            mine = (self.worst_sqnr_db, math.inf if self.worst_batch is None else self.worst_batch)
+            theirs = (other.worst_sqnr_db, other.worst_batch)
+            self.worst_sqnr_db, self.worst_batch = min(mine, theirs)  # type: ignore[assignment]
+
+
+class Recorder(nn.Module):
+    """Measures one op each time the comparison graph gets there.
+
+    ``quantizers`` are those of the op's output that it is charged for; ``channel_dim`` says where the
+    channels of the output are, if they are of interest.
+    """
+
+    def __init__(
+        self, quantizers: Sequence[FakeQuantizer] = (), channel_dim: int | None = None
+    ) -> None:
+        super().__init__()
+        self.total = Measurements()
+        self._batch = Measurements()
+        self._quantizers = tuple(quantizers)
+        self._channel_dim = channel_dim
+
+    def forward(
+        self,
+        reference: Any,
+        accumulated: Sequence[Any],
+        before: Any = None,
+        requantized: Sequence[Any] = (),
+        exact: Any = None,
+    ) -> None:
+        """Take in one execution.
+
+        ``accumulated`` is what the ops that follow read of the quantized model's output: several values,
+        if several quantizers read it. ``before`` is the op computed in the quantized way from reference
+        inputs, None if that gives the reference itself; ``requantized``, what quantizers other than the
+        recorder's own make of it. ``exact`` is what ``before`` is compared with, if not the reference.
+        """
+        batch = self._batch
+        batch.executions += 1
+        measured = [_add(batch.accumulated, reference, actual) for actual in accumulated]
+        for value in requantized:
+            _add(batch.introduced, reference, value)
+        if self._quantizers:
+            if measured[0] is not None and reference.numel():
+                self._add_quantized(reference, before, measured[0])
+        elif before is not None and not requantized:
+            own = Statistics()
+            if exact is None and measured[0] is not None and _incomparable(reference, before) == "":
+                own.add(_own(reference, before, measured[0]))
+            else:
+                _add(own, reference if exact is None else exact, before)
+            batch.introduced.update(own)
+            batch.weight_noise.add(own.noise)
+
+    def _add_quantized(self, reference: Tensor, before: Tensor | None, measured: Sums) -> None:
+        batch = self._batch
+        source = reference if before is None else before
+        if _incomparable(reference, source):
+            return
+        for quantizer in self._quantizers:
+            batch.introduced.add(_own(reference, source, measured, quantizer))
+        if before is not None:
+            batch.weight_noise.add(_own(reference, before, measured).noise)
+        low, high = self._quantizers[0].range
+        margin = 0.5 * self._quantizers[0].scale
+        beyond = measured.reference_min < low - margin or measured.reference_max > high + margin
+        if beyond and reference.dtype == torch.float32 and not measured.non_finite:
+            count, energy = outside(reference, low, high, margin)
+            batch.outside += count
+            batch.clipping_noise.add(energy)
+        if self._channel_dim is not None and reference.dim() > 1:
+            largest = magnitudes(reference, self._channel_dim).float()
+            known = batch.magnitudes
+            batch.magnitudes = largest if known is None else torch.maximum(known, largest)
+
+    def diverge(self) -> None:
+        """Note that the models went different ways before this op, which has nothing to compare."""
+        self._batch.diverged += 1
+
+    def end_batch(self, number: int) -> None:
+        """Pool what was measured since the last batch ended."""
+        batch, self._batch = self._batch, Measurements()
+        ratio = batch.accumulated.sqnr_db
+        if ratio is not None:
+            batch.worst_sqnr_db, batch.worst_batch = ratio, number
+        self.total.update(batch)
+
+
+def _add(statistics: Statistics, reference: Any, actual: Any) -> Sums | None:
+    """Take in a pair of tensors, or of equal (nested) sequences and mappings of tensors.
+
+    The sums, if it is one pair.
+    """
+    pairs = _pairs(reference, actual)
+    if isinstance(pairs, str):
+        statistics.mismatch = pairs
+        return None
+    sums = None
+    for r, a in pairs:
+        reason = _incomparable(r, a)
+        if reason:
+            statistics.mismatch = reason
+        else:
+            sums = _sums(r, a)
+            statistics.add(sums)
+    return sums if len(pairs) == 1 else None
+
+
+def _sums(reference: Tensor, actual: Tensor) -> Sums:
+    actual = actual.to(reference.device)
+    sums = measure(reference, actual)
+    if actual.dtype == torch.float16 != reference.dtype:
+        sums.vanished = int(torch.count_nonzero((actual == 0) & (reference != 0)))
+    return sums
+
+
+def _own(
+    reference: Tensor, source: Tensor, measured: Sums, quantizer: FakeQuantizer | None = None
+) -> Sums:
+    """The error that an op adds: ``source``, through a quantizer if there is one, off the reference.
+
+    ``measured`` has what is known of the reference.
+    """
+    if reference.dtype == source.dtype == torch.float32 and measured.count == reference.numel():
+        energy = noise(reference, source, None if quantizer is None else quantizer.into)
+        if not math.isnan(energy):
+            return Sums(
+                count=measured.count,
+                signal=measured.signal,
+                noise=energy,
+                reference_min=measured.reference_min,
+                reference_max=measured.reference_max,
+            )
+    return measure(reference, source if quantizer is None else quantizer(source))
+
+
+def _pairs(reference: Any, actual: Any) -> list[tuple[Tensor, Tensor]] | str:
+    if isinstance(reference, Tensor) and isinstance(actual, Tensor):
+        return [(reference, actual)]
+    if isinstance(reference, dict) and isinstance(actual, dict):
+        if reference.keys() != actual.keys():
+            return (
+                f"outputs named {', '.join(map(str, reference))} and {', '.join(map(str, actual))}"
+            )
+        reference, actual = list(reference.values()), [actual[key] for key in reference]
+    if isinstance(reference, (list, tuple)) and isinstance(actual, (list, tuple)):
+        if len(reference) != len(actual):
+            return f"{len(reference)} outputs and {len(actual)}"
+        found: list[tuple[Tensor, Tensor]] = []
+        for r, a in zip(reference, actual):
+            pairs = _pairs(r, a)
+            if isinstance(pairs, str):
+                return pairs
+            found.extend(pairs)
+        return found
+    if isinstance(reference, Tensor) or isinstance(actual, Tensor):
+        return "only one of the outputs is a tensor"
+    return []
+
+
+def _incomparable(reference: Tensor, actual: Tensor) -> str:
+    if reference.shape != actual.shape:
+        return f"shapes differ: {tuple(reference.shape)} and {tuple(actual.shape)}"
+    if reference.layout != torch.strided or actual.layout != torch.strided:
+        return f"not dense: {reference.layout} and {actual.layout}"
+    return ""

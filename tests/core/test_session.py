@@ -91,6 +91,7 @@ def test_the_coverage_says_what_was_not_compared_and_why(run_text: RunText) -> N
 
             def forward(self, x):
                 x = self.norm(self.conv(x))
+                x = torch.cond(x.sum() > 1e9, lambda x: x.cos(), lambda x: x * 2, (x,))
                 return map_over(lambda row: row.sin(), x)
 
         def handlens_main():

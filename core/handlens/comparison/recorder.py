@@ -147,6 +147,9 @@ def _add(statistics: Statistics, reference: Any, actual: Any) -> Sums | None:
     if isinstance(pairs, str):
         statistics.mismatch = pairs
         return None
+    if any(r.is_floating_point() or r.is_complex() for r, _ in pairs):
+        # The energy of indices and masks beside them is of no interest.
+        pairs = [(r, a) for r, a in pairs if r.is_floating_point() or r.is_complex()]
     sums = None
     for r, a in pairs:
         reason = _incomparable(r, a)

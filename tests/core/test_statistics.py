@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from random import Random
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlens.comparison import Statistics
 from handlens.comparison.measuring import measure
+from handlens.comparison.statistics import ExactSum
 
 Pairs = list[tuple[float, float]]
 
@@ -103,3 +105,118 @@ def test_complex_numbers_are_compared_in_both_parts() -> None:
     statistics = Statistics()
     statistics.add(measure(torch.tensor([3 + 4j]), torch.tensor([3 + 3j])))
     assert statistics.sqnr_db == pytest.approx(13.98, abs=0.01)
+
+
+# -- every metric, on anything ---------------------------------------------------------------------
+
+kinds = st.sampled_from(["normal", "constant", "zero", "sparse"])
+scales = st.sampled_from([1e-44, 1e-38, 1e-20, 1e-6, 1.0, 1e6, 1e18, 1e30])
+errors = st.sampled_from([0.0, 1e-12, 1e-6, 1e-2, 1.0, 1e4])
+specials = st.lists(st.sampled_from([math.nan, math.inf, -math.inf]), max_size=3)
+dtypes = st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16])
+
+
+@given(
+    kind=kinds,
+    scale=scales,
+    error=errors,
+    in_reference=specials,
+    in_actual=specials,
+    dtype=dtypes,
+    actual_dtype=dtypes,
+    size=st.sampled_from([1, 3, 200]),
+    block=st.sampled_from([16, 1 << 17]),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=400, deadline=None)
+def test_every_metric_is_that_of_float64_or_absent(
+    kind: str,
+    scale: float,
+    error: float,
+    in_reference: list[float],
+    in_actual: list[float],
+    dtype: torch.dtype,
+    actual_dtype: torch.dtype,
+    size: int,
+    block: int,
+    seed: int,
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    base = torch.randn(size, generator=generator, dtype=torch.float64)
+    base = {
+        "normal": base,
+        "constant": torch.ones_like(base),
+        "zero": torch.zeros_like(base),
+        "sparse": base * (base > 1),
+    }[kind]
+    noise = error * torch.randn(size, generator=generator, dtype=torch.float64)
+    reference = (scale * base).to(dtype)
+    actual = (scale * (base + noise)).to(actual_dtype)
+    for tensor, values in ((reference, in_reference), (actual, in_actual)):
+        for place, value in enumerate(values[:size]):
+            tensor[(7 * place) % size] = value
+
+    statistics = Statistics()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("handlens.comparison.measuring._BLOCK", block)
+        statistics.add(measure(reference, actual))
+
+    r, a = reference.double(), actual.double()
+    known = r.isfinite()
+    non_finite = int((known & ~a.isfinite()).sum())
+    r, a = r[known & a.isfinite()], a[known & a.isfinite()]
+    signal, error_energy = float((r * r).sum()), float(((r - a) ** 2).sum())
+    if statistics.mismatch:
+        # Squares beyond float64, which only float64 values can have.
+        assert torch.float64 in (dtype, actual_dtype)
+        return
+    assert statistics.non_finite == non_finite
+    assert statistics.count == len(r)
+    if non_finite:
+        assert statistics.verdict == "non-finite"
+    elif bool((r == a).all()):
+        assert statistics.verdict == "exact"
+    elif signal == 0:
+        assert statistics.verdict == "no-signal"
+    else:
+        assert statistics.verdict == "ok"
+        expected = 10 * (math.log10(signal) - math.log10(error_energy))
+        assert statistics.sqnr_db == pytest.approx(expected, abs=1e-3)
+    if not len(r):
+        assert statistics.mse is None
+        assert statistics.cosine is None
+        assert statistics.reference_range == (None, None)
+        return
+    assert statistics.mse == pytest.approx(error_energy / len(r), rel=1e-4, abs=0)
+    assert statistics.max_abs_error == pytest.approx(float((r - a).abs().max()), rel=1e-6, abs=0)
+    assert statistics.reference_range == (float(r.min()), float(r.max()))
+    assert statistics.actual_range == (float(a.min()), float(a.max()))
+    norm = math.sqrt(signal) * math.sqrt(float((a * a).sum()))
+    if statistics.cosine is None:
+        assert norm == 0
+    else:
+        assert statistics.cosine == pytest.approx(float((r * a).sum()) / norm, abs=1e-5)
+
+
+def test_values_whose_squares_float64_cannot_hold_have_no_ratio_and_a_reason() -> None:
+    for scale, word in ((1e200, "large"), (1e-200, "small")):
+        statistics = Statistics()
+        reference = torch.full((4,), scale, dtype=torch.float64)
+        statistics.add(measure(reference, reference * 1.5))
+        assert f"too {word} to be squared" in statistics.mismatch
+        assert statistics.count == 0
+
+
+@given(
+    st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), max_size=30), st.randoms()
+)
+def test_a_sum_is_exact_in_any_order(values: list[float], random: Random) -> None:
+    total = ExactSum()
+    for value in values:
+        total.add(value)
+    random.shuffle(values)
+    parts = [ExactSum(), ExactSum()]
+    for value in values:
+        parts[random.randrange(2)].add(value)
+    parts[0].update(parts[1])
+    assert float(total) == float(parts[0]) == float(sum(map(Fraction, values)))

@@ -121,30 +121,32 @@ def _measure_float32(r: Tensor, a: Tensor) -> Sums | None:
             torch.dot(r_block, r_block),
             torch.dot(error, error),
             torch.dot(a_block, a_block),
+            torch.dot(r_block, a_block),
             *torch.aminmax(r_block),
             *torch.aminmax(a_block),
             *torch.aminmax(error),
         )
-    columns = torch.stack(parts).view(-1, 9).double()
-    signal, noise, actual = columns[:, :3].sum(0).tolist()
+    columns = torch.stack(parts).view(-1, 10).double()
+    signal, noise, actual, product = columns[:, :4].sum(0).tolist()
     lows = columns.amin(0).tolist()
     highs = columns.amax(0).tolist()
-    error = max(-lows[7], highs[8])
-    largest = max(-lows[3], highs[4], -lows[5], highs[6])
-    if not (largest <= _LARGEST and math.isfinite(signal + noise + actual)):
+    error = max(-lows[8], highs[9])
+    magnitudes = (max(-lows[4], highs[5]), max(-lows[6], highs[7]), error)
+    if not math.isfinite(signal + noise + actual + product) or max(magnitudes) > _LARGEST:
         return None
-    if 0 < largest < _SMALLEST or 0 < error < _SMALLEST:
+    if any(0 < each < _SMALLEST for each in magnitudes):
         return None
     return Sums(
         count=r.numel(),
         signal=signal,
         noise=noise,
         actual=actual,
+        product=product,
         max_abs_error=error,
-        reference_min=lows[3],
-        reference_max=highs[4],
-        actual_min=lows[5],
-        actual_max=highs[6],
+        reference_min=lows[4],
+        reference_max=highs[5],
+        actual_min=lows[6],
+        actual_max=highs[7],
     )
 
 
@@ -167,6 +169,7 @@ def _measure_any(r: Tensor, a: Tensor) -> Sums:
         sums.signal += float(torch.dot(r_block, r_block))
         sums.noise += float(torch.dot(error, error))
         sums.actual += float(torch.dot(a_block, a_block))
+        sums.product += float(torch.dot(r_block, a_block))
         sums.max_abs_error = max(sums.max_abs_error, float(error.abs().max()))
         low, high = (float(each) for each in torch.aminmax(r_block))
         sums.reference_min = min(sums.reference_min, low)

@@ -50,6 +50,8 @@ class Sums:
     """Sum of (r − a)², the difference formed first: its parts would cancel."""
     actual: float = 0.0
     """Sum of a²."""
+    product: float = 0.0
+    """Sum of r·a."""
     max_abs_error: float = 0.0
     reference_min: float = math.inf
     reference_max: float = -math.inf
@@ -87,10 +89,11 @@ class Statistics:
     _signal: ExactSum = field(default_factory=ExactSum)
     _noise: ExactSum = field(default_factory=ExactSum)
     _actual: ExactSum = field(default_factory=ExactSum)
+    _product: ExactSum = field(default_factory=ExactSum)
 
     def add(self, sums: Sums) -> None:
         """Take in what a pair of tensors comes to."""
-        if not math.isfinite(sums.signal + sums.noise + sums.actual):
+        if not math.isfinite(sums.signal + sums.noise + sums.actual + sums.product):
             self.mismatch = "its values are too large to be squared"
             return
         if (sums.max_abs_error and not sums.noise) or (
@@ -101,6 +104,7 @@ class Statistics:
         self._signal.add(sums.signal)
         self._noise.add(sums.noise)
         self._actual.add(sums.actual)
+        self._product.add(sums.product)
         self._pool(sums)
 
     def update(self, other: Statistics) -> None:
@@ -108,6 +112,7 @@ class Statistics:
         self._signal.update(other._signal)
         self._noise.update(other._noise)
         self._actual.update(other._actual)
+        self._product.update(other._product)
         self._pool(other)
         self.mismatch = self.mismatch or other.mismatch
 
@@ -155,16 +160,9 @@ class Statistics:
 
     @property
     def cosine(self) -> float | None:
-        """Cosine of the angle between reference and actual; None where one of them is zero.
-
-        2·r·a = r² + a² − (r − a)². What cancels here is small against the norms that it is divided by.
-        """
-        signal, actual = self.signal, float(self._actual)
-        norm = math.sqrt(signal) * math.sqrt(actual)
-        if not norm:
-            return None
-        product = (signal / norm - self.noise / norm + actual / norm) / 2
-        return max(-1.0, min(1.0, product))
+        """Cosine of the angle between reference and actual; None where one of them is zero."""
+        norm = math.sqrt(self.signal) * math.sqrt(float(self._actual))
+        return max(-1.0, min(1.0, float(self._product) / norm)) if norm else None
 
     @property
     def reference_range(self) -> tuple[float, float] | tuple[None, None]:

@@ -131,10 +131,10 @@ def _measure_float32(r: Tensor, a: Tensor) -> Sums | None:
     lows = columns.amin(0).tolist()
     highs = columns.amax(0).tolist()
     error = max(-lows[8], highs[9])
-    magnitudes = (max(-lows[4], highs[5]), max(-lows[6], highs[7]), error)
-    if not math.isfinite(signal + noise + actual + product) or max(magnitudes) > _LARGEST:
+    extents = (max(-lows[4], highs[5]), max(-lows[6], highs[7]), error)
+    if not math.isfinite(signal + noise + actual + product) or max(extents) > _LARGEST:
         return None
-    if any(0 < each < _SMALLEST for each in magnitudes):
+    if any(0 < each < _SMALLEST for each in extents):
         return None
     return Sums(
         count=r.numel(),

@@ -16,7 +16,7 @@ from handlens import loading, recipes
 from handlens.capture import Captured, capture, is_installed
 from handlens.comparison import Comparison, merge
 from handlens.comparison.graph import UNUSED, Compared
-from handlens.diagnosis import diagnose
+from handlens.diagnosis import diagnose, floor_sqnr_db
 from handlens.failures import failure
 from handlens.handles import generate_numeric_debug_handle, graph_modules, handle_of
 from handlens.protocol import RunRequest
@@ -199,7 +199,11 @@ class _Session:
     ) -> Report:
         described = {each.handle: self._op(captured, each) for each in comparison.compared}
         unmatched = dict(_unmatched(captured, quantized.reference, comparison))
-        ops = tuple(op for handle, op in sorted(described.items()) if handle not in unmatched)
+        ops = tuple(
+            replace(op, floor_sqnr_db=floor_sqnr_db(op))
+            for handle, op in sorted(described.items())
+            if handle not in unmatched
+        )
         nodes = {
             handle: node
             for graph_module in graph_modules(captured.program)

@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from handlens.diagnosis import diagnose
-from handlens.report import Finding, OpReport, Span
+from handlens.report import Finding, OpReport
 from handlens.rules import Thresholds
+from sample_ops import sample_op
 
 
 def op(handle: int, sqnr_db: float | None, share: float = 0.0, **fields: Any) -> OpReport:
-    line = fields.pop("line", handle)
-    base = OpReport(
-        handle=handle,
-        op=f"aten.op{handle}.default",
-        node=f"op{handle}",
-        module="",
-        inputs=(handle - 1,) if handle > 1 else (),
-        spans=(Span("model.py", line, 4, line, 9),),
-        shown=0,
-        verdict="ok" if sqnr_db is not None else "exact",
-        sqnr_db=sqnr_db,
-        introduced_verdict="ok" if share else "exact",
-        introduced_sqnr_db=40.0 if share else None,
-        introduced_share=share,
-        floor_sqnr_db=None,
-        mse=None,
-        max_abs_error=None,
-        cosine=None,
-        reference_range=(None, None),
-        actual_range=(None, None),
-        saturated=0.0,
-    )
-    return replace(base, **fields)
+    """An op with a share in the noise at its output, which is 40 dB under the signal."""
+    introduces = {"introduced_verdict": "ok", "introduced_sqnr_db": 40.0} if share else {}
+    named = {"op": f"aten.op{handle}.default", "introduced_share": share}
+    return sample_op(handle, sqnr_db, **(named | introduces | fields))
 
 
 def found(*ops: OpReport) -> list[tuple[str, str, int | None]]:
@@ -112,9 +93,20 @@ def test_the_first_op_that_is_not_finite_is_an_error() -> None:
     assert found(*ops) == [("HL103", "error", 2)]
 
 
-def test_clipping_is_named_where_it_costs_accuracy() -> None:
-    assert ("HL104", "warning", 1) in found(op(1, 15.0, 1.0, saturated=0.1))
-    assert found(op(1, 50.0, 1.0, saturated=0.1)) == []
+@pytest.mark.parametrize(
+    ("sqnr_db", "saturated", "clipping_share", "named"),
+    [
+        (15.0, 0.1, 0.3, True),
+        (15.0, 0.1, 0.2, False),
+        (15.0, 0.009, 0.9, False),
+        (50.0, 0.1, 1.0, False),
+    ],
+)
+def test_clipping_is_named_where_it_costs_accuracy(
+    sqnr_db: float, saturated: float, clipping_share: float, named: bool
+) -> None:
+    clips = op(1, sqnr_db, 1.0, saturated=saturated, clipping_share=clipping_share)
+    assert (("HL104", "warning", 1) in found(clips)) == named
 
 
 def test_a_message_starts_with_what_matters_within_60_characters() -> None:

@@ -11,11 +11,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_ops import half, losing_op, quantizer
 from torch import Tensor
 
 from handlens.diagnosis.noise_floor import floor_sqnr_db
 from handlens.report import OpReport
+from sample_ops import half, losing_op, quantizer
 
 scales = st.floats(-12, 12).map(math.exp)
 seeds = st.integers(0, 2**31)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from handlens.diagnosis import causes
-from handlens.diagnosis.origins import origins, sqnr
+from handlens.diagnosis.origins import Origins, sqnr
 from handlens.report import Finding, OpReport, Related, Severity
 from handlens.rules import Thresholds
 
@@ -20,7 +20,7 @@ def diagnose(ops: Sequence[OpReport], thresholds: Thresholds) -> list[Finding]:
     by_handle = {op.handle: op for op in ops}
     order = {op.handle: index for index, op in enumerate(ops)}
     low = [op for op in ops if _severity(op, thresholds) is not None]
-    charged, inherited = _charge(low, by_handle, thresholds)
+    charged, inherited = _charge(low, Origins(ops), thresholds)
 
     findings: list[Finding] = []
     for instances in _grouped(
@@ -46,14 +46,14 @@ def diagnose(ops: Sequence[OpReport], thresholds: Thresholds) -> list[Finding]:
 
 
 def _charge(
-    low: Sequence[OpReport], by_handle: dict[int, OpReport], thresholds: Thresholds
+    low: Sequence[OpReport], origins: Origins, thresholds: Thresholds
 ) -> tuple[dict[int, OpReport], dict[int, OpReport | None]]:
     """Handles of the ops that answer for a loss, each with the op where it is worst; and handles of the
     ops that only inherit one, each with the op it came from."""
     charged: dict[int, OpReport] = {}
     inherited: dict[int, OpReport | None] = {}
     for op in low:
-        named = [origin for origin, _ in origins(op, by_handle)]
+        named = origins.of(op)
         if _loses_alone(op, thresholds) and op not in named:
             named.append(op)
         for origin in named:

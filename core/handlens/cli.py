@@ -209,7 +209,7 @@ def _plan(argument: str, recipe: str | None, given: dict[str, Any]) -> list[Plan
     return [
         Plan(
             settings,
-            RunRequest(target, text, recipe, settings.recipe, workspace, settings.thresholds),
+            RunRequest(target, text, recipe, settings.recipe, workspace, (settings.thresholds,)),
         )
         for target in found
     ]

@@ -33,7 +33,7 @@ from handlens.report import (
     failed,
     op_name,
 )
-from handlens.rules import suppress
+from handlens.rules import suppress, thresholds_for
 from handlens.targets import discover, parse_failure
 
 _FOLDED = "folded by the recipe"
@@ -219,9 +219,12 @@ class _Session:
                 for handle, reason in sorted(unmatched.items())
             ),
         )
+        thresholds = thresholds_for(recipe.name)
+        for chosen in self._request.thresholds:
+            thresholds = chosen.over(thresholds)
         findings = [
             *self._nothing_quantized(recipe, quantized, coverage),
-            *diagnose(ops, self._request.thresholds),
+            *diagnose(ops, thresholds),
             *(
                 self._not_compared(captured, nodes[handle], reason)
                 for handle, reason in sorted(unmatched.items())

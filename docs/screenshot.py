@@ -12,6 +12,7 @@ from rich.console import Console
 
 from handlens import report
 from handlens.rendering import terminal
+from handlens.rendering.view import View
 
 FINDINGS = 1
 
@@ -45,7 +46,7 @@ def _draw(reports: tuple[report.Report, ...], width: int) -> Console:
         markup=False,
         emoji=False,
     )
-    view = terminal.View(lambda name: Path(name).read_text("utf-8"), str(Path.cwd()))
+    view = View(lambda name: Path(name).read_text("utf-8"), str(Path.cwd()))
     for each in reports:
         terminal.render(each, console, view)
     return console

@@ -30,6 +30,8 @@ from handlens.project import ProjectSettings, project_settings
 from handlens.protocol import RunRequest
 from handlens.rendering import jsondocument, terminal
 from handlens.rendering.progress import RunStatus
+from handlens.rendering.summary import falls_short
+from handlens.rendering.view import View, clean
 from handlens.report import Document, Failure, Report, failed
 from handlens.targets import InvalidConfiguration, Target
 
@@ -42,7 +44,7 @@ class Refused(click.ClickException):
     exit_code = COULD_NOT_RUN
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"handlens: error: {terminal.clean(self.message)}", file=file, err=True)
+        click.echo(f"handlens: error: {clean(self.message)}", file=file, err=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         click.echo("Cancelled.", err=True)
         status = CANCELLED
     except OSError as error:
-        click.echo(f"handlens: error: {terminal.clean(str(error))}", err=True)
+        click.echo(f"handlens: error: {clean(str(error))}", err=True)
         status = COULD_NOT_RUN
     except Exception:
         # Python's own status for this is 1, which would say that there are findings.
@@ -209,7 +211,7 @@ def _plan(argument: str, recipe: str | None, given: dict[str, Any]) -> list[Plan
     return [
         Plan(
             settings,
-            RunRequest(target, text, recipe, settings.recipe, workspace, settings.thresholds),
+            RunRequest(target, text, recipe, settings.recipe, workspace, (settings.thresholds,)),
         )
         for target in found
     ]
@@ -258,7 +260,7 @@ def _status(plans: Iterable[Plan], reports: Collection[Report], undeclared: bool
         for finding in report.findings
     )
     inaccurate = any(
-        terminal.falls_short(report.output, plan.settings.fail_under)
+        falls_short(report.output, plan.settings.fail_under)
         for plan, report in zip(plans, reports)
         if report.output and plan.settings.fail_under is not None
     )
@@ -318,7 +320,7 @@ def _print_text(
         console = Console(highlight=False, markup=False, emoji=False)
     else:
         console = Console(file=stream, color_system=None, highlight=False, emoji=False)
-    view = terminal.View(_read, os.getcwd(), verbose)
+    view = View(_read, os.getcwd(), verbose)
     for plan, report, missing in zip(plans, reports, hidden):
         terminal.render(report, console, view, plan.settings.fail_under, missing)
     if len(reports) > 1:
@@ -335,7 +337,7 @@ def _read(file: str) -> str | None:
 
 
 def _shown(file: str) -> str:
-    return terminal.View(_read, os.getcwd()).path(os.path.abspath(file))
+    return View(_read, os.getcwd()).path(os.path.abspath(file))
 
 
 @contextmanager
@@ -377,9 +379,7 @@ def list_targets(files: tuple[str, ...], output_format: str) -> int:
                 listed.append(plan.request.target)
             elif plan.report and plan.report.error:
                 status = COULD_NOT_RUN
-                click.echo(
-                    f"handlens: error: {terminal.clean(plan.report.error.message)}", err=True
-                )
+                click.echo(f"handlens: error: {clean(plan.report.error.message)}", err=True)
     if output_format == "json":
         click.echo(
             json.dumps(
@@ -389,7 +389,7 @@ def list_targets(files: tuple[str, ...], output_format: str) -> int:
         return status
     for target in listed:
         place = f":{target.line}:{target.column + 1}" if target.kind != "configured" else ""
-        click.echo(f"{_shown(target.file)}{place}: {terminal.clean(target.name)} ({target.kind})")
+        click.echo(f"{_shown(target.file)}{place}: {clean(target.name)} ({target.kind})")
     return status
 
 

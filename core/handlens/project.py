@@ -23,7 +23,7 @@ class ProjectSettings:
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     fail_under: float | None = None
-    thresholds: rules.Thresholds = field(default_factory=rules.Thresholds)
+    thresholds: rules.ChosenThresholds = field(default_factory=rules.ChosenThresholds)
 
     def selected(self, report: Report) -> Report:
         """The report with the findings that are wanted. Why there is no result is always wanted."""
@@ -34,7 +34,7 @@ class ProjectSettings:
 
 
 _THRESHOLDS = {
-    each.name.replace("_", "-"): each.name for each in dataclasses.fields(rules.Thresholds)
+    each.name.replace("_", "-"): each.name for each in dataclasses.fields(rules.ChosenThresholds)
 }
 _KEYS = ("recipe", "select", "ignore", "fail-under", *_THRESHOLDS, "targets")
 
@@ -57,14 +57,10 @@ def _settings(table: dict[str, Any]) -> ProjectSettings:
     if recipe is not None and not isinstance(recipe, str):
         raise ValueError(f"recipe is not a string: {recipe!r}")
     given = {name: _number(table, key) for key, name in _THRESHOLDS.items()}
-    thresholds = rules.Thresholds(
-        **{name: value for name, value in given.items() if value is not None}
-    )
-    if not thresholds.error_db <= thresholds.warning_db <= thresholds.information_db:
-        raise ValueError(
-            "needs error-db ≤ warning-db ≤ information-db, and they are "
-            f"{thresholds.error_db:g}, {thresholds.warning_db:g} and {thresholds.information_db:g}"
-        )
+    thresholds = rules.ChosenThresholds(**given)
+    if not thresholds.in_order:
+        found = ", ".join(f"{key} = {table[key]:g}" for key in _THRESHOLDS if key in table)
+        raise ValueError(f"needs error-db ≤ warning-db ≤ information-db, and has {found}")
     return ProjectSettings(
         recipe,
         _code_list(table, "select"),

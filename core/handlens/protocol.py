@@ -12,10 +12,10 @@ From the worker     {"event": "ready", "python": …, "torch": …, "torchao": �
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from handlens.rules import Thresholds
+from handlens.rules import ChosenThresholds
 from handlens.targets import Target
 
 STAGES = ("load", "export", "quantize", "compare")
@@ -34,7 +34,8 @@ class RunRequest:
     """For a target that asks for none."""
     workspace: tuple[str, ...] = ()
     """Folders whose files may show findings, beside the target's own file."""
-    thresholds: Thresholds = field(default_factory=Thresholds)
+    thresholds: tuple[ChosenThresholds, ...] = ()
+    """What takes the place of the thresholds that suit the recipe, each over those before it."""
 
 
 def encode(message: dict[str, Any]) -> bytes:

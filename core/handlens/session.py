@@ -16,7 +16,7 @@ from handlens import loading, recipes
 from handlens.capture import Captured, capture, is_installed
 from handlens.comparison import Comparison, Measurements, merge
 from handlens.comparison.graph import UNUSED, Compared
-from handlens.diagnosis import diagnose
+from handlens.diagnosis import diagnose, floor_sqnr_db
 from handlens.failures import failure
 from handlens.handles import generate_numeric_debug_handle, graph_modules, handle_of
 from handlens.protocol import RunRequest
@@ -33,7 +33,7 @@ from handlens.report import (
     failed,
     op_name,
 )
-from handlens.rules import suppress
+from handlens.rules import suppress, thresholds_for
 from handlens.targets import discover, parse_failure
 
 _FOLDED = "folded by the recipe"
@@ -199,7 +199,11 @@ class _Session:
     ) -> Report:
         described = {each.handle: self._op(captured, each) for each in comparison.compared}
         unmatched = dict(_unmatched(captured, quantized.reference, comparison))
-        ops = tuple(op for handle, op in sorted(described.items()) if handle not in unmatched)
+        ops = tuple(
+            replace(op, floor_sqnr_db=floor_sqnr_db(op))
+            for handle, op in sorted(described.items())
+            if handle not in unmatched
+        )
         nodes = {
             handle: node
             for graph_module in graph_modules(captured.program)
@@ -215,9 +219,12 @@ class _Session:
                 for handle, reason in sorted(unmatched.items())
             ),
         )
+        thresholds = thresholds_for(recipe.name)
+        for chosen in self._request.thresholds:
+            thresholds = chosen.over(thresholds)
         findings = [
             *self._nothing_quantized(recipe, quantized, coverage),
-            *diagnose(ops, self._request.thresholds),
+            *diagnose(ops, thresholds),
             *(
                 self._not_compared(captured, nodes[handle], reason)
                 for handle, reason in sorted(unmatched.items())

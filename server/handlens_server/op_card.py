@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from handlens.report import OpReport, Quantizer, Verdict
+from handlens.report import Channels, Finding, OpReport, Quantizer, Verdict
 
 _OTHERS_SHOWN = 24
 
@@ -20,15 +20,22 @@ class Card:
     others: tuple[OpReport, ...]
     target: str | None
     """Named where the place belongs to more than one target."""
+    cause: tuple[str, ...] = ()
+    """Why the op loses accuracy and what helps, in lines."""
 
 
-def card(ops: Sequence[OpReport], target: str | None = None, found: Collection[int] = ()) -> Card:
-    """The card of the ops of one place, at least one; ``found`` are handles that have a finding.
+def card(
+    ops: Sequence[OpReport], target: str | None = None, findings: Sequence[Finding] = ()
+) -> Card:
+    """The card of the ops of one place, at least one; ``findings`` are those of the run.
 
     A finding may be about an instance that is not the worst: one that the others inherit from.
     """
+    found = {finding.handle for finding in findings}
     first, *others = sorted(ops, key=lambda op: (op.handle not in found, *_badness(op)))
-    return Card(first, tuple(others), target)
+    causes = [finding.cause for finding in findings if finding.handle == first.handle]
+    lines = [line for cause in dict.fromkeys(causes) for line in cause.splitlines()]
+    return Card(first, tuple(others), target, tuple(lines))
 
 
 def markdown(card: Card) -> str:
@@ -37,7 +44,11 @@ def markdown(card: Card) -> str:
     title = [f"**{_escape(op.name)}**", *([_code(op.module)] if op.module else [])]
     if card.target:
         title.append(_code(card.target))
-    lines = [" · ".join(title), "", f"| SQNR | **{_accumulated(op)}** |", "|:--|:--|"]
+    lines = [" · ".join(title), ""]
+    if card.cause:
+        # Two blanks at the end of a line break it.
+        lines += ["  \n".join(map(_escape, card.cause)), ""]
+    lines += [f"| SQNR | **{_accumulated(op)}** |", "|:--|:--|"]
     lines += [f"| {name} | {_escape(value)} |" for name, value in _rows(op)]
     if card.others:
         shown = ", ".join(
@@ -51,6 +62,7 @@ def plain(card: Card) -> str:
     """The card as plain text."""
     op = card.op
     lines = [" · ".join(part for part in (op.name, op.module, card.target) if part)]
+    lines += card.cause
     rows = [("SQNR", _accumulated(op)), *_rows(op)]
     width = max(len(name) for name, _ in rows)
     lines += [f"{name:{width}}  {value}" for name, value in rows]
@@ -99,6 +111,16 @@ def _rows(op: OpReport) -> list[tuple[str, str]]:
     rows = [("Introduced here", introduced)]
     if op.floor_sqnr_db is not None:
         rows.append(("Rounding alone", f"{op.floor_sqnr_db:.1f} dB"))
+    if op.weight_share is not None and {"weight", "output"} <= {
+        each.role for each in op.quantizers
+    }:
+        rows.append(
+            ("From its weight", f"{_percent(min(op.weight_share, 1.0))} of what it introduces")
+        )
+    worst = op.worst_batch_sqnr_db
+    # In a run of one batch it is the batch that all the rest is about.
+    if worst is not None and f"{worst:.1f} dB" != _accumulated(op):
+        rows.append(("Worst batch", f"{worst:.1f} dB, number {op.worst_batch} counted from 0"))
     for name, value, form in (
         ("MSE", op.mse, ".3g"),
         ("Max abs error", op.max_abs_error, ".3g"),
@@ -109,12 +131,25 @@ def _rows(op: OpReport) -> list[tuple[str, str]]:
     rows.append(("Reference range", _range(op.reference_range)))
     rows.append(("Actual range", _range(op.actual_range)))
     if op.saturated > 0:
-        rows.append(("Saturated", _percent(op.saturated)))
+        clipping = f", {_percent(min(op.clipping_share, 1.0))} of what it introduces"
+        rows.append(("Saturated", _percent(op.saturated) + (clipping if op.clipping_share else "")))
+    if op.vanished > 0:
+        rows.append(("Rounded to zero", f"{_percent(op.vanished)} of the nonzero values"))
+    rows += [(f"Loudest {each.role} channel", _channels(each)) for each in op.channels]
     rows += [(f"Quantized {each.role}", _quantizer(each)) for each in op.quantizers]
     return rows
 
 
+def _channels(channels: Channels) -> str:
+    return (
+        f"{channels.widest} of {channels.count} reaches {channels.widest_magnitude:.3g}, "
+        f"the median one {channels.median_magnitude:.3g}"
+    )
+
+
 def _quantizer(quantizer: Quantizer) -> str:
+    if quantizer.granularity == "per-value":
+        return f"cast to {quantizer.dtype}"
     scale = _interval(quantizer.scale, "{:.3g}")
     zero_point = _interval(quantizer.zero_point, "{}")
     kind = f"{quantizer.dtype.removeprefix('torch.')} {quantizer.granularity}"

@@ -105,7 +105,7 @@ class Runs:
             settings.recipe,
             project.recipe,
             (root, *documents.roots),
-            settings.thresholds or project.thresholds,
+            (project.thresholds, settings.thresholds),
         )
         try:
             async with RunProgress(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from handlens.rules import Thresholds
+from handlens.rules import ChosenThresholds
 
 SECTION = "handlens"
 
@@ -24,8 +24,8 @@ class Settings:
     """The Python that runs the models; None to choose one (see ``worker.interpreter``)."""
     recipe: str | None = None
     """The quantization recipe; None for the one that the target asks for."""
-    thresholds: Thresholds | None = None
-    """The thresholds; None for the project's."""
+    thresholds: ChosenThresholds = field(default_factory=ChosenThresholds)
+    """The thresholds; those that are not set are the project's, else what suits the recipe."""
 
 
 def parse(data: object) -> tuple[Settings, list[str]]:
@@ -59,13 +59,13 @@ def _text(data: Mapping[str, object], key: str, accepted: str, problems: list[st
     return None
 
 
-def _thresholds(data: object, problems: list[str]) -> Thresholds | None:
+def _thresholds(data: object, problems: list[str]) -> ChosenThresholds:
     if data is None:
-        return None
+        return ChosenThresholds()
     name = f"{SECTION}.thresholds"
     if not isinstance(data, Mapping):
         problems.append(_refusal(name, data, f"an object with {', '.join(_THRESHOLDS)}"))
-        return None
+        return ChosenThresholds()
     values: dict[str, float] = {}
     for key, attribute in _THRESHOLDS.items():
         value = data.get(key)
@@ -73,16 +73,14 @@ def _thresholds(data: object, problems: list[str]) -> Thresholds | None:
             values[attribute] = float(value)
         elif value is not None:
             problems.append(_refusal(f"{name}.{key}", value, "a number of decibels"))
-    if not values:
-        return None
-    chosen = Thresholds(**values)
-    if chosen.error_db <= chosen.warning_db <= chosen.information_db:
+    chosen = ChosenThresholds(**values)
+    if chosen.in_order:
         return chosen
+    found = ", ".join(f"{key} {data[key]:g}" for key in _THRESHOLDS if _THRESHOLDS[key] in values)
     problems.append(
-        f"Handlens: {name} is ignored: it needs errorDb ≤ warningDb ≤ informationDb, and they are "
-        f"{chosen.error_db:g}, {chosen.warning_db:g} and {chosen.information_db:g}."
+        f"Handlens: {name} is ignored: it needs errorDb ≤ warningDb ≤ informationDb, and has {found}."
     )
-    return None
+    return ChosenThresholds()
 
 
 def _refusal(name: str, value: object, accepted: str) -> str:

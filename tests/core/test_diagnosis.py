@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from handlens.diagnosis import diagnose
-from handlens.report import Finding, OpReport, Span
+from handlens.report import Finding, OpReport
 from handlens.rules import Thresholds
+from sample_ops import sample_op
 
 
 def op(handle: int, sqnr_db: float | None, share: float = 0.0, **fields: Any) -> OpReport:
-    line = fields.pop("line", handle)
-    base = OpReport(
-        handle=handle,
-        op=f"aten.op{handle}.default",
-        node=f"op{handle}",
-        module="",
-        inputs=(handle - 1,) if handle > 1 else (),
-        spans=(Span("model.py", line, 4, line, 9),),
-        shown=0,
-        verdict="ok" if sqnr_db is not None else "exact",
-        sqnr_db=sqnr_db,
-        introduced_verdict="ok" if share else "exact",
-        introduced_sqnr_db=40.0 if share else None,
-        introduced_share=share,
-        floor_sqnr_db=None,
-        mse=None,
-        max_abs_error=None,
-        cosine=None,
-        reference_range=(None, None),
-        actual_range=(None, None),
-        saturated=0.0,
-    )
-    return replace(base, **fields)
+    """An op with a share in the noise at its output, which is 40 dB under the signal."""
+    introduces = {"introduced_verdict": "ok", "introduced_sqnr_db": 40.0} if share else {}
+    named = {"op": f"aten.op{handle}.default", "introduced_share": share}
+    return sample_op(handle, sqnr_db, **(named | introduces | fields))
 
 
 def found(*ops: OpReport) -> list[tuple[str, str, int | None]]:
@@ -88,9 +69,38 @@ def test_a_loss_of_many_small_parts_is_charged_to_none_of_them() -> None:
     assert "many small losses" in diagnose(ops, Thresholds())[0].message
 
 
-def test_the_way_to_the_origin_is_the_worst_input() -> None:
+def test_the_way_to_the_origin_is_through_the_worst_input() -> None:
     ops = [op(1, 40.0, 1.0), op(2, 11.0, 1.0, inputs=()), op(3, 12.0, inputs=(1, 2))]
     assert found(*ops) == [("HL101", "warning", 2), ("HL102", "hint", 3)]
+
+
+def test_two_inputs_that_lose_alike_are_both_origins() -> None:
+    ops = [op(1, 33.0, 1.0), op(2, 32.0, 1.0, inputs=()), op(3, 29.0, inputs=(1, 2))]
+    charged = [("HL101", "information", 1), ("HL101", "information", 2)]
+    assert found(*ops) == [*charged, ("HL102", "hint", 3)]
+    assert diagnose(ops, Thresholds())[2].related[0].handle == 2
+
+
+@pytest.mark.parametrize(("name", "origin"), [("add.Tensor", 1), ("matmul.default", 2)])
+def test_in_a_sum_the_louder_noise_counts_and_in_a_product_the_worse_ratio(
+    name: str, origin: int
+) -> None:
+    loud = op(1, 20.0, 1.0, mse=1.0)
+    quiet = op(2, 10.0, 1.0, mse=0.001, inputs=())
+    total = op(3, 9.0, op=f"aten.{name}", mse=1.001, inputs=(1, 2))
+    assert diagnose([loud, quiet, total], Thresholds())[-1].related[0].handle == origin
+
+
+def test_what_went_two_ways_comes_together_at_its_origin() -> None:
+    halves = [op(n, 21.0, 0.0, inputs=(1,)) for n in (2, 3)]
+    ops = [op(1, 40.0, 1.0), *halves, op(4, 15.0, 0.6, inputs=(2, 3))]
+    assert found(*ops)[0] == ("HL101", "warning", 1)
+
+
+def test_an_input_that_is_exact_is_no_origin() -> None:
+    ops = [op(1, None, mse=0.0), op(2, 25.0, 1.0, mse=1.0, inputs=()), op(3, 24.0, inputs=(1, 2))]
+    assert [handle for _, _, handle in found(*ops)] == [2, 3]
+    assert found(op(1, None), op(2, 24.0)) == [("HL102", "hint", 2)]
 
 
 def test_a_line_that_runs_many_times_shows_its_worst_and_lists_all() -> None:
@@ -112,9 +122,20 @@ def test_the_first_op_that_is_not_finite_is_an_error() -> None:
     assert found(*ops) == [("HL103", "error", 2)]
 
 
-def test_clipping_is_named_where_it_costs_accuracy() -> None:
-    assert ("HL104", "warning", 1) in found(op(1, 15.0, 1.0, saturated=0.1))
-    assert found(op(1, 50.0, 1.0, saturated=0.1)) == []
+@pytest.mark.parametrize(
+    ("sqnr_db", "saturated", "clipping_share", "named"),
+    [
+        (15.0, 0.1, 0.3, True),
+        (15.0, 0.1, 0.2, False),
+        (15.0, 0.009, 0.9, False),
+        (50.0, 0.1, 1.0, False),
+    ],
+)
+def test_clipping_is_named_where_it_costs_accuracy(
+    sqnr_db: float, saturated: float, clipping_share: float, named: bool
+) -> None:
+    clips = op(1, sqnr_db, 1.0, saturated=saturated, clipping_share=clipping_share)
+    assert (("HL104", "warning", 1) in found(clips)) == named
 
 
 def test_a_message_starts_with_what_matters_within_60_characters() -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from handlens.rendering import jsondocument, terminal
+from handlens.rendering.view import View, clean
 from handlens.report import (
     Coverage,
     Document,
@@ -30,6 +32,7 @@ from handlens.report import (
     failed,
     load,
 )
+from sample_ops import losing_op
 
 FILE = "/work space/net.py"
 TEXT = """\
@@ -47,28 +50,11 @@ LOOP = Span(FILE, 4, 16, 4, 24, "Net.forward")
 HEAD = Span(FILE, 9, 15, 9, 27, "Net.forward")
 
 
-def op(handle: int, sqnr_db: float | None, span: Span | None = LOOP, module: str = "") -> OpReport:
-    return OpReport(
-        handle=handle,
-        op="aten.conv2d.default",
-        node="conv2d",
-        module=module,
-        inputs=(),
-        spans=(span,) if span else (),
-        shown=0 if span else None,
-        verdict="ok",
-        sqnr_db=sqnr_db,
-        introduced_verdict="ok",
-        introduced_sqnr_db=sqnr_db,
-        introduced_share=1.0,
-        floor_sqnr_db=None,
-        mse=None,
-        max_abs_error=None,
-        cosine=None,
-        reference_range=(None, None),
-        actual_range=(None, None),
-        saturated=0.0,
-    )
+def op(
+    handle: int, sqnr_db: float | None, span: Span | None = LOOP, module: str = "", **fields: Any
+) -> OpReport:
+    spans: dict[str, Any] = {"spans": (span,) if span else (), "shown": 0 if span else None}
+    return losing_op(handle, sqnr_db, module=module, **(spans | fields))
 
 
 def finding(
@@ -78,8 +64,9 @@ def finding(
     rule: str = "HL101",
     severity: Severity = "warning",
     handle: int | None = 9,
+    cause: str = "",
 ) -> Finding:
-    return Finding(rule, severity, message, handle, span, related)
+    return Finding(rule, severity, message, handle, span, related, cause)
 
 
 def ok(*findings: Finding, ops: tuple[OpReport, ...] = ()) -> Report:
@@ -101,10 +88,20 @@ def lines(
     verbose: bool = False,
     fail_under: float | None = None,
     hidden: int = 0,
+    terminal_width: int | None = None,
 ) -> list[str]:
     stream = io.StringIO()
-    console = Console(file=stream, highlight=False, markup=False, emoji=False, width=80)
-    view = terminal.View(lambda file: text if file == FILE else None, "/work space", verbose)
+    console = Console(
+        file=stream,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=terminal_width or 80,
+        force_terminal=terminal_width is not None,
+        no_color=True,
+        color_system=None,
+    )
+    view = View(lambda file: text if file == FILE else None, "/work space", verbose)
     terminal.render(report, console, view, fail_under, hidden)
     return stream.getvalue().splitlines()
 
@@ -204,6 +201,53 @@ def test_the_runs_of_a_loop_are_one_note_with_the_worst_first() -> None:
         "  = 6 more here: blocks.6 14.0 dB, blocks.5 15.0 dB, blocks.4 16.0 dB, blocks.3 17.0 dB, …"
     )
     assert "blocks.1 19.0 dB" in lines(report, verbose=True)[4]
+
+
+CAUSE = "channel 17 reaches 25, the median channel 0.55\nclamp it, or keep the op in float"
+
+
+def test_the_cause_and_what_helps_come_before_all_other_notes() -> None:
+    clips = finding(HEAD, "linear clips 4.0%", rule="HL104", cause=CAUSE)
+    because = finding(HEAD, "x", Related("conv2d 3.0 dB", LOOP), cause=CAUSE)
+    assert lines(ok(because, clips))[5:9] == [
+        "  = cause: channel 17 reaches 25, the median channel 0.55",
+        "  = help: clamp it, or keep the op in float",
+        "  = conv2d 3.0 dB (net.py:4:17)",
+        "",
+    ]
+
+
+def test_a_cause_without_a_remedy_is_one_note() -> None:
+    rendered = lines(ok(finding(cause="it loses 6.2 dB more than rounding its output must")))
+    assert rendered[4:6] == ["  = cause: it loses 6.2 dB more than rounding its output must", ""]
+
+
+def test_a_terminal_wraps_notes_below_where_they_begin() -> None:
+    far = "/" + "far-away/" * 6 + "net.py"
+    long = finding(HEAD, "x", Related("worst after it", Span(far, 1, 0, 1, 1)), cause=CAUSE)
+    assert lines(ok(long), terminal_width=50)[4:9] == [
+        "  = cause: channel 17 reaches 25, the median",
+        "           channel 0.55",
+        "  = help: clamp it, or keep the op in float",
+        "  = worst after it",
+        f"    ({far}:1:1)",
+    ]
+
+
+def test_a_floor_far_above_what_an_op_introduces_is_shown() -> None:
+    for floor, shown in [(41.04, True), (15.0, True), (14.9, False), (None, False)]:
+        lossy = op(9, 12.0, HEAD, floor_sqnr_db=floor)
+        note = f"  = floor: rounding alone would leave it {floor or 0:.1f} dB"
+        assert (note in lines(ok(finding(), ops=(lossy,)))) == shown
+        inherits = finding(rule="HL102", severity="hint")
+        assert note not in lines(ok(inherits, ops=(lossy,)), verbose=True)
+
+
+def test_a_batch_that_is_far_worse_than_all_together_is_named() -> None:
+    for worst, shown in [(4.0, True), (9.0, True), (9.1, False), (None, False)]:
+        uneven = op(9, 12.0, HEAD, worst_batch=3, worst_batch_sqnr_db=worst)
+        note = f"  = worst batch: number 3, counted from 0, has {worst or 0:.1f} dB"
+        assert (note in lines(ok(finding(), ops=(uneven,)))) == shown
 
 
 # -- hints -----------------------------------------------------------------------------------------
@@ -358,7 +402,7 @@ def test_the_marks_stand_below_what_they_mark(line: str, marked: str) -> None:
     start = line.index(marked)
     span = Span(FILE, 1, start, 1, start + len(marked))
     _, _, shown, marks, *_ = lines(ok(finding(span)), line + "\n")
-    expected = terminal.clean(marked.replace("\t", ""))
+    expected = clean(marked.replace("\t", ""))
     column = len(marks) - len(marks.lstrip(" |"))
     before = next(index for index in range(len(shown) + 1) if cell_len(shown[:index]) == column)
     assert shown[before:].replace(" ", "").startswith(expected.replace(" ", "")[:2])
@@ -397,7 +441,8 @@ def test_no_text_can_act_upon_the_terminal(text: str) -> None:
     hostile = text + "\x1b[2J\u202e\x9b[bold]\ud800"
     report = replace(
         ok(
-            finding(HEAD, f"m {hostile}", Related(hostile, None)), ops=(op(1, 3.0, module=hostile),)
+            finding(HEAD, f"m {hostile}", Related(hostile, None), cause=hostile),
+            ops=(op(1, 3.0, module=hostile),),
         ),
         target=hostile,
         recipe=hostile,
@@ -413,7 +458,7 @@ def test_no_text_can_act_upon_the_terminal(text: str) -> None:
 def _coloured(**options: object) -> str:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, color_system="standard", **options)  # type: ignore[arg-type]
-    terminal.render(ok(finding(severity="error")), console, terminal.View(lambda _: TEXT, "/"))
+    terminal.render(ok(finding(severity="error")), console, View(lambda _: TEXT, "/"))
     return stream.getvalue()
 
 
@@ -430,7 +475,7 @@ def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_picture_can_be_made_of_it() -> None:
     console = Console(file=io.StringIO(), record=True, width=100, force_terminal=True)
-    terminal.render(ok(finding()), console, terminal.View(lambda _: TEXT, "/work space"))
+    terminal.render(ok(finding()), console, View(lambda _: TEXT, "/work space"))
     svg = console.export_svg(title="handlens")
     assert "self.head(y)" in "".join(ET.fromstring(svg).itertext()).replace("\xa0", " ")
 

@@ -6,9 +6,19 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from handlens.report import Finding, Span
-from handlens.rules import RULES, Thresholds, select, suppress, suppressions
+from handlens.rules import (
+    RULES,
+    ChosenThresholds,
+    Thresholds,
+    select,
+    suppress,
+    suppressions,
+    thresholds_for,
+)
 
 PAGES = Path(__file__).parents[2] / "docs" / "rules"
 
@@ -62,6 +72,51 @@ def test_the_lower_the_sqnr_the_graver(sqnr_db: float, severity: str | None) -> 
 
 def test_thresholds_can_be_set() -> None:
     assert Thresholds(40.0, 50.0, 60.0).severity(45.0) == "warning"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "warning_db"),
+    [
+        ("x86", 20.0),
+        ("int8-weight-only", 20.0),
+        ("my_module:quantizer", 20.0),
+        ("int4-weight-only", 5.0),
+        ("bf16", 35.0),
+        ("fp16", 35.0),
+        ("embedding+bf16", 20.0),
+        ("bf16+int4-weight-only", 5.0),
+    ],
+)
+def test_a_recipe_has_the_thresholds_of_its_coarsest_part(recipe: str, warning_db: float) -> None:
+    assert thresholds_for(recipe).warning_db == warning_db
+
+
+def test_what_is_chosen_takes_the_place_of_what_suits_the_recipe() -> None:
+    base = Thresholds(10.0, 20.0, 30.0, 0.01)
+    assert ChosenThresholds().over(base) == base
+    assert ChosenThresholds(warning_db=15.0).over(base) == Thresholds(10.0, 15.0, 30.0, 0.01)
+    assert ChosenThresholds(saturated_share=0.0).over(base) == Thresholds(10.0, 20.0, 30.0, 0.0)
+    assert ChosenThresholds(1.0, 2.0, 3.0, 0.4).over(base) == Thresholds(1.0, 2.0, 3.0, 0.4)
+
+
+levels = st.none() | st.floats(-50, 50)
+
+
+@given(st.tuples(levels, levels, levels))
+def test_what_is_not_chosen_gives_way(
+    chosen: tuple[float | None, float | None, float | None],
+) -> None:
+    these = ChosenThresholds(*chosen)
+    assume(these.in_order)
+    found = these.over(Thresholds(10.0, 20.0, 30.0))
+    assert found.error_db <= found.warning_db <= found.information_db
+    for level, wanted in zip((found.error_db, found.warning_db, found.information_db), chosen):
+        assert wanted is None or level == wanted
+
+
+def test_thresholds_out_of_order_are_told() -> None:
+    assert ChosenThresholds(1.0, None, 1.0).in_order
+    assert not ChosenThresholds(2.0, None, 1.0).in_order
 
 
 # -- selection -------------------------------------------------------------------------------------

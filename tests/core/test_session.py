@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from handlens.report import Document, Report, dump, load
+from handlens.rules import ChosenThresholds
 
 from .conftest import RunText
 
@@ -125,6 +126,19 @@ def test_a_finding_can_be_suppressed_and_an_unused_suppression_is_told(run_text:
     assert lines == {10}
     quiet = run_text(text.replace("x).relu()", "x).relu()  # handlens: ignore"))
     assert [(f.rule, f.span and f.span.line) for f in quiet.findings] == [("HL203", 7)]
+
+
+def test_thresholds_that_were_chosen_are_over_those_that_suit_the_recipe(run_text: RunText) -> None:
+    text = MODEL + "def handlens_main():\n    return Model(), (torch.randn(2, 4),)\n"
+    project, editor = ChosenThresholds(warning_db=200.0), ChosenThresholds(error_db=300.0)
+    for chosen, severity in [
+        ((), "information"),
+        ((project,), "warning"),
+        ((project, editor), "error"),
+    ]:
+        findings = run_text(text, thresholds=chosen).findings
+        assert {f.severity for f in findings} - {"hint"} <= {severity}
+        assert chosen == () or findings
 
 
 # -- what goes wrong -------------------------------------------------------------------------------

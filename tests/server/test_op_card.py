@@ -4,20 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from handlens.report import OpReport, Quantizer, Span
+from handlens.report import Finding, Quantizer
 from handlens_server import op_card
+from sample_ops import channels, half, losing_op
 
-OP = OpReport(
-    handle=7,
-    op="aten.conv2d.default",
-    node="conv2d",
+OP = losing_op(
+    7,
+    12.345,
     module="features.0",
-    inputs=(),
-    spans=(Span("m.py", 1, 0, 1, 4),),
-    shown=0,
-    verdict="ok",
-    sqnr_db=12.345,
-    introduced_verdict="ok",
     introduced_sqnr_db=14.06,
     introduced_share=0.654,
     floor_sqnr_db=41.0,
@@ -108,8 +102,62 @@ def test_names_of_the_user_cannot_break_the_markdown():
     assert first == r"**a\*\|\<b\>\&\[x\](y)** · ``` a`b |c`` ```"
 
 
+def about(op, cause="", rule="HL101"):
+    return Finding(rule, "error", "message", op.handle, op.span, cause=cause)
+
+
 def test_the_instance_that_a_finding_is_about_comes_first():
     heir = replace(OP, handle=OP.handle + 1, module="heir", sqnr_db=OP.sqnr_db - 10)
     assert op_card.card([OP, heir]).op is heir
-    card = op_card.card([OP, heir], found={OP.handle})
+    card = op_card.card([OP, heir], findings=[about(OP)])
     assert (card.op, card.others) == (OP, (heir,))
+
+
+def test_the_cause_comes_before_the_numbers_and_once():
+    findings = [
+        about(OP, "channel *7* is loud\nclamp it"),
+        about(OP, "channel *7* is loud\nclamp it", "HL104"),
+        about(replace(OP, handle=8), "another"),
+    ]
+    card = op_card.card([OP], findings=findings)
+    assert op_card.markdown(card).splitlines()[2:6] == [
+        r"channel \*7\* is loud  ",
+        "clamp it",
+        "",
+        "| SQNR | **12.3 dB** |",
+    ]
+    assert op_card.plain(card).splitlines()[1:4] == [
+        "channel *7* is loud",
+        "clamp it",
+        "SQNR              12.3 dB",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "row"),
+    [
+        ({"weight_share": 0.83}, "From its weight 83 % of what it introduces"),
+        ({"clipping_share": 0.4}, "Saturated 1.23 %, 40 % of what it introduces"),
+        ({"vanished": 0.05}, "Rounded to zero 5 % of the nonzero values"),
+        (
+            {"worst_batch": 3, "worst_batch_sqnr_db": 7.12},
+            "Worst batch 7.1 dB, number 3 counted from 0",
+        ),
+        (
+            {"channels": (channels(55.2, 1.3),)},
+            "Loudest output channel 17 of 32 reaches 55.2, the median one 1.3",
+        ),
+        ({"quantizers": (half("bfloat16"),)}, "Quantized output cast to bfloat16"),
+    ],
+)
+def test_what_explains_a_loss_has_a_row_where_it_is_known(fields, row):
+    def rows(op):
+        return [" ".join(line.split()) for line in op_card.plain(op_card.card([op])).splitlines()]
+
+    assert row not in rows(OP)
+    assert row in rows(replace(OP, **fields))
+
+
+def test_the_only_batch_is_not_the_worst():
+    only = replace(OP, worst_batch=0, worst_batch_sqnr_db=OP.sqnr_db)
+    assert "Worst batch" not in op_card.plain(op_card.card([only]))

@@ -7,14 +7,14 @@ import sys
 import pytest
 from lsprotocol import types
 
-from handlens.rules import Thresholds
+from handlens.rules import ChosenThresholds
 from handlens_server import settings
 from handlens_server.settings import Settings
 from handlens_server.worker import interpreter
 
 
 def test_the_section_is_found_with_and_without_its_name():
-    wanted = Settings("/usr/bin/python3", "x86", Thresholds(5.0, 15.0, 25.0))
+    wanted = Settings("/usr/bin/python3", "x86", ChosenThresholds(5.0, 15.0, 25.0))
     section = {
         "interpreter": "/usr/bin/python3",
         "recipe": "x86",
@@ -37,7 +37,7 @@ def test_what_is_not_set_has_its_default(nothing):
         ({"thresholds": 10}, "handlens.thresholds"),
         ({"thresholds": {"errorDb": "ten"}}, "handlens.thresholds.errorDb"),
         ({"thresholds": {"warningDb": True}}, "handlens.thresholds.warningDb"),
-        ({"thresholds": {"errorDb": 25}}, "handlens.thresholds"),
+        ({"thresholds": {"errorDb": 25, "warningDb": 20}}, "handlens.thresholds"),
         ("x86", "handlens"),
     ],
 )

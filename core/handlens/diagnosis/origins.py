@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 
 from handlens.report import OpReport
 
 # An op answers for a loss from which a quarter of the noise power, or more, is its own: without it the
 # result would be better by 1.2 dB at least.
 _OWN_SHARE = 0.25
+# What many ops hand on, each a little, names none of them: no need to carry it further.
+_NEGLIGIBLE = 0.001
+
+# Ops at whose output the noises of their inputs add as they are, loud input or not.
+_SUMS = {"add", "add_", "sub", "sub_", "cat", "stack", "where"}
 
 
 def sqnr(op: OpReport) -> float:
@@ -17,25 +23,46 @@ def sqnr(op: OpReport) -> float:
     return math.inf if op.sqnr_db is None else op.sqnr_db
 
 
-def origins(op: OpReport, by_handle: Mapping[int, OpReport]) -> list[tuple[OpReport, float]]:
-    """The ops that answer for the noise of ``op``, and their estimated share of it, the largest first.
+class Origins:
+    """The ops of a graph, and which of them answer for the noise of which.
 
-    An op introduces a measured share of the noise at its own output and hands on the rest; that rest is
-    followed up through the input with the lowest SQNR. What happens to noise on its way is not known to
-    the op, so the shares are estimates: they decide who is named, and are never shown.
+    An op introduces a measured share of the noise at its own output and hands on the rest. The inputs
+    divide the rest as their noise reaches the output: by its power where values are added or put side by
+    side, by its power relative to the signal elsewhere, as in a product. What happens to noise on its
+    way is not known to the op, so the shares are estimates: they decide who is named, and are never shown.
     """
-    found = [(each, share) for each, share in _shares(op, by_handle) if share >= _OWN_SHARE]
-    return sorted(found, key=lambda pair: -pair[1])
+
+    def __init__(self, ops: Iterable[OpReport]) -> None:
+        """``ops`` are in the order of the graph: each after those that it reads."""
+        self._ops: dict[int, OpReport] = {}
+        self._shares: dict[int, dict[int, float]] = {}
+        for op in ops:
+            self._shares[op.handle] = self._share_out(op)
+            self._ops[op.handle] = op
+
+    def of(self, op: OpReport) -> list[OpReport]:
+        """The ops that answer for the noise of ``op``, the one with the largest share first."""
+        shares = self._shares[op.handle]
+        named = [handle for handle, share in shares.items() if share >= _OWN_SHARE]
+        return [self._ops[each] for each in sorted(named, key=lambda each: -shares[each])]
+
+    def _share_out(self, op: OpReport) -> dict[int, float]:
+        """By handle, the share that an op and those before it have in its noise."""
+        own = min(1.0, op.introduced_share)
+        shares: dict[int, float] = defaultdict(float)
+        shares[op.handle] = own
+        for source, part in _parts(
+            op, [self._ops[each] for each in op.inputs if each in self._ops]
+        ):
+            for handle, share in self._shares[source.handle].items():
+                shares[handle] += (1 - own) * part * share
+        return {handle: share for handle, share in shares.items() if share >= _NEGLIGIBLE}
 
 
-def _shares(op: OpReport, by_handle: Mapping[int, OpReport]) -> Iterator[tuple[OpReport, float]]:
-    rest = 1.0
-    current: OpReport | None = op
-    seen: set[int] = set()
-    while current is not None and rest >= _OWN_SHARE:
-        seen.add(current.handle)
-        own = min(1.0, current.introduced_share)
-        yield current, rest * own
-        rest *= 1 - own
-        inputs = (by_handle[each] for each in current.inputs if each in by_handle)
-        current = min((each for each in inputs if each.handle not in seen), key=sqnr, default=None)
+def _parts(op: OpReport, inputs: Sequence[OpReport]) -> Iterator[tuple[OpReport, float]]:
+    """The inputs of an op, each with its part in the noise that reaches the output through them."""
+    powers = [each.mse for each in inputs if each.mse is not None]
+    if op.name not in _SUMS or len(powers) < len(inputs):
+        powers = [10 ** (-sqnr(each) / 10) for each in inputs]
+    total = math.fsum(powers)
+    return ((each, power / total) for each, power in zip(inputs, powers) if power)

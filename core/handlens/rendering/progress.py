@@ -9,7 +9,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from rich.text import Text
 
 from handlens.protocol import STAGES
-from handlens.rendering.terminal import clean
+from handlens.rendering.view import clean
 
 _OUTPUT_KEPT = 20
 

@@ -83,7 +83,8 @@ class Diagnostics:
         client = self._server.client
         diagnostic = types.Diagnostic(
             range=self._range(span, result),
-            message=finding.message,
+            # Where one line is all that is shown, it is the finding's.
+            message="\n".join(filter(None, (finding.message, finding.cause))),
             severity=_SEVERITIES[finding.severity],
             code=finding.rule,
             source=SOURCE,

@@ -44,7 +44,7 @@ def register(server: HandlensServer) -> None:
             op_card.card(
                 ops,
                 target if len(by_target) > 1 else None,
-                {finding.handle for finding in result.report.findings if finding.handle},
+                result.report.findings,
             )
             for target, (result, ops) in by_target.items()
         ]

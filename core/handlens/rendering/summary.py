@@ -1,0 +1,122 @@
+"""What was measured in a run and what not, in a few lines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from rich.text import Text
+
+from handlens.rendering.view import SEVERITIES, STYLES, View, clean, count
+from handlens.report import Coverage, Finding, OutputAccuracy, Report
+from handlens.rules import RULES
+
+
+def summary(
+    report: Report,
+    view: View,
+    inherited: Counter[int | None],
+    fail_under: float | None,
+    hidden: int,
+) -> Iterable[Text]:
+    """The lines of a summary; ``inherited`` counts by origin the hints that stand under no finding."""
+    title = Text(view.title(report), "bold")
+    if report.recipe:
+        title.append(f" · recipe {clean(report.recipe)}", "not bold dim")
+    yield title
+    if report.error:
+        rule = RULES.get(report.error.rule)
+        name = f" {rule.name}" if rule else ""
+        failure = Text(f"{report.error.rule}{name}", STYLES["error"])
+        if report.error.traceback and not view.has_detail(report.error):
+            failure.append("; --verbose shows the traceback", "not bold default")
+        yield _row("could not run", failure)
+        return
+    if report.output:
+        output = Text(f"{_accuracy(report.output)}, {count(report.batches, 'batch')}")
+        if fail_under is not None and falls_short(report.output, fail_under):
+            output.append(f" (under the {fail_under:g} dB asked for)", STYLES["error"])
+        yield _row("output", output)
+    if report.coverage:
+        yield from _coverage(report.coverage)
+    label = "inherited"
+    for handle, heirs in inherited.items():
+        yield _row(label, Text(_loss_of(handle, heirs, report, view)))
+        label = ""
+    found = tally(report.findings)
+    if all(finding.severity == "hint" for finding in report.findings):
+        found.append_text(_lowest(report, view))
+    if report.suppressed:
+        found.append(f"; {report.suppressed} suppressed by comments")
+    if hidden:
+        found.append(f"; {hidden} not shown (select, ignore)")
+    yield _row("found", found)
+    if report.timings:
+        stages = ", ".join(f"{clean(stage)} {time:.1f}" for stage, time in report.timings.items())
+        yield _row("time", Text(f"{sum(report.timings.values()):.1f} s ({stages})", "dim"))
+
+
+def _row(label: str, value: Text) -> Text:
+    return Text.assemble((f"  {label:<14}", "dim")).append_text(value)
+
+
+def falls_short(output: OutputAccuracy, fail_under: float) -> bool:
+    """Whether the model's output is less accurate than ``fail_under`` dB."""
+    if output.verdict == "ok" and output.sqnr_db is not None:
+        return output.sqnr_db < fail_under
+    return output.verdict != "exact"
+
+
+def _accuracy(output: OutputAccuracy) -> str:
+    if output.verdict == "exact":
+        return "exactly the reference"
+    if output.verdict == "non-finite":
+        return "NaN or Inf where the reference is finite"
+    if output.verdict == "no-signal" or output.sqnr_db is None:
+        return "all zero in the reference, and not in the quantized model"
+    return f"{output.sqnr_db:.1f} dB"
+
+
+def _coverage(coverage: Coverage) -> Iterable[Text]:
+    compared = f"{coverage.matched} of {count(coverage.ops, 'op')}"
+    yield _row("compared", Text(compared, "" if coverage.matched else STYLES["warning"]))
+    yield _row("quantized", Text(count(coverage.quantized, "op")))
+    reasons = Counter(clean(each.reason) for each in coverage.unmatched)
+    label = "not compared"
+    for reason, times in reasons.most_common():
+        yield _row(label, Text(f"{times} {reason}"))
+        label = ""
+
+
+def _loss_of(handle: int | None, heirs: int, report: Report, view: View) -> str:
+    for op in report.ops:
+        if op.handle == handle:
+            place = f" ({view.place(op.span)})" if op.span else ""
+            return f"{inheriting(heirs)} the loss of {clean(op.name)}{place} (HL102)"
+    return f"{count(heirs, 'op')} with the sum of small losses upstream (HL102)"
+
+
+def _lowest(report: Report, view: View) -> Text:
+    """How near the ops that were compared came to a finding."""
+    measured = [(op.sqnr_db, op) for op in report.ops if op.sqnr_db is not None]
+    if not measured:
+        return Text()
+    lowest, op = min(measured, key=lambda each: each[0])
+    place = f" ({view.place(op.span)})" if op.span else ""
+    return Text(f"; the lowest is {clean(op.name)} {lowest:.1f} dB{place}")
+
+
+def tally(findings: Iterable[Finding]) -> Text:
+    """How many findings there are of each severity."""
+    counts = Counter(finding.severity for finding in findings)
+    parts = [
+        Text(count(counts[severity], severity), STYLES[severity] if severity != "hint" else "")
+        for severity in SEVERITIES
+        if counts[severity]
+    ]
+    return Text(", ").join(parts) if parts else Text("nothing", "green")
+
+
+def inheriting(heirs: int) -> str:
+    """The beginning of a sentence on how many ops a loss is handed on to."""
+    return "1 op downstream inherits" if heirs == 1 else f"{heirs} ops downstream inherit"

@@ -1,0 +1,68 @@
+"""What all that is shown in a terminal has in common: places, styles, and text that does no harm."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from handlens.report import Failure, Report, Severity, Span
+
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "information", "hint")
+STYLES: dict[Severity, str] = {
+    "error": "bold red",
+    "warning": "bold yellow",
+    "information": "bold cyan",
+    "hint": "bold",
+}
+GUTTER = "blue"
+
+# C0 and C1 controls could drive the terminal, bidirectional marks could reorder what it shows, and
+# lone surrogates cannot be written at all.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+@dataclass(frozen=True)
+class View:
+    """What a rendering needs beside the report."""
+
+    read: Callable[[str], str | None]
+    """The text of a file by its name; None where there is none."""
+    folder: str
+    """Files below this folder are shown relative to it."""
+    verbose: bool = False
+    """Show hints one by one, and tracebacks."""
+
+    def path(self, file: str) -> str:
+        below = os.path.relpath(file, self.folder) if os.path.isabs(file) else file
+        return clean(file if below.startswith(os.pardir) else below)
+
+    def place(self, span: Span) -> str:
+        """``path:line:column``, counted from 1 as editors do."""
+        return f"{self.path(span.file)}:{span.line}:{span.column + 1}"
+
+    def title(self, report: Report) -> str:
+        """The target that a report is about: ``path::target``."""
+        target = f"::{clean(report.target)}" if report.target else ""
+        return f"{self.path(report.file)}{target}"
+
+    def has_detail(self, error: Failure) -> bool:
+        """Whether the traceback of an error is shown."""
+        # What a worker printed before it died is all that there is to go by.
+        return bool(error.traceback) and (self.verbose or error.rule == "HL304")
+
+
+def clean(text: str) -> str:
+    """``text`` on one line, with everything that a terminal would act upon written as an escape."""
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+_PLURALS = {"batch": "batches", "information": "information"}
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things: ``1 batch``, ``2 batches``."""
+    return f"{number} {noun if number == 1 else _PLURALS.get(noun, noun + 's')}"

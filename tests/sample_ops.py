@@ -1,0 +1,67 @@
+"""Ops as a report has them, for tests that need no model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from handlens.report import Channels, OpReport, Quantizer, Span
+
+FILE = "model.py"
+
+
+def sample_op(handle: int = 1, sqnr_db: float | None = 12.0, **fields: Any) -> OpReport:
+    """A convolution on a line of its own that reads the op before it, and introduces nothing."""
+    line = fields.pop("line", handle)
+    given = {
+        "handle": handle,
+        "op": "aten.conv2d.default",
+        "node": "conv2d",
+        "module": "",
+        "inputs": (handle - 1,) if handle > 1 else (),
+        "spans": (Span(FILE, line, 4, line, 9),),
+        "shown": 0,
+        "verdict": "exact" if sqnr_db is None else "ok",
+        "sqnr_db": sqnr_db,
+        "introduced_verdict": "exact",
+        "introduced_sqnr_db": None,
+        "introduced_share": 0.0,
+        "floor_sqnr_db": None,
+        "mse": None,
+        "max_abs_error": None,
+        "cosine": None,
+        "reference_range": (None, None),
+        "actual_range": (None, None),
+        "saturated": 0.0,
+    }
+    return OpReport(**(given | fields))  # type: ignore[arg-type]
+
+
+def losing_op(handle: int = 1, sqnr_db: float | None = 12.0, **fields: Any) -> OpReport:
+    """An op that introduces all that is lost at its output."""
+    given = {"introduced_verdict": "ok", "introduced_sqnr_db": sqnr_db, "introduced_share": 1.0}
+    return sample_op(handle, sqnr_db, **(given | fields))
+
+
+def quantizer(role: Any = "output", scale: float | None = 0.1, **fields: Any) -> Quantizer:
+    """An 8-bit quantizer with one scale; its values are unsigned if it is that of an output."""
+    signed = role == "weight"
+    given = {
+        "dtype": "int8" if signed else "uint8",
+        "granularity": "per-tensor",
+        "scale": None if scale is None else (scale, scale),
+        "zero_point": (0, 0),
+        "quant_min": -127 if signed else 0,
+        "quant_max": 127 if signed else 255,
+        "rms_scale": scale,
+    }
+    return Quantizer(role, **(given | fields))  # type: ignore[arg-type]
+
+
+def half(dtype: str, role: Any = "output") -> Quantizer:
+    """A cast to half precision."""
+    return Quantizer(role, dtype, "per-value", None, None, None, None)
+
+
+def channels(widest: float, median: float, role: Any = "output") -> Channels:
+    """32 channels of which number 17 has the largest magnitude."""
+    return Channels(role, 32, 17, widest, median)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +29,10 @@ from handlens.worker import main
 main()
 """
 log = logging.getLogger(__name__)
+
+# Large tensors in huge pages, where the system has them: a comparison allocates many, and spends half its
+# time on page faults otherwise.
+_ENVIRONMENT = {"THP_MEM_ALLOC_ENABLE": "1"}
 
 _PACKAGE = Path(__file__).parent
 _LONGEST_LINE = 1 << 30
@@ -82,6 +87,7 @@ class Worker:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 cwd=cwd,
+                env=_ENVIRONMENT | os.environ,
                 limit=_LONGEST_LINE,
             )
         except OSError as error:

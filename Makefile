@@ -8,11 +8,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 EXAMPLE := examples/efficientnet_lite.py
 SOURCES := core server tests examples docs benchmarks
 
-.PHONY: help demo test lint format images clean
+.PHONY: help demo test bench lint format images clean
 
 help:
 	@echo "make demo     check $(EXAMPLE)"
 	@echo "make test     lint, types and tests: everything that CI runs"
+	@echo "make bench    measure comparisons beside torchao's debugger and plain runs; half an hour"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   let ruff rewrite the sources"
 	@echo "make images   draw the pictures of docs/images again"
@@ -23,6 +24,10 @@ demo: $(VENV)/demo.stamp
 
 test: lint
 	$(BIN)/python -m pytest
+
+# The README quotes benchmarks/results/latest.json: `.venv/bin/python -m benchmarks readme`.
+bench: $(VENV)/bench.stamp
+	$(BIN)/python -m benchmarks run
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check $(wildcard $(SOURCES))
@@ -50,6 +55,10 @@ $(VENV)/torch.stamp: constraints.txt
 
 $(VENV)/demo.stamp: $(VENV)/torch.stamp pyproject.toml
 	$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/bench.stamp: $(VENV)/torch.stamp pyproject.toml
+	$(PIP) --editable '.[bench]'
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/torch.stamp pyproject.toml

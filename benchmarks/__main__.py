@@ -1,0 +1,102 @@
+"""``python -m benchmarks run`` measures, ``show`` prints what was measured, ``readme`` quotes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks import machine, readme, tables
+from benchmarks.workloads import MEASURES, ROOT, WORKLOADS
+
+RESULTS = ROOT / "benchmarks/results/latest.json"
+README = ROOT / "README.md"
+
+HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+ENVIRONMENTS: dict[str, dict[str, str]] = {"default": {}, "huge pages": {HUGE_PAGES: "1"}}
+
+_file = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+def main() -> None:
+    """Handlens beside torchao's numeric debugger and beside running the models."""
+
+
+@main.command()
+@click.option(
+    "--only", multiple=True, type=click.Choice(list(WORKLOADS)), help="A workload; repeatable."
+)
+@click.option("--measure", "measures", multiple=True, type=click.Choice(MEASURES))
+@click.option("--quick", is_flag=True, help="Each thing once, in the default environment only.")
+@click.option("--output", type=_file, default=RESULTS, show_default=True)
+def run(only: tuple[str, ...], measures: tuple[str, ...], quick: bool, output: Path) -> None:
+    """Measure, print the tables, and write all figures as JSON."""
+    settings = {"only": only, "measures": measures, "quick": quick}
+    document: dict[str, Any] = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine.describe(),
+        "quick": quick,
+        "blocks": [],
+    }
+    for name in list(ENVIRONMENTS)[: 1 if quick else None]:
+        rows = list(_rows(name, settings))
+        document["blocks"].append(
+            {"environment": name, "variables": ENVIRONMENTS[name], "rows": rows}
+        )
+        # A run takes long; what it has measured is kept should it end early.
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    tables.show(document)
+
+
+def _rows(environment: str, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    variables = {name: value for name, value in os.environ.items() if name != HUGE_PAGES}
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        with subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.block", json.dumps(settings)],
+            cwd=ROOT,
+            env={**variables, **ENVIRONMENTS[environment]},
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        ) as block:
+            assert block.stdout is not None
+            for line in block.stdout:
+                row = json.loads(line)
+                what = (environment, row["workload"], row["measure"], row["contender"])
+                click.echo(f"{' · '.join(filter(None, what))}: {row['error'] or 'ok'}", err=True)
+                yield row
+        if block.returncode:
+            log.seek(0)
+            sys.exit(
+                f"{log.read()[-4000:]}\nThe measurements ended with status {block.returncode}."
+            )
+
+
+@main.command()
+@click.argument("results", type=_file, default=RESULTS)
+def show(results: Path) -> None:
+    """Print the tables of a file of results."""
+    tables.show(json.loads(results.read_text("utf-8")))
+
+
+@main.command("readme")
+@click.argument("results", type=_file, default=RESULTS)
+@click.option("--file", type=_file, default=README, show_default=True)
+def write_readme(results: Path, file: Path) -> None:
+    """Replace what the README quotes of the figures by those of a file of results."""
+    text = file.read_text("utf-8")
+    file.write_text(readme.replaced(text, json.loads(results.read_text("utf-8"))), "utf-8")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks")

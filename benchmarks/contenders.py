@@ -1,0 +1,83 @@
+"""What is measured side by side, each a function of the same prepared graphs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torchao.quantization.pt2e import (
+    compare_results,
+    extract_results_from_loggers,
+    prepare_for_propagation_comparison,
+)
+
+from benchmarks.preparing import Prepared
+from handlens.comparison import Comparison, merge
+
+
+class Unavailable(Exception):
+    """Something to measure that is not there; the message says what."""
+
+
+def run_float(prepared: Prepared) -> None:
+    """One pass of the reference."""
+    with torch.no_grad():
+        prepared.reference(*prepared.args, **prepared.kwargs)
+
+
+def run_quantized(prepared: Prepared) -> None:
+    """One pass of the converted graph, quantize and dequantize operations as they stand in it."""
+    with torch.no_grad():
+        prepared.actual(*prepared.args, **prepared.kwargs)
+
+
+def merged(prepared: Prepared, introduced: bool) -> Comparison:
+    """Handlens' comparison graph, with or without the introduced error."""
+    if introduced:
+        return merge(prepared.reference, prepared.actual)
+    if "introduced" not in inspect.signature(merge).parameters:
+        raise Unavailable("merge() cannot leave the introduced error out")
+    without: Any = merge
+    comparison: Comparison = without(prepared.reference, prepared.actual, introduced=False)
+    return comparison
+
+
+def handlens_accumulated(prepared: Prepared, batches: int = 1) -> Sequence[float | None]:
+    """From the graphs to the ratio of every operation: merge, run, read."""
+    return _ratios(prepared, batches, introduced=False)
+
+
+def handlens_introduced(prepared: Prepared, batches: int = 1) -> Sequence[float | None]:
+    """The same with the error that each operation introduces by itself."""
+    return _ratios(prepared, batches, introduced=True)
+
+
+def _ratios(prepared: Prepared, batches: int, introduced: bool) -> Sequence[float | None]:
+    comparison = merged(prepared, introduced)
+    for _ in range(batches):
+        comparison.run(prepared.args, prepared.kwargs)
+    return [each.recorder.accumulated.sqnr_db for each in comparison.compared]
+
+
+def torchao_debugger(prepared: Prepared, batches: int = 1) -> Sequence[object]:
+    """From the graphs to the ratio of every operation, step by step as torchao documents it."""
+    reference = prepare_for_propagation_comparison(prepared.float)
+    actual = prepare_for_propagation_comparison(prepared.actual)
+    with torch.no_grad():
+        for _ in range(batches):
+            reference(*prepared.args, **prepared.kwargs)
+            actual(*prepared.args, **prepared.kwargs)
+    summaries = compare_results(
+        extract_results_from_loggers(reference), extract_results_from_loggers(actual)
+    )
+    return [[result.sqnr for result in each.results] for each in summaries.values()]
+
+
+PLAIN: dict[str, Callable[[Prepared], None]] = {"float": run_float, "quantized": run_quantized}
+COMPARE: dict[str, Callable[..., Sequence[object]]] = {
+    "accumulated": handlens_accumulated,
+    "introduced": handlens_introduced,
+    "torchao": torchao_debugger,
+}

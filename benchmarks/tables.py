@@ -1,0 +1,185 @@
+"""The tables of a document of results, for a terminal of a hundred columns."""
+
+from __future__ import annotations
+
+import sys
+from statistics import median
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.figures import (
+    COMPARISONS,
+    CONTENDERS,
+    Block,
+    Document,
+    best_and_median,
+    blocks,
+    duration,
+    ratios,
+    size,
+)
+
+STAGES = ("start", "load", "export", "quantize", "compare", "total")
+WIDTH = 100
+
+METHOD = (
+    "float, quantized: one pass of a model as it stands; nothing is compared. Handlens: merge, run, "
+    "read the ratio of every op (accumulated error); + introduced: the error of every op by itself as "
+    "well. torchao: its numeric debugger as documented: prepare, run both models, extract, compare, "
+    "read every ratio. Each figure is from a process of its own, after a warm-up. Peak memory is above "
+    "what was resident just before, the models among it."
+)
+RATIOS = (
+    "Pairs: without / with introduced error. Times are from one process in which all take turns, the "
+    "median over the rounds. run: one batch through a comparison that is merged. all: from the graphs "
+    "to the ratios. both: float and quantized, one after the other. Peaks are those of the table above."
+)
+OVERHEAD = "Own cost: (merge + run − both models) / nodes."
+STAGES_NOTE = (
+    "cold: the worker is started for the run and imports torch (start). warm: it is up. total: what "
+    "the client waits for. A worker may set the environment of its runs by itself."
+)
+
+
+def show(document: Document) -> None:
+    """Print all tables that there are rows for."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    machine = document["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    console.print(
+        f"{document['date']} · {machine['cpu']}, {machine['cores']} cores, {size(machine['memory'])} · "
+        f"load {machine['load']:.1f} at the start · {versions}"
+    )
+    if document["quick"]:
+        console.print("Quick: each thing was measured once.", style="bold")
+    for block in blocks(document):
+        variables = " ".join(f"{name}={value}" for name, value in block.variables.items())
+        console.rule(f"Environment: {block.environment} ({variables or 'nothing set'})")
+        _Printer(block, console).show()
+
+
+class _Printer:
+    def __init__(self, block: Block, console: Console) -> None:
+        self._block = block
+        self._console = console
+        self._errors: dict[str, int] = {}
+
+    def show(self) -> None:
+        self._alone()
+        self._together()
+        self._overhead()
+        self._stages()
+        self._quantize()
+        self._batches()
+        for error, number in self._errors.items():
+            self._console.print(f"[{number}] {error}", markup=False)
+
+    def _print(self, table: Table, note: str = "") -> None:
+        if table.row_count:
+            self._console.print(table)
+            if note:
+                self._console.print(note, style="dim")
+            self._console.print()
+
+    def _failed(self, error: str) -> str:
+        number = self._errors.setdefault(error, len(self._errors) + 1)
+        return f"{'n/a' if error.startswith('n/a') else 'raises'} \\[{number}]"
+
+    def _alone(self) -> None:
+        table = _table("One batch: best/median time, peak memory", *CONTENDERS.values())
+        for workload in self._block.workloads("alone"):
+            cells = []
+            for contender in CONTENDERS:
+                row = self._block.row("alone", workload, contender)
+                figures = row["figures"]
+                cells.append(
+                    self._failed(row["error"])
+                    if row["error"]
+                    else f"{best_and_median(figures['times'])}\n{size(figures['peak'])}"
+                )
+            table.add_row(workload, *cells)
+        self._print(table, METHOD)
+
+    def _together(self) -> None:
+        heads = ("run ÷ both", "run ÷ float", "all ÷ torchao", "peak ÷ both", "peak ÷ torchao")
+        table = _table("Ratios of time and memory", *heads)
+        block = self._block
+        for workload in block.workloads("together"):
+            row = block.row("together", workload)
+            if row["error"]:
+                table.add_row(workload, self._failed(row["error"]))
+                continue
+            kinds = ("run_by_plain", "run_by_float", "compare_by_torchao")
+            cells = [
+                ratios(block.time_ratio(row, kind, each) for each in COMPARISONS) for kind in kinds
+            ]
+            for below in (("float", "quantized"), ("torchao",)):
+                peaks = (block.memory_ratio(workload, each, *below) for each in COMPARISONS)
+                cells.append(ratios(peaks))
+            table.add_row(workload, *cells)
+        self._print(table, RATIOS)
+
+    def _overhead(self) -> None:
+        heads = ("nodes", "both models", "merge", "run", "own cost a node", "all ÷ torchao")
+        table = _table("What a node costs, whatever its data", *heads)
+        for row in self._block.rows("overhead"):
+            if row["error"]:
+                table.add_row(row["workload"], self._failed(row["error"]))
+                continue
+            figures = row["figures"]
+            run = {name: median(times) for name, times in figures["run"].items()}
+            for name, merge in figures["merge"].items():
+                table.add_row(
+                    CONTENDERS[name],
+                    str(figures["nodes"]),
+                    duration(run["float"] + run["quantized"]),
+                    duration(merge),
+                    duration(run[name]),
+                    f"{figures['overhead_per_node'][name] * 1000:.3f} ms",
+                    ratios([self._block.time_ratio(row, "compare_by_torchao", name)]),
+                )
+        self._print(table, OVERHEAD)
+
+    def _stages(self) -> None:
+        table = _table("Stages of a run in a worker", *STAGES)
+        for row in self._block.rows("stages"):
+            if row["error"]:
+                table.add_row(row["workload"], self._failed(row["error"]))
+                continue
+            for state, stages in row["figures"].items():
+                cells = (duration(stages[each]) if each in stages else "" for each in STAGES)
+                table.add_row(f"{row['workload']}, {state}", *cells)
+        self._print(table, STAGES_NOTE)
+
+    def _quantize(self) -> None:
+        table = _table("Quantize stage", "export", "Handlens", "torchao's three calls")
+        for row in self._block.rows("quantize"):
+            if row["error"]:
+                table.add_row(row["workload"], self._failed(row["error"]))
+                continue
+            figures = row["figures"]
+            ours, theirs = (best_and_median(figures[name]) for name in ("handlens", "torchao"))
+            table.add_row(row["workload"], duration(figures["export"]), ours, theirs)
+        self._print(table)
+
+    def _batches(self) -> None:
+        found = self._block.batches()
+        numbers = sorted({number for peaks, _ in found.values() for number in peaks})
+        heads = [f"{number} batch{'es' if number > 1 else ''}" for number in numbers]
+        table = _table("Peak memory over the number of batches", *heads)
+        for (workload, contender), (peaks, error) in found.items():
+            cells = [size(peaks[number]) if number in peaks else "–" for number in numbers]
+            if error:
+                cells = [self._failed(error)]
+            table.add_row(f"{workload}, {CONTENDERS[contender]}", *cells)
+        self._print(table)
+
+
+def _table(title: str, *heads: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    return table

@@ -1,0 +1,185 @@
+"""The benchmark: that it measures what it says, says so where it cannot, and is quoted as measured."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import contenders, rows, tables
+from benchmarks.figures import CONTENDERS
+from benchmarks.measuring import QUICK, Effort, peak_above, rounds
+from benchmarks.readme import BEGIN, END, replaced, section
+from benchmarks.rows import Row, Task
+from benchmarks.workloads import MEASURES, WORKLOADS
+from handlens.recipes import UnknownRecipe
+
+ROOT = Path(__file__).parents[1]
+MEGABYTE = 1 << 20
+
+
+def row(
+    measure: str, contender: str = "", workload: str = "bert", **figures: Any
+) -> dict[str, Any]:
+    error = figures.pop("error", None)
+    return {
+        "workload": workload,
+        "measure": measure,
+        "contender": contender,
+        "figures": figures,
+        "error": error,
+    }
+
+
+DOCUMENT: dict[str, Any] = {
+    "date": "2026-11-24T00:15:00+00:00",
+    "quick": False,
+    "machine": {
+        "cpu": "Some CPU",
+        "cores": 2,
+        "memory": 25_000_000_000,
+        "load": 0.25,
+        "versions": {"torch": "2.13.0", "torchao": "0.18.0"},
+    },
+    "blocks": [
+        {
+            "environment": "default",
+            "variables": {},
+            "rows": [
+                row("alone", "float", times=[0.020, 0.022], peak=10_000_000),
+                row("alone", "quantized", times=[0.1], peak=40_000_000),
+                row("alone", "accumulated", times=[0.2], peak=60_000_000),
+                row("alone", "introduced", times=[0.3], peak=80_000_000),
+                row("alone", "torchao", times=[0.9], peak=800_000_000),
+                row(
+                    "together",
+                    torchao_error=None,
+                    compare_by_torchao={"accumulated": 0.25, "introduced": 0.5},
+                    run_by_plain={"accumulated": 1.125, "introduced": 1.75},
+                    run_by_float={"accumulated": 5.0, "introduced": 8.0},
+                ),
+                row("batches", "introduced", "efficientnet-4", batches=1, peak=1_000_000),
+                row("batches", "introduced", "efficientnet-4", batches=16, peak=2_000_000),
+                row("batches", "torchao", "efficientnet-4", error="n/a: not today"),
+            ],
+        }
+    ],
+}
+
+
+def test_one_command_measures_and_prints_and_keeps_the_figures(tmp_path: Path) -> None:
+    output = tmp_path / "results" / "quick.json"
+    command = [
+        "run",
+        "--quick",
+        "--only",
+        "tiny-cnn",
+        "--measure",
+        "alone",
+        "--measure",
+        "together",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *command, "--output", str(output)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(output.read_text("utf-8"))
+    assert document["quick"]
+    (block,) = document["blocks"]
+    measured = {each["contender"]: each for each in block["rows"]}
+    assert list(measured) == [*CONTENDERS, ""]
+    for contender in ("float", "quantized", "introduced", "torchao"):
+        assert measured[contender]["error"] is None
+        assert min(measured[contender]["figures"]["times"]) > 0
+        assert measured[contender]["figures"]["peak"] > 0
+    # Both debuggers were at work on the same model.
+    compared = {name: measured[name]["figures"]["compared"] for name in ("introduced", "torchao")}
+    assert set(compared.values()) == {10}
+    assert measured[""]["figures"]["run_by_plain"]["introduced"] > 1
+    assert "tiny-cnn" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= tables.WIDTH
+
+
+def test_every_workload_has_a_target_and_known_measures() -> None:
+    for workload in WORKLOADS.values():
+        assert workload.find().name == workload.target
+        assert set(workload.measures) <= set(MEASURES)
+        assert list(rows.tasks(workload))
+
+
+def test_what_cannot_be_measured_is_a_row_that_says_why() -> None:
+    def fails(error: Exception) -> Row:
+        def measure(effort: Effort) -> dict[str, Any]:
+            raise error
+
+        return rows.make(Task(Row("bert", "alone", "torchao"), measure), QUICK)
+
+    assert fails(UnknownRecipe("no recipe 'x'")).error == "n/a: no recipe 'x'"
+    assert fails(contenders.Unavailable("not yet")).error == "n/a: not yet"
+    error = ValueError("graph_id=140101067022544 is bad\nand more")
+    error.__cause__ = TypeError("got None")
+    assert fails(error).error == "ValueError: graph_id=… is bad (from: got None)"
+
+
+def test_peak_memory_counts_what_is_held_for_a_moment_only() -> None:
+    kept = bytearray(32 * MEGABYTE)
+    peak = peak_above(lambda: len(bytearray(64 * MEGABYTE)))
+    assert len(kept) < peak < 96 * MEGABYTE
+    assert peak == pytest.approx(64 * MEGABYTE, rel=0.1)
+
+
+def test_rounds_take_turns_after_a_warm_up() -> None:
+    calls: list[str] = []
+    functions = {name: lambda name=name: calls.append(name) for name in "ab"}
+    times = rounds(functions, Effort(least=2, most=2, budget=0.0))
+    assert "".join(calls) == "ababab"
+    assert [len(each) for each in times.values()] == [2, 2]
+
+
+def test_tables_show_pairs_and_failures(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.show(DOCUMENT)
+    shown = capsys.readouterr().out
+    assert "20.0/21.0 ms" in shown
+    assert "0.25×/0.50×" in shown
+    assert "n/a [1]" in shown
+    assert "[1] n/a: not today" in shown
+
+
+def test_readme_quotes_the_figures_with_date_and_machine() -> None:
+    text = section(DOCUMENT)
+    assert "2026-11-24: Some CPU, 2 cores, 25.0 GB, torch 2.13.0, torchao 0.18.0" in text
+    assert "| BERT | 0.25×/0.50× | 0.07×/0.10× | 1.12×/1.75× | 1.50×/2.00× |" in text
+    assert "over 1, 16 batches of EfficientNet-Lite0 ×4: 1.00 MB, 2.00 MB" in text
+    assert "not today" not in text
+
+
+def test_readme_says_where_torchao_raises() -> None:
+    document = copy.deepcopy(DOCUMENT)
+    together = next(each for each in document["blocks"][0]["rows"] if each["measure"] == "together")
+    together["figures"] |= {"torchao_error": "ValueError", "compare_by_torchao": {}}
+    assert "| BERT | torchao raises | torchao raises | 1.12×/1.75× |" in section(document)
+
+
+def test_readme_is_replaced_between_its_markers_only() -> None:
+    before = f"# Title\n\n{BEGIN}\nold\n{END}\n\nMore.\n"
+    after = replaced(before, DOCUMENT)
+    assert after.startswith(f"# Title\n\n{BEGIN}\n")
+    assert after.endswith(f"{END}\n\nMore.\n")
+    assert "old" not in after
+    assert replaced(after, DOCUMENT) == after
+    with pytest.raises(ValueError, match="nothing to replace"):
+        replaced("# No markers\n", DOCUMENT)
+
+
+def test_readme_of_the_repository_quotes_the_kept_results() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    results = json.loads((ROOT / "benchmarks/results/latest.json").read_text("utf-8"))
+    assert replaced(readme, results) == readme

@@ -37,7 +37,7 @@ async def checked(file: Path) -> list[tuple[object, ...]]:
         (
             finding["rule"],
             SEVERITIES[finding["severity"]],
-            finding["message"],
+            "\n".join(filter(None, (finding["message"], finding["cause"]))),
             (finding["span"]["line"] - 1, finding["span"]["column"]),
             (finding["span"]["end_line"] - 1, finding["span"]["end_column"]),
         )

@@ -74,15 +74,18 @@ def test_clipping_that_is_not_the_most_of_it_is_not_the_cause() -> None:
 )
 def test_a_weight_is_named_with_how_it_is_quantized(granularity: str, finer: str) -> None:
     op = weight(quantizer("weight", granularity=granularity), quantizer())
-    assert why(op) == f"its weight, 8 bits {granularity}, is 83 % of what it loses"
+    assert why(op) == (
+        f"its weight (8 bits, one scale {granularity.replace('-', ' ')}) "
+        "accounts for 83 % of what it loses"
+    )
     assert finer in advice(op)
     assert "output" not in causes.loss(op)
 
 
 def test_the_bits_are_those_of_the_range_and_not_of_the_type_that_holds_it() -> None:
     op = weight(quantizer("weight", granularity="per-group", quant_min=-8, quant_max=7))
-    assert "4 bits per-group" in why(op)
-    assert why(weight(half("bfloat16", "weight"))).startswith("its weight, bfloat16, is 83 %")
+    assert "4 bits, one scale per group" in why(op)
+    assert why(weight(half("bfloat16", "weight"))).startswith("its weight (bfloat16) accounts")
 
 
 def test_one_scale_for_a_weight_with_a_loud_channel_is_the_cause() -> None:
@@ -111,9 +114,9 @@ def test_a_spread_that_costs_the_weight_nothing_is_not_the_cause(
 
 
 def test_the_weight_and_an_input_of_the_model_are_told_apart_only_where_they_can_be() -> None:
-    assert why(weight(quantizer("input"))).startswith("the model's input, 8 bits per-tensor, is")
+    assert why(weight(quantizer("input"))).startswith("the model's input (8 bits, one scale per")
     both = why(weight(quantizer("input"), quantizer("weight")))
-    assert both.startswith("its weight and the model's input, both quantized, are 83 %")
+    assert both.startswith("its weight and the model's input, both quantized, account for 83 %")
     assert causes.loss(weight(quantizer("weight"), quantizer("weight"))) == ""
 
 

@@ -65,7 +65,7 @@ def loss(op: OpReport) -> str:
 
 def clipping(op: OpReport) -> str:
     """Why an op clips, and how much of its noise that is."""
-    values = f"{percent(op.saturated)} of its values"
+    values = f"{_percent(op.saturated)} of its values"
     ends = next((ends for each in _of(op, "output") if (ends := _ends(each)) is not None), None)
     low, high = op.reference_range
     if ends is None or low is None or high is None:
@@ -92,7 +92,7 @@ def non_finite(op: OpReport, by_handle: Mapping[int, OpReport]) -> str:
     if op.name not in _BREAK_AT_ZERO or source is None or not source.vanished:
         return ""
     return _cause(
-        f"{percent(source.vanished)} of the nonzero values of {source.name}, which it reads, "
+        f"{_percent(source.vanished)} of the nonzero values of {source.name}, which it reads, "
         f"are zero in the quantized model{_step(source)}",
         f"add an epsilon that is not rounded away, clamp from below, or keep {source.name} in float",
     )
@@ -106,12 +106,12 @@ def _weight(op: OpReport) -> str:
     share = _share(op.weight_share or 0.0)
     if inputs and weights:
         return _cause(
-            f"its weight and the model's input, both quantized, are {share} of what it loses",
+            f"its weight and the model's input, both quantized, account for {share} of what it loses",
             "keep the op, or the input, in float; a wider range of its output changes nothing",
         )
     if inputs:
         return _cause(
-            f"the model's input, {_kind(inputs[0])}, is {share} of what it loses",
+            f"the model's input ({_kind(inputs[0])}) accounts for {share} of what it loses",
             "keep the input in float, or give it more bits",
         )
     if len(weights) != 1:
@@ -124,7 +124,7 @@ def _weight(op: OpReport) -> str:
             "quantize the weight per channel",
         )
     return _cause(
-        f"its weight, {_kind(weight)}, is {share} of what it loses",
+        f"its weight ({_kind(weight)}) accounts for {share} of what it loses",
         _FINER.get(weight.granularity, "")
         + "keep the op in float; other calibration inputs change nothing here",
     )
@@ -207,7 +207,7 @@ def _few_bits(op: OpReport, output: Quantizer) -> str:
 def _half_precision(op: OpReport, output: Quantizer) -> str:
     rms = op.reference_rms
     if output.dtype == "float16" and rms and rms < _FLOAT16_NORMAL:
-        lost = f", and {percent(op.vanished)} of them become zero" if op.vanished else ""
+        lost = f", and {_percent(op.vanished)} of them become zero" if op.vanished else ""
         return _cause(
             f"its values, of rms {_number(rms)}, are too small for float16, which has fewer bits "
             f"below {_number(_FLOAT16_NORMAL)}{lost}",
@@ -245,7 +245,7 @@ def _excess(op: OpReport, tolerance_db: float) -> str:
 # -- in words --------------------------------------------------------------------------------------
 
 
-def percent(share: float) -> str:
+def _percent(share: float) -> str:
     """A share from 0 to 1 as people write it."""
     return "< 0.1 %" if 0 < share < 0.001 else f"{100 * share:.3g} %"
 
@@ -270,7 +270,8 @@ def _interval(low: float, high: float) -> str:
 def _kind(quantizer: Quantizer) -> str:
     levels = _levels(quantizer)
     bits = f"{math.ceil(math.log2(levels))} bits" if levels else quantizer.dtype
-    return bits if quantizer.granularity == "per-value" else f"{bits} {quantizer.granularity}"
+    scales = quantizer.granularity.replace("per-", "per ")
+    return bits if quantizer.granularity == "per-value" else f"{bits}, one scale {scales}"
 
 
 def _channel(channels: Channels) -> str:

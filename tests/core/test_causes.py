@@ -277,6 +277,23 @@ def test_a_divisor_that_is_rounded_to_zero_is_named() -> None:
     assert causes.non_finite(broken("reciprocal", inputs=()), by_handle) == ""
 
 
+def test_a_divisor_that_comes_to_zero_by_rounding_is_named() -> None:
+    source = sample_op(
+        1, 40.0, op="aten.mean.dim", reference_range=(0.003, 9.0), actual_range=(0.0, 9.0),
+        quantizers=(quantizer(),),
+    )  # fmt: skip
+    cause = causes.non_finite(broken("div"), {1: source})
+    assert cause.startswith(
+        "mean, which it reads, is nowhere below 0.003, and 0 in the quantized model, in steps of 0.1\n"
+    )
+    for fine in (
+        replace(source, reference_range=(-0.1, 9.0)),
+        replace(source, actual_range=(0.1, 9.0)),
+        replace(source, actual_range=(None, None)),
+    ):
+        assert causes.non_finite(broken("div"), {1: fine}) == ""
+
+
 # -- in the findings -------------------------------------------------------------------------------
 
 

@@ -153,6 +153,25 @@ def test_the_demo_has_findings_and_none_of_them_is_a_folding_artefact(
         assert op.sqnr_db > 0
 
 
+def test_trained_convolutions_lose_what_rounding_must_cost(efficientnet_lite: Report) -> None:
+    # Depthwise ones sum few products, of channels that are unlike each other.
+    pointwise = [
+        op
+        for op in efficientnet_lite.ops
+        if op.module.endswith(("expand", "project", "head", "classifier"))
+    ]
+    assert len(pointwise) > 30
+    for op in pointwise:
+        assert op.floor_sqnr_db == pytest.approx(op.introduced_sqnr_db, abs=1), op.module
+
+
+def test_the_tiny_network_s_loud_channel_is_the_cause(tiny_cnn: Report) -> None:
+    by_handle = {op.handle: op for op in tiny_cnn.ops}
+    causes = {by_handle[f.handle].name: f.cause for f in tiny_cnn.findings if f.handle and f.cause}
+    assert causes["relu"].startswith("channel 3 reaches 436, the median channel 2.13")
+    assert causes["conv2d"].startswith("its weight")
+
+
 def test_the_tiny_network_loses_at_its_loud_channel(tiny_cnn: Report) -> None:
     lines = read(str(EXAMPLES / "tiny_cnn.py")).split("\n")
     shown = {

@@ -89,12 +89,28 @@ def non_finite(op: OpReport, by_handle: Mapping[int, OpReport]) -> str:
             "keep the op in float32, use bfloat16, or scale its values down",
         )
     source = by_handle.get(op.inputs[-1]) if op.inputs else None
-    if op.name not in _BREAK_AT_ZERO or source is None or not source.vanished:
+    lost = _rounded_away(source) if source is not None and op.name in _BREAK_AT_ZERO else ""
+    if not lost or source is None:
         return ""
     return _cause(
-        f"{_percent(source.vanished)} of the nonzero values of {source.name}, which it reads, "
-        f"are zero in the quantized model{_step(source)}",
+        f"{lost}{_step(source)}",
         f"add an epsilon that is not rounded away, clamp from below, or keep {source.name} in float",
+    )
+
+
+def _rounded_away(source: OpReport) -> str:
+    """Whether an op that is read has zeros where its reference has none."""
+    if source.vanished:
+        return (
+            f"{_percent(source.vanished)} of the nonzero values of {source.name}, which it reads, "
+            "are zero in the quantized model"
+        )
+    low, actual_low = source.reference_range[0], source.actual_range[0]
+    if low is None or actual_low is None or not actual_low <= 0 < low:
+        return ""
+    return (
+        f"{source.name}, which it reads, is nowhere below {_number(low)}, "
+        f"and {_number(actual_low)} in the quantized model"
     )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torchao.quantization.pt2e import (
@@ -15,10 +13,6 @@ from torchao.quantization.pt2e import (
 
 from benchmarks.preparing import Prepared
 from handlens.comparison import Comparison, merge
-
-
-class Unavailable(Exception):
-    """Something to measure that is not there; the message says what."""
 
 
 def run_float(prepared: Prepared) -> None:
@@ -35,13 +29,7 @@ def run_quantized(prepared: Prepared) -> None:
 
 def merged(prepared: Prepared, introduced: bool) -> Comparison:
     """Handlens' comparison graph, with or without the introduced error."""
-    if introduced:
-        return merge(prepared.reference, prepared.actual)
-    if "introduced" not in inspect.signature(merge).parameters:
-        raise Unavailable("merge() cannot leave the introduced error out")
-    without: Any = merge
-    comparison: Comparison = without(prepared.reference, prepared.actual, introduced=False)
-    return comparison
+    return merge(prepared.reference, prepared.actual, introduced=introduced)
 
 
 def handlens_accumulated(prepared: Prepared, batches: int = 1) -> Sequence[float | None]:
@@ -58,7 +46,7 @@ def _ratios(prepared: Prepared, batches: int, introduced: bool) -> Sequence[floa
     comparison = merged(prepared, introduced)
     for _ in range(batches):
         comparison.run(prepared.args, prepared.kwargs)
-    return [each.recorder.accumulated.sqnr_db for each in comparison.compared]
+    return [each.measured.accumulated.sqnr_db for each in comparison.compared]
 
 
 def torchao_debugger(prepared: Prepared, batches: int = 1) -> Sequence[object]:

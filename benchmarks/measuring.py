@@ -25,7 +25,7 @@ class Effort:
     budget: float
 
 
-THOROUGH = Effort(least=3, most=50, budget=6.0)
+THOROUGH = Effort(least=3, most=50, budget=4.0)
 QUICK = Effort(least=1, most=1, budget=0.0)
 
 

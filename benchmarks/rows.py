@@ -20,7 +20,7 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
     get_default_x86_inductor_quantization_config,
 )
 
-from benchmarks.contenders import COMPARE, PLAIN, Unavailable, merged
+from benchmarks.contenders import COMPARE, PLAIN, merged
 from benchmarks.measuring import Effort, peak_above, ratio, rounds, seconds
 from benchmarks.preparing import prepare, quantize, subject
 from benchmarks.workloads import ROOT, Workload
@@ -28,7 +28,7 @@ from handlens.capture import capture
 from handlens.client import Worker
 from handlens.handles import generate_numeric_debug_handle
 from handlens.protocol import RunRequest
-from handlens.recipes import UnknownRecipe
+from handlens.recipes import UnknownRecipe, resolve
 
 Figures = dict[str, Any]
 
@@ -70,7 +70,7 @@ def make(task: Task, effort: Effort) -> Row:
     row = task.row
     try:
         figures = task.measure(effort)
-    except (Unavailable, UnknownRecipe) as error:
+    except UnknownRecipe as error:
         return Row(row.workload, row.measure, row.contender, error=f"n/a: {error}")
     except Exception as error:
         first = str(error).partition("\n")[0]
@@ -105,10 +105,7 @@ def _together(workload: Workload, effort: Effort) -> Figures:
     }
     merging: dict[str, float] = {}
     for name, introduced in (("accumulated", False), ("introduced", True)):
-        try:
-            comparison = merged(prepared, introduced)
-        except Unavailable:
-            continue
+        comparison = merged(prepared, introduced)
         merging[name] = seconds(partial(merged, prepared, introduced))
         running[name] = partial(comparison.run, prepared.args, prepared.kwargs)
     run = rounds(running, effort)
@@ -148,6 +145,7 @@ def _together(workload: Workload, effort: Effort) -> Figures:
 
 
 def _stages(workload: Workload, effort: Effort) -> Figures:
+    resolve(workload.recipe)  # a recipe that is not there is no failure of the run
     return asyncio.run(_run_in_worker(workload, effort))
 
 
@@ -174,7 +172,7 @@ async def _stages_of_run(worker: Worker, request: RunRequest) -> dict[str, float
     report = await worker.run(request, lambda stage: None)
     total = time.perf_counter() - start
     if report.error is not None:
-        raise Unavailable(report.error.message)
+        raise RuntimeError(f"{report.error.rule} {report.error.message}")
     return {**report.timings, "total": total}
 
 

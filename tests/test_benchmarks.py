@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import contenders, rows, tables
-from benchmarks.figures import CONTENDERS
+from benchmarks import rows, tables
+from benchmarks.figures import COMPARISONS, CONTENDERS
 from benchmarks.measuring import QUICK, Effort, peak_above, rounds
 from benchmarks.readme import BEGIN, END, replaced, section
 from benchmarks.rows import Row, Task
@@ -96,13 +96,13 @@ def test_one_command_measures_and_prints_and_keeps_the_figures(tmp_path: Path) -
     (block,) = document["blocks"]
     measured = {each["contender"]: each for each in block["rows"]}
     assert list(measured) == [*CONTENDERS, ""]
-    for contender in ("float", "quantized", "introduced", "torchao"):
+    for contender in CONTENDERS:
         assert measured[contender]["error"] is None
         assert min(measured[contender]["figures"]["times"]) > 0
         assert measured[contender]["figures"]["peak"] > 0
     # Both debuggers were at work on the same model.
-    compared = {name: measured[name]["figures"]["compared"] for name in ("introduced", "torchao")}
-    assert set(compared.values()) == {10}
+    compared = [measured[name]["figures"]["compared"] for name in (*COMPARISONS, "torchao")]
+    assert compared == [10, 10, 10]
     assert measured[""]["figures"]["run_by_plain"]["introduced"] > 1
     assert "tiny-cnn" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= tables.WIDTH
@@ -123,7 +123,6 @@ def test_what_cannot_be_measured_is_a_row_that_says_why() -> None:
         return rows.make(Task(Row("bert", "alone", "torchao"), measure), QUICK)
 
     assert fails(UnknownRecipe("no recipe 'x'")).error == "n/a: no recipe 'x'"
-    assert fails(contenders.Unavailable("not yet")).error == "n/a: not yet"
     error = ValueError("graph_id=140101067022544 is bad\nand more")
     error.__cause__ = TypeError("got None")
     assert fails(error).error == "ValueError: graph_id=… is bad (from: got None)"

@@ -20,13 +20,14 @@ from handlens.diagnosis import diagnose
 from handlens.failures import failure
 from handlens.handles import generate_numeric_debug_handle, graph_modules, handle_of
 from handlens.protocol import RunRequest
-from handlens.recipes import CalibrationFailed, Pt2eRecipe, Quantized
+from handlens.recipes import CalibrationFailed, Quantized, Recipe
 from handlens.report import (
     Coverage,
     Failure,
     Finding,
     OpReport,
     OutputAccuracy,
+    Quantizer,
     Report,
     Span,
     Unmatched,
@@ -115,7 +116,7 @@ class _Session:
         except BaseException as error:
             raise _Failed(self._failure("HL301", f"Target {self._target.name}", error)) from error
 
-    def _recipe(self, subject: loading.Subject) -> Pt2eRecipe:
+    def _recipe(self, subject: loading.Subject) -> Recipe:
         request = self._request
         wanted = request.recipe or subject.recipe or request.default_recipe or recipes.DEFAULT
         try:
@@ -147,11 +148,9 @@ class _Session:
                 raised = replace(raised, message=f"{raised.message} {advice}")
             raise _Failed(raised) from first
 
-    def _quantize(
-        self, captured: Captured, recipe: Pt2eRecipe, subject: loading.Subject
-    ) -> Quantized:
+    def _quantize(self, captured: Captured, recipe: Recipe, subject: loading.Subject) -> Quantized:
         try:
-            return recipe.quantize(captured, subject.calibration_inputs())
+            return recipe.quantize(captured, subject)
         except CalibrationFailed as error:
             what = "Calibration"
             if error.node is not None:
@@ -192,12 +191,15 @@ class _Session:
     def _report(
         self,
         captured: Captured,
-        recipe: Pt2eRecipe,
+        recipe: Recipe,
         quantized: Quantized,
         comparison: Comparison,
         batches: int,
     ) -> Report:
-        described = {each.handle: self._op(captured, each) for each in comparison.compared}
+        described = {
+            each.handle: self._op(captured, each, quantized.described.get(each.handle, ()))
+            for each in comparison.compared
+        }
         unmatched = dict(_unmatched(captured, quantized.reference, comparison))
         ops = tuple(op for handle, op in sorted(described.items()) if handle not in unmatched)
         nodes = {
@@ -241,7 +243,9 @@ class _Session:
             suppressed=suppressed,
         )
 
-    def _op(self, captured: Captured, compared: Compared) -> OpReport:
+    def _op(
+        self, captured: Captured, compared: Compared, described: tuple[Quantizer, ...]
+    ) -> OpReport:
         node = compared.reference
         # The call of a body is not in the stack of what the body does.
         chain = (node, *compared.callers)
@@ -274,7 +278,7 @@ class _Session:
             reference_range=total.reference_range,
             actual_range=total.actual_range,
             saturated=measured.outside / total.count if total.count else 0.0,
-            quantizers=compared.quantizers,
+            quantizers=(*compared.quantizers, *described),
             reference_rms=total.rms,
             weight_share=float(measured.weight_noise) / own.noise if own.noise else None,
             clipping_share=min(1.0, float(measured.clipping_noise) / own.noise)
@@ -290,7 +294,7 @@ class _Session:
         )
 
     def _nothing_quantized(
-        self, recipe: Pt2eRecipe, quantized: Quantized, coverage: Coverage
+        self, recipe: Recipe, quantized: Quantized, coverage: Coverage
     ) -> Iterator[Finding]:
         if coverage.quantized == 0:
             message = f"recipe {recipe.name} quantized nothing, of {coverage.ops} op"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from efficientnet_lite_pytorch import EfficientNet
@@ -12,6 +14,7 @@ from handle_models import TwoLinears
 from handlens import recipes
 from handlens.capture import Captured, capture
 from handlens.handles import generate_numeric_debug_handle, is_dequantize
+from handlens.loading import Subject
 from handlens.recipes import CalibrationFailed, Quantized
 
 from .conftest import RunText
@@ -23,6 +26,17 @@ def captured(model: nn.Module, *args: Tensor, strict: bool = False) -> Captured:
     return result
 
 
+def quantize(
+    model: nn.Module, *args: Tensor, recipe: Any = "x86", strict: bool = False, **subject: Any
+) -> Quantized:
+    """Calibrated with the example inputs."""
+    program = captured(model, *args, strict=strict)
+    batches = [(args, {})]
+    return recipes.resolve(recipe).quantize(
+        program, Subject(model, args, calibration=batches, **subject)
+    )
+
+
 def dequantize_nodes(result: Quantized) -> int:
     return sum(is_dequantize(node) for node in result.actual.graph.nodes)
 
@@ -31,18 +45,15 @@ def dequantize_nodes(result: Quantized) -> int:
 def test_x86_quantizes_as_much_after_either_export(strict: bool) -> None:
     model = EfficientNet.from_name("efficientnet-lite0")
     image = torch.randn(1, 3, 224, 224)
-    result = recipes.resolve("x86").quantize(
-        captured(model, image, strict=strict), [((image,), {})]
-    )
+    result = quantize(model, image, strict=strict)
     assert dequantize_nodes(result) == 111
     assert result.unquantized == ()
 
 
 def test_a_recipe_is_a_name_a_reference_or_a_callable() -> None:
     x = torch.randn(2, 6)
-    program = captured(TwoLinears(), x)
     wanted = ["x86", "handlens.recipes.x86:_make_quantizer", recipes.x86._make_quantizer]
-    results = [recipes.resolve(each).quantize(program, [((x,), {})]) for each in wanted]
+    results = [quantize(TwoLinears(), x, recipe=each) for each in wanted]
     assert len({dequantize_nodes(each) for each in results}) == 1
     assert dequantize_nodes(results[0]) > 0
 
@@ -58,9 +69,11 @@ def test_calibration_that_fails_names_the_operation() -> None:
         def forward(self, table: Tensor, index: Tensor) -> Tensor:
             return torch.relu(table)[index]
 
-    program = captured(Lookup(), torch.randn(4), torch.tensor([1, 2]))
+    good, bad = (torch.randn(4), torch.tensor([1, 2])), (torch.randn(4), torch.tensor([1, 9]))
     with pytest.raises(CalibrationFailed) as caught:
-        recipes.resolve("x86").quantize(program, [((torch.randn(4), torch.tensor([1, 9])), {})])
+        recipes.resolve("x86").quantize(
+            captured(Lookup(), *good), Subject(Lookup(), good, calibration=[bad])
+        )
     assert caught.value.node is not None
     assert str(caught.value.node.target) == "aten.index.Tensor"
     assert "out of bounds" in str(caught.value.error)
@@ -68,9 +81,10 @@ def test_calibration_that_fails_names_the_operation() -> None:
 
 def test_the_program_is_left_as_it_is() -> None:
     x = torch.randn(1, 3, 32, 32)
-    program = captured(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), x)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    program = captured(model, x)
     before = str(program.program)
-    recipes.resolve("x86").quantize(program, [((x,), {})])
+    recipes.resolve("x86").quantize(program, Subject(model, (x,), calibration=[(x,)]))
     assert str(program.program) == before
 
 
@@ -84,7 +98,7 @@ def test_conversion_does_not_search_for_what_only_training_leaves(
     monkeypatch.setattr(quantize_pt2e, "_fold_conv_bn_qat", search)
     x = torch.randn(1, 3, 8, 8)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3))
-    result = recipes.resolve("x86").quantize(captured(model, x), [((x,), {})])
+    result = quantize(model, x)
     assert "aten.batch_norm.default" in {str(node.target) for node in result.actual.graph.nodes}
     assert quantize_pt2e._fold_conv_bn_qat is search
 

@@ -296,11 +296,12 @@ class _Session:
     def _nothing_quantized(
         self, recipe: Recipe, quantized: Quantized, coverage: Coverage
     ) -> Iterator[Finding]:
+        kinds = ", ".join(quantized.unquantized)
         if coverage.quantized == 0:
             message = f"recipe {recipe.name} quantized nothing, of {coverage.ops} op"
             message += "" if coverage.ops == 1 else "s"
-        elif quantized.unquantized:
-            kinds = ", ".join(quantized.unquantized)
+            message += f": no {kinds}" if kinds else ""
+        elif kinds:
             message = f"recipe {recipe.name} quantized no {kinds}, though the model has some"
         else:
             return

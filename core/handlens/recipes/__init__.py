@@ -8,20 +8,35 @@ from typing import Any
 
 from torchao.quantization.pt2e.quantizer import Quantizer
 
-from handlens.recipes import arm, embedding, x86, xnnpack
+from handlens.recipes import arm, embedding, half, int4, int8, x86, xnnpack
 from handlens.recipes.pt2e import Pt2eRecipe, compose
-from handlens.recipes.recipe import CalibrationFailed, Quantized, Recipe
+from handlens.recipes.recipe import CalibrationFailed, Quantized, Recipe, UnknownRecipe
 
-__all__ = ["DEFAULT", "RECIPES", "CalibrationFailed", "Quantized", "Recipe", "resolve"]
+__all__ = [
+    "DEFAULT",
+    "RECIPES",
+    "CalibrationFailed",
+    "Quantized",
+    "Recipe",
+    "UnknownRecipe",
+    "resolve",
+]
 
 DEFAULT = "x86"
 RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (x86.RECIPE, arm.RECIPE, xnnpack.RECIPE, embedding.RECIPE)
+    recipe.name: recipe
+    for recipe in (
+        x86.RECIPE,
+        arm.RECIPE,
+        xnnpack.RECIPE,
+        embedding.RECIPE,
+        int8.DYNAMIC,
+        int8.WEIGHT_ONLY,
+        int4.WEIGHT_ONLY,
+        half.BF16,
+        half.FP16,
+    )
 }
-
-
-class UnknownRecipe(ValueError):
-    """A recipe that cannot be had; the message says what can."""
 
 
 def resolve(recipe: str | Callable[[], Quantizer]) -> Recipe:

@@ -46,6 +46,10 @@ class Recipe(Protocol):
         ...
 
 
+class UnknownRecipe(ValueError):
+    """A recipe that cannot be had; the message says what can."""
+
+
 class CalibrationFailed(Exception):
     """Calibration raised ``error`` while it computed ``node`` (None: before any operation)."""
 

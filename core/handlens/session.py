@@ -39,7 +39,8 @@ from handlens.targets import discover, parse_failure
 
 _FOLDED = "folded by the recipe"
 _NO_TENSOR = "no tensor output"
-_EXPECTED = (_FOLDED, _NO_TENSOR, UNUSED)
+_CONSTANT = "computed from constants, beforehand"
+_EXPECTED = (_FOLDED, _NO_TENSOR, _CONSTANT, UNUSED)
 
 
 class _Failed(Exception):
@@ -352,6 +353,7 @@ def _unmatched(
     """Handles of the captured program that have no statistics, and why."""
     there = {handle_of(node) for each in graph_modules(reference) for node in each.graph.nodes}
     compared = {each.handle: each.measured for each in comparison.compared}
+    constant = _constant(reference)
     for graph_module in graph_modules(captured.program):
         for node in graph_module.graph.nodes:
             handle = handle_of(node)
@@ -360,9 +362,21 @@ def _unmatched(
             if handle not in there:
                 yield handle, _FOLDED
             elif handle not in compared:
-                yield handle, comparison.unmatched.get(handle, "inside the body of another op")
+                reason = comparison.unmatched.get(handle, "inside the body of another op")
+                yield handle, _CONSTANT if handle in constant and reason != UNUSED else reason
             elif reason := _incomparable(compared[handle]):
                 yield handle, reason
+
+
+def _constant(model: GraphModule) -> set[int | None]:
+    """The handles of the ops that no input of the model has a part in."""
+    constant: set[Node] = set()
+    for node in model.graph.nodes:
+        if node.op == "get_attr" or (
+            node.op == "call_function" and constant.issuperset(node.all_input_nodes)
+        ):
+            constant.add(node)
+    return {handle_of(node) for node in constant}
 
 
 def _incomparable(measured: Measurements) -> str:

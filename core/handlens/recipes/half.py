@@ -167,12 +167,12 @@ class _Keeper:
     def _replace(self, node: Node, twin: Node) -> None:
         copy = self._copy(node)
         lowered = _cast(copy, twin.meta["val"]) if _is_floating(twin) else copy
-        self._twins[node] = lowered
-        twin.replace_all_uses_with(lowered)
-        self._half.graph.erase_node(twin)
         for source in _mutated(node):
             if (other := self._twins.get(source)) is not None:
                 self._half.graph.call_function(torch.ops.aten.copy_.default, (other, copy))
+        self._twins[node] = lowered
+        twin.replace_all_uses_with(lowered)
+        self._half.graph.erase_node(twin)
 
     def _copy(self, node: Node) -> Node:
         self._float[node] = self._half.graph.node_copy(node, self._raised)

@@ -10,7 +10,7 @@ import os
 import sys
 import tokenize
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -42,11 +42,13 @@ class Subject:
 
     model: torch.nn.Module
     args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    dynamic_shapes: Any
-    calibration: Iterable[Any]
-    evaluation: Iterable[Any]
-    recipe: str | Callable[[], Any] | None
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    dynamic_shapes: Any = None
+    calibration: Iterable[Any] = ()
+    evaluation: Iterable[Any] = ()
+    recipe: str | Callable[[], Any] | None = None
+    keep_float: tuple[str | int, ...] = ()
+    """Module paths and debug handles of what stays in float; a path stands for all that is below it."""
 
     def calibration_inputs(self) -> Iterator[Inputs]:
         """Raises InvalidTarget for a batch that is no tuple of inputs."""
@@ -114,7 +116,8 @@ def build(target: Target, module: ModuleType) -> Subject:
             key: value if key == "recipe" else _referenced(value)
             for key, value in target.references.items()
         }
-        for key in given.keys() - {"recipe"}:
+        given["keep_float"] = target.keep_float
+        for key in target.references.keys() - {"recipe"}:
             if callable(given[key]) and not isinstance(given[key], torch.nn.Module):
                 given[key] = given[key]()
     return _subject(target.name, given)
@@ -149,8 +152,6 @@ def _subject(name: str, given: Any) -> Subject:
         )
     if "example_inputs" not in values:
         raise InvalidTarget(f"{name} gives no example_inputs: {expected}")
-    if values.get("keep_float"):
-        raise InvalidTarget(f"{name} has keep_float, which no recipe supports yet: leave it out")
     args, _ = _inputs(values["example_inputs"], "example_inputs")
     kwargs = dict(values.get("example_kwargs") or {})
     example = [(args, kwargs)]
@@ -162,7 +163,22 @@ def _subject(name: str, given: Any) -> Subject:
         _batches(name, "calibration", values.get("calibration"), example),
         _batches(name, "evaluation", values.get("evaluation"), example),
         values.get("recipe"),
+        _keep_float(name, values.get("keep_float")),
     )
+
+
+def _keep_float(name: str, given: Any) -> tuple[str | int, ...]:
+    entries = () if given is None else given
+    if not isinstance(entries, (list, tuple, set, frozenset)):
+        raise InvalidTarget(
+            f"{name} gives {_kind(given)} as keep_float: make it a list of module paths"
+        )
+    for each in entries:
+        if not isinstance(each, (str, int)) or isinstance(each, bool):
+            raise InvalidTarget(
+                f"{name} has {_kind(each)} in keep_float: give module paths and debug handles"
+            )
+    return tuple(entries)
 
 
 def _batches(name: str, key: str, given: Any, example: list[Inputs]) -> Iterable[Any]:

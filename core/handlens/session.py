@@ -20,13 +20,14 @@ from handlens.diagnosis import diagnose, floor_sqnr_db
 from handlens.failures import failure
 from handlens.handles import generate_numeric_debug_handle, graph_modules, handle_of
 from handlens.protocol import RunRequest
-from handlens.recipes import CalibrationFailed, Pt2eRecipe, Quantized
+from handlens.recipes import CalibrationFailed, Quantized, Recipe
 from handlens.report import (
     Coverage,
     Failure,
     Finding,
     OpReport,
     OutputAccuracy,
+    Quantizer,
     Report,
     Span,
     Unmatched,
@@ -38,7 +39,8 @@ from handlens.targets import discover, parse_failure
 
 _FOLDED = "folded by the recipe"
 _NO_TENSOR = "no tensor output"
-_EXPECTED = (_FOLDED, _NO_TENSOR, UNUSED)
+_CONSTANT = "computed from constants, beforehand"
+_EXPECTED = (_FOLDED, _NO_TENSOR, _CONSTANT, UNUSED)
 
 
 class _Failed(Exception):
@@ -115,7 +117,7 @@ class _Session:
         except BaseException as error:
             raise _Failed(self._failure("HL301", f"Target {self._target.name}", error)) from error
 
-    def _recipe(self, subject: loading.Subject) -> Pt2eRecipe:
+    def _recipe(self, subject: loading.Subject) -> Recipe:
         request = self._request
         wanted = request.recipe or subject.recipe or request.default_recipe or recipes.DEFAULT
         try:
@@ -147,11 +149,9 @@ class _Session:
                 raised = replace(raised, message=f"{raised.message} {advice}")
             raise _Failed(raised) from first
 
-    def _quantize(
-        self, captured: Captured, recipe: Pt2eRecipe, subject: loading.Subject
-    ) -> Quantized:
+    def _quantize(self, captured: Captured, recipe: Recipe, subject: loading.Subject) -> Quantized:
         try:
-            return recipe.quantize(captured, subject.calibration_inputs())
+            return recipe.quantize(captured, subject)
         except CalibrationFailed as error:
             what = "Calibration"
             if error.node is not None:
@@ -192,12 +192,15 @@ class _Session:
     def _report(
         self,
         captured: Captured,
-        recipe: Pt2eRecipe,
+        recipe: Recipe,
         quantized: Quantized,
         comparison: Comparison,
         batches: int,
     ) -> Report:
-        described = {each.handle: self._op(captured, each) for each in comparison.compared}
+        described = {
+            each.handle: self._op(captured, each, quantized.described.get(each.handle, ()))
+            for each in comparison.compared
+        }
         unmatched = dict(_unmatched(captured, quantized.reference, comparison))
         ops = tuple(
             replace(op, floor_sqnr_db=floor_sqnr_db(op))
@@ -248,7 +251,9 @@ class _Session:
             suppressed=suppressed,
         )
 
-    def _op(self, captured: Captured, compared: Compared) -> OpReport:
+    def _op(
+        self, captured: Captured, compared: Compared, described: tuple[Quantizer, ...]
+    ) -> OpReport:
         node = compared.reference
         # The call of a body is not in the stack of what the body does.
         chain = (node, *compared.callers)
@@ -281,7 +286,7 @@ class _Session:
             reference_range=total.reference_range,
             actual_range=total.actual_range,
             saturated=measured.outside / total.count if total.count else 0.0,
-            quantizers=compared.quantizers,
+            quantizers=(*compared.quantizers, *described),
             reference_rms=total.rms,
             weight_share=float(measured.weight_noise) / own.noise if own.noise else None,
             clipping_share=min(1.0, float(measured.clipping_noise) / own.noise)
@@ -297,13 +302,14 @@ class _Session:
         )
 
     def _nothing_quantized(
-        self, recipe: Pt2eRecipe, quantized: Quantized, coverage: Coverage
+        self, recipe: Recipe, quantized: Quantized, coverage: Coverage
     ) -> Iterator[Finding]:
+        kinds = ", ".join(quantized.unquantized)
         if coverage.quantized == 0:
             message = f"recipe {recipe.name} quantized nothing, of {coverage.ops} op"
             message += "" if coverage.ops == 1 else "s"
-        elif quantized.unquantized:
-            kinds = ", ".join(quantized.unquantized)
+            message += f": no {kinds}" if kinds else ""
+        elif kinds:
             message = f"recipe {recipe.name} quantized no {kinds}, though the model has some"
         else:
             return
@@ -354,6 +360,7 @@ def _unmatched(
     """Handles of the captured program that have no statistics, and why."""
     there = {handle_of(node) for each in graph_modules(reference) for node in each.graph.nodes}
     compared = {each.handle: each.measured for each in comparison.compared}
+    constant = _constant(reference)
     for graph_module in graph_modules(captured.program):
         for node in graph_module.graph.nodes:
             handle = handle_of(node)
@@ -362,9 +369,21 @@ def _unmatched(
             if handle not in there:
                 yield handle, _FOLDED
             elif handle not in compared:
-                yield handle, comparison.unmatched.get(handle, "inside the body of another op")
+                reason = comparison.unmatched.get(handle, "inside the body of another op")
+                yield handle, _CONSTANT if handle in constant and reason != UNUSED else reason
             elif reason := _incomparable(compared[handle]):
                 yield handle, reason
+
+
+def _constant(model: GraphModule) -> set[int | None]:
+    """The handles of the ops that no input of the model has a part in."""
+    constant: set[Node] = set()
+    for node in model.graph.nodes:
+        if node.op == "get_attr" or (
+            node.op == "call_function" and constant.issuperset(node.all_input_nodes)
+        ):
+            constant.add(node)
+    return {handle_of(node) for node in constant}
 
 
 def _incomparable(measured: Measurements) -> str:

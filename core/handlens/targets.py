@@ -39,6 +39,8 @@ class Target:
     end_column: int = 0
     references: dict[str, str] = field(default_factory=dict, hash=False)
     """For a configured target its keys (``model``, ``example_inputs``, …) and ``module:callable``s."""
+    keep_float: tuple[str, ...] = ()
+    """For a configured target the paths of the modules that stay in float."""
 
 
 class InvalidConfiguration(ValueError):
@@ -139,12 +141,16 @@ def _configured(file: str) -> Iterator[Target]:
         where = f"{project}: [tool.handlens.targets.{name}]"
         if not isinstance(table, dict) or not isinstance(table.get("model"), str):
             raise InvalidConfiguration(f'{where} needs model = "module:callable"')
-        for key, value in table.items():
+        references = {key: value for key, value in table.items() if key != "keep_float"}
+        for key, value in references.items():
             if not isinstance(value, str):
                 raise InvalidConfiguration(f'{where} {key} is not a "module:callable" string')
+        kept = table.get("keep_float", [])
+        if not isinstance(kept, list) or not all(isinstance(each, str) for each in kept):
+            raise InvalidConfiguration(f"{where} keep_float is not a list of module paths")
         module = table["model"].partition(":")[0]
         if _is_module(file, module, project.parent):
-            yield Target(name, "configured", file, references=dict(table))
+            yield Target(name, "configured", file, references=references, keep_float=tuple(kept))
 
 
 def _is_module(file: str, module: str, root: Path) -> bool:

@@ -22,7 +22,7 @@ from handlens.handles import (
     is_dequantize,
     is_quantize,
 )
-from handlens.loading import build, load, read
+from handlens.loading import Subject, build, load, read
 from handlens.recipes import Quantized
 from handlens.targets import discover
 
@@ -36,7 +36,8 @@ def quantized(
 ) -> tuple[Captured, Quantized]:
     captured = capture(model.eval(), *batches[0])
     generate_numeric_debug_handle(captured.program)
-    return captured, recipes.resolve(recipe).quantize(captured, batches)
+    subject = Subject(model, *batches[0], calibration=batches)
+    return captured, recipes.resolve(recipe).quantize(captured, subject)
 
 
 def compared(quantized: Quantized, batches: Batches) -> Comparison:

@@ -8,33 +8,63 @@ from typing import Any
 
 from torchao.quantization.pt2e.quantizer import Quantizer
 
-from handlens.recipes import x86, xnnpack
-from handlens.recipes.pt2e import CalibrationFailed, Pt2eRecipe, Quantized
+from handlens.recipes import arm, embedding, half, int4, int8, x86, xnnpack
+from handlens.recipes.pt2e import Pt2eRecipe, compose
+from handlens.recipes.recipe import CalibrationFailed, Quantized, Recipe, UnknownRecipe
 
-__all__ = ["DEFAULT", "RECIPES", "CalibrationFailed", "Pt2eRecipe", "Quantized", "resolve"]
+__all__ = [
+    "DEFAULT",
+    "RECIPES",
+    "CalibrationFailed",
+    "Quantized",
+    "Recipe",
+    "UnknownRecipe",
+    "resolve",
+]
 
 DEFAULT = "x86"
-RECIPES = {recipe.name: recipe for recipe in (x86.RECIPE, xnnpack.RECIPE)}
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        x86.RECIPE,
+        arm.RECIPE,
+        xnnpack.RECIPE,
+        embedding.RECIPE,
+        int8.DYNAMIC,
+        int8.WEIGHT_ONLY,
+        int4.WEIGHT_ONLY,
+        half.BF16,
+        half.FP16,
+    )
+}
 
 
-class UnknownRecipe(ValueError):
-    """A recipe that cannot be had; the message says what can."""
-
-
-def resolve(recipe: str | Callable[[], Quantizer]) -> Pt2eRecipe:
+def resolve(recipe: str | Callable[[], Quantizer]) -> Recipe:
     """The recipe of a name in ``RECIPES``, a ``"module:callable"`` or a callable, either of which
-    returns a torchao ``Quantizer``.
+    returns a torchao ``Quantizer``. Several, joined with ``+``, quantize together.
 
     Raises UnknownRecipe, and whatever importing the module raises.
     """
     if callable(recipe):
         return Pt2eRecipe(getattr(recipe, "__qualname__", repr(recipe)), _checked(recipe))
+    parts = [_named(part.strip()) for part in recipe.split("+")]
+    if len(parts) == 1:
+        return parts[0]
+    for part in parts:
+        if not isinstance(part, Pt2eRecipe):
+            raise UnknownRecipe(f"recipe {recipe!r}: {part.name} cannot be joined with another")
+    return compose([part for part in parts if isinstance(part, Pt2eRecipe)])
+
+
+def _named(recipe: str) -> Recipe:
     if recipe in RECIPES:
         return RECIPES[recipe]
     module, colon, name = recipe.partition(":")
     if not (module and colon and name):
-        known = ", ".join(sorted(RECIPES))
-        raise UnknownRecipe(f'no recipe {recipe!r}: use {known}, or "module:callable"')
+        known = ", ".join(RECIPES)
+        raise UnknownRecipe(
+            f'no recipe {recipe!r}: use {known}, several joined with "+", or "module:callable"'
+        )
     factory: Any = importlib.import_module(module)
     for part in name.split("."):
         factory = getattr(factory, part, None)

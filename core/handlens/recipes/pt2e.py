@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.fx import GraphModule, Interpreter, Node
 from torchao.quantization.pt2e import allow_exported_model_train_eval
-from torchao.quantization.pt2e.quantizer import Quantizer
+from torchao.quantization.pt2e.quantizer import ComposableQuantizer, Quantizer
 
 from handlens import handles
 from handlens.capture import Captured
-from handlens.loading import Inputs
-
-
-class CalibrationFailed(Exception):
-    """Calibration raised ``error`` while it computed ``node`` (None: before any operation)."""
-
-    def __init__(self, error: Exception, node: Node | None) -> None:
-        super().__init__(error, node)
-        self.error = error
-        self.node = node
-
-
-@dataclass(frozen=True)
-class Quantized:
-    """The two graphs to compare, and what the rewrites before quantization did away with."""
-
-    reference: GraphModule
-    """The float graph after the recipe's own rewrites, observers removed."""
-    actual: GraphModule
-    """The converted graph."""
-    unquantized: tuple[str, ...]
-    """Kinds of op that the recipe claims to quantize, that the graph has, and of which it did none."""
+from handlens.loading import Subject
+from handlens.recipes.keeping import Keeping, kept_handles
+from handlens.recipes.recipe import CalibrationFailed, Quantized, float_module, without_observers
 
 
 def _no_rewrite(model: GraphModule) -> None:
@@ -50,60 +31,51 @@ class Pt2eRecipe:
     claims: tuple[str, ...] = ()
     """Names of the ops that it is known for, ``conv2d`` say."""
     annotate_graph: Callable[[GraphModule], None] = _no_rewrite
-    """Gives the graph what the quantizer looks for and the export did not write."""
+    """Gives a graph what the quantizer looks for and the export did not write."""
 
-    def quantize(self, captured: Captured, calibration: Iterable[Inputs]) -> Quantized:
-        """Both graphs of a program that has handles. The program is left as it is.
-
-        Raises CalibrationFailed, and whatever the quantizer raises.
-        """
-        model = captured.program.module()
-        assert isinstance(model, GraphModule)
-        # The bodies of control flow are the program's own, and quantization rewrites in place.
-        model = without_observers(model)
-        self.annotate_graph(model)
-        prepared = handles.prepare_pt2e(model, self.make_quantizer())
+    def quantize(self, captured: Captured, subject: Subject) -> Quantized:
+        """Raises CalibrationFailed, and whatever the quantizer raises."""
+        kept = kept_handles(captured, subject.keep_float)
+        model = float_module(captured)
+        for graph_module in handles.graph_modules(model):
+            self.annotate_graph(graph_module)
+        prepared = handles.prepare_pt2e(model, Keeping(self.make_quantizer(), captured, kept))
         reference = without_observers(prepared)
         allow_exported_model_train_eval(prepared)
         with torch.no_grad():
-            for args, kwargs in calibration:
+            for args, kwargs in subject.calibration_inputs():
                 try:
                     prepared(*args, **kwargs)
                 except Exception as error:
                     raise CalibrationFailed(error, _failing_node(prepared, args, kwargs)) from error
             actual = handles.convert_pt2e(prepared)
-        return Quantized(reference, actual, self._unquantized(actual))
+        return Quantized(reference, actual, self._unquantized(actual, kept))
 
-    def _unquantized(self, actual: GraphModule) -> tuple[str, ...]:
+    def _unquantized(self, actual: GraphModule, kept: frozenset[int]) -> tuple[str, ...]:
         there: set[str] = set()
         quantized: set[str] = set()
         for node in actual.graph.nodes:
             name = _op_name(node)
-            if name in self.claims:
+            if name in self.claims and handles.handle_of(node) not in kept:
                 there.add(name)
                 if any(handles.is_dequantize(each) for each in node.all_input_nodes):
                     quantized.add(name)
         return tuple(sorted(there - quantized))
 
 
-def without_observers(prepared: GraphModule) -> GraphModule:
-    """A copy of a prepared graph, the bodies of its control flow included, that computes in float.
+def compose(recipes: list[Pt2eRecipe]) -> Pt2eRecipe:
+    """All of several recipes at once; an op that two of them quantize is an error in prepare."""
 
-    It shares the parameters.
-    """
-    graph = torch.fx.Graph()
-    copies: dict[Node, Node] = {}
-    for node in prepared.graph.nodes:
-        if handles.is_observer(node):
-            copies[node] = copies[node.args[0]]
-        else:
-            copies[node] = graph.node_copy(node, copies.__getitem__)
-    graph.set_codegen(prepared.graph._codegen)
-    copy = GraphModule(prepared, graph)
-    for name, body in prepared.named_children():
-        if isinstance(body, GraphModule) and hasattr(copy, name):
-            setattr(copy, name, without_observers(body))
-    return copy
+    def make_quantizer() -> Quantizer:
+        return ComposableQuantizer([each.make_quantizer() for each in recipes])
+
+    def annotate_graph(model: GraphModule) -> None:
+        for each in recipes:
+            each.annotate_graph(model)
+
+    claims = tuple(dict.fromkeys(claim for each in recipes for claim in each.claims))
+    name = "+".join(each.name for each in recipes)
+    return Pt2eRecipe(name, make_quantizer, claims, annotate_graph)
 
 
 def _op_name(node: Node) -> str:

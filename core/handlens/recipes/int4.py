@@ -1,0 +1,49 @@
+"""The ``int4-weight-only`` recipe: linear layers with 4 bit weights in groups, for CPUs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from handlens.recipes.recipe import UnknownRecipe
+from handlens.recipes.weights import WeightRecipe, scales
+from handlens.report import Quantizer
+
+_NAME = "int4-weight-only"
+_GROUPS = (128, 64, 32)
+_OUTPUTS = 16
+
+
+def _config(layer: nn.Linear) -> Any:
+    # torchao's stable Int4WeightOnlyConfig has layouts for GPUs only; this one has the same numbers.
+    try:
+        from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
+    except ImportError as error:
+        raise UnknownRecipe(
+            f"recipe {_NAME} needs the 4 bit weights for CPUs of torchao 0.18, and the torchao that is "
+            f"installed has none: {error}"
+        ) from error
+    if layer.weight.device.type != "cpu":
+        raise UnknownRecipe(
+            f"recipe {_NAME} runs on the CPU only, and the model is on {layer.weight.device}: "
+            "move the model and its inputs to the CPU"
+        )
+    group = next((each for each in _GROUPS if layer.in_features % each == 0), None)
+    if group is None or layer.out_features % _OUTPUTS:
+        return None
+    return PrototypeInt4WeightOnlyConfig(group_size=group, set_inductor_config=False)
+
+
+def _describe(weight: Any) -> tuple[Quantizer, ...]:
+    extent, rms = scales(weight.scale_and_zero[..., 0])
+    # The zero point is a floating point number among the weights, so that it is not one of the integers.
+    return (Quantizer("weight", "uint4", "per-group", extent, None, 0, 15, rms),)
+
+
+WEIGHT_ONLY = WeightRecipe(
+    _NAME,
+    _config,
+    _describe,
+    f"linear whose inputs are no multiple of {min(_GROUPS)} or outputs none of {_OUTPUTS}",
+)

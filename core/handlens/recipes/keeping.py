@@ -1,0 +1,168 @@
+"""``keep_float``: the ops that a target wants left in float, and a quantizer that leaves them there.
+
+A kept op computes in float from float weights. Its neighbours stay quantized: what it reads may be the
+dequantized output of one of them, and what it gives may be quantized for another, as when it is deployed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+from torchao.quantization.pt2e.quantizer import (
+    DerivedQuantizationSpec,
+    QuantizationAnnotation,
+    Quantizer,
+    SharedQuantizationSpec,
+)
+from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
+
+from handlens.capture import Captured
+from handlens.handles import graph_modules, handle_of
+from handlens.loading import InvalidTarget
+
+_SCALARS_TO_FLOAT = (torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor)
+
+
+def kept_handles(captured: Captured, keep_float: Iterable[str | int]) -> frozenset[int]:
+    """The handles of the ops that ``keep_float`` names: a module path names all that runs below it.
+
+    Raises InvalidTarget for an entry that names none.
+    """
+    paths: dict[str, set[int]] = {}
+    handles: set[int] = set()
+    for graph_module in graph_modules(captured.program):
+        for node in graph_module.graph.nodes:
+            handle = handle_of(node)
+            if handle is not None:
+                handles.add(handle)
+                for path in module_paths(node):
+                    paths.setdefault(path, set()).add(handle)
+    kept: set[int] = set()
+    for entry in keep_float:
+        if isinstance(entry, int) and entry not in handles:
+            raise InvalidTarget(
+                f"keep_float has {entry}, and no op has that debug handle: "
+                f"there are {min(handles, default=0)} to {max(handles, default=0)}"
+            )
+        if isinstance(entry, str) and entry not in paths:
+            raise InvalidTarget(_no_module(entry, list(paths)))
+        kept |= {entry} if isinstance(entry, int) else paths[entry]
+    return frozenset(kept)
+
+
+def module_paths(node: Node) -> list[str]:
+    """The paths of the modules that an op was called in, outermost first."""
+    return [str(path) for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
+
+
+def _no_module(entry: str, paths: list[str]) -> str:
+    close = difflib.get_close_matches(entry, paths, 3, 0.5) or [
+        path for path in paths if path.rpartition(".")[2] == entry.rpartition(".")[2]
+    ]
+    advice = f"Is it {' or '.join(map(repr, close[:3]))}?" if close else _some(paths)
+    return f"keep_float has {entry!r}, and no op runs in a module of that path. {advice}"
+
+
+def _some(paths: list[str]) -> str:
+    top = [path for path in paths if path and "." not in path]
+    return f"There are {', '.join(map(repr, top[:5]))}." if top else "The model has no submodules."
+
+
+class Keeping(Quantizer):  # type: ignore[misc]
+    """Another quantizer, but what must stay as it is does: the ops to keep in float, and integers."""
+
+    def __init__(self, quantizer: Quantizer, captured: Captured, kept: frozenset[int]) -> None:
+        super().__init__()
+        self._quantizer = quantizer
+        self._kept = kept
+        self._sources = {
+            handle: handle_of(node.all_input_nodes[0])
+            for graph_module in graph_modules(captured.program)
+            for node in graph_module.graph.nodes
+            if (handle := handle_of(node)) in kept and node.all_input_nodes
+        }
+
+    def transform_for_annotation(self, model: GraphModule) -> GraphModule:
+        # XNNPACKQuantizer makes float constants of integers, also of those that an index is made of.
+        integers = [
+            (node, node.args)
+            for node in model.graph.nodes
+            if node.target in _SCALARS_TO_FLOAT and _is_integer(node)
+        ]
+        model = self._quantizer.transform_for_annotation(model)
+        for node, args in integers:
+            constants = [each for each in node.all_input_nodes if each not in args]
+            node.args = args
+            for each in constants:
+                if each.op == "get_attr" and not each.users:
+                    each.graph.erase_node(each)
+        model.recompile()
+        return model
+
+    def annotate(self, model: GraphModule) -> GraphModule:
+        model = self._quantizer.annotate(model)
+        there = {handle_of(node) for node in model.graph.nodes}
+        kept = {self._survivor(handle, there) for handle in self._kept} - {None}
+        stripped = [
+            node.meta.pop(Q_ANNOTATION_KEY, None)
+            for node in model.graph.nodes
+            if handle_of(node) in kept
+        ]
+        if any(stripped):
+            while _drop_dangling(model):
+                pass
+        return model
+
+    def _survivor(self, handle: int | None, there: set[int | None]) -> int | None:
+        """The op itself, or the one that it was folded into: the one it read."""
+        while handle is not None and handle not in there:
+            handle = self._sources.get(handle)
+        return handle
+
+    def validate(self, model: GraphModule) -> None:
+        self._quantizer.validate(model)
+
+    def prepare_obs_or_fq_callback(
+        self, model: GraphModule, edge_or_node_to_obs_or_fq: Any
+    ) -> None:
+        self._quantizer.prepare_obs_or_fq_callback(model, edge_or_node_to_obs_or_fq)
+
+
+def _is_integer(node: Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and not (
+        value.dtype.is_floating_point or value.dtype.is_complex
+    )
+
+
+def _drop_dangling(model: GraphModule) -> bool:
+    """Take away the specifications that refer to one which is gone; whether there were any."""
+    annotations: dict[Node, QuantizationAnnotation] = {
+        node: node.meta[Q_ANNOTATION_KEY]
+        for node in model.graph.nodes
+        if Q_ANNOTATION_KEY in node.meta
+    }
+    there = {
+        (source, node) for node, each in annotations.items() for source in each.input_qspec_map
+    } | {node for node, each in annotations.items() if each.output_qspec is not None}
+    dropped = False
+    for annotation in annotations.values():
+        for source, spec in list(annotation.input_qspec_map.items()):
+            if not there.issuperset(_referred(spec)):
+                del annotation.input_qspec_map[source]
+                dropped = True
+        if not there.issuperset(_referred(annotation.output_qspec)):
+            annotation.output_qspec = None
+            dropped = True
+    return dropped
+
+
+def _referred(spec: Any) -> list[Any]:
+    """The edges and nodes that a specification takes its parameters from."""
+    if isinstance(spec, SharedQuantizationSpec):
+        return [spec.edge_or_node]
+    return list(spec.derived_from) if isinstance(spec, DerivedQuantizationSpec) else []

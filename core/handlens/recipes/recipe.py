@@ -1,0 +1,87 @@
+"""What a recipe is: an exported program and its model in, a reference and a quantized graph out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch.fx import Graph, GraphModule, Node
+
+from handlens import report
+from handlens.capture import Captured
+from handlens.handles import is_observer
+from handlens.loading import Subject
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """The two graphs to compare, and what the rewrites before quantization did away with.
+
+    They are called alike, with the inputs of the model. Ops that belong together have one debug handle.
+    """
+
+    reference: GraphModule
+    """The float graph after the recipe's own rewrites, observers removed."""
+    actual: GraphModule
+    """The quantized graph."""
+    unquantized: tuple[str, ...] = ()
+    """Kinds of op that the recipe claims to quantize, that the graph has, and of which it did none."""
+    described: Mapping[int, tuple[report.Quantizer, ...]] = field(default_factory=dict)
+    """By handle, the quantizers of an op that are no quantize or dequantize nodes of the graph."""
+
+
+class Recipe(Protocol):
+    """A named way to quantize."""
+
+    @property
+    def name(self) -> str: ...
+
+    def quantize(self, captured: Captured, subject: Subject) -> Quantized:
+        """Both graphs of a program that has handles. It and the subject's model are left as they are.
+
+        Raises InvalidTarget for a ``keep_float`` or a batch that is none, CalibrationFailed, and
+        whatever the quantization raises.
+        """
+        ...
+
+
+class UnknownRecipe(ValueError):
+    """A recipe that cannot be had; the message says what can."""
+
+
+class CalibrationFailed(Exception):
+    """Calibration raised ``error`` while it computed ``node`` (None: before any operation)."""
+
+    def __init__(self, error: Exception, node: Node | None) -> None:
+        super().__init__(error, node)
+        self.error = error
+        self.node = node
+
+
+def float_module(captured: Captured) -> GraphModule:
+    """The program as a module of its own, the bodies of control flow included. It shares the parameters."""
+    model = captured.program.module()
+    assert isinstance(model, GraphModule)
+    # The bodies are the program's, and recipes rewrite in place.
+    return without_observers(model)
+
+
+def without_observers(prepared: GraphModule) -> GraphModule:
+    """A copy of a prepared graph, the bodies of its control flow included, that computes in float.
+
+    It shares the parameters.
+    """
+    graph = Graph()
+    copies: dict[Node, Node] = {}
+    for node in prepared.graph.nodes:
+        if is_observer(node):
+            copies[node] = copies[node.args[0]]
+        else:
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+    graph.set_codegen(prepared.graph._codegen)
+    copy = GraphModule(prepared, graph)
+    for name, body in prepared.named_children():
+        if isinstance(body, GraphModule) and hasattr(copy, name):
+            setattr(copy, name, without_observers(body))
+    return copy

@@ -1,0 +1,59 @@
+"""What each op of a graph was in the source, for the quantizers of torchao that look for it.
+
+Those for Inductor find their patterns by the ``source_fn_stack`` of the nodes, and only strict export
+writes it.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import GraphModule, Node
+
+_aten = torch.ops.aten
+
+# What each op is called where the quantizers look for patterns. They find modules and functions alike,
+# but post-ops after a linear by their module class only.
+_SOURCES: dict[Any, Any] = {
+    _aten.conv1d.default: torch.nn.functional.conv1d,
+    _aten.conv2d.default: nn.Conv2d,
+    _aten.linear.default: nn.Linear,
+    _aten.batch_norm.default: nn.BatchNorm2d,
+    _aten.relu.default: nn.ReLU,
+    _aten.relu_.default: nn.ReLU,
+    _aten.relu6.default: nn.ReLU6,
+    _aten.leaky_relu.default: nn.LeakyReLU,
+    _aten.leaky_relu_.default: nn.LeakyReLU,
+    _aten.hardswish.default: nn.Hardswish,
+    _aten.hardswish_.default: nn.Hardswish,
+    _aten.silu.default: nn.SiLU,
+    _aten.silu_.default: nn.SiLU,
+    _aten.gelu.default: nn.GELU,
+    _aten.tanh.default: nn.Tanh,
+    _aten.add.Tensor: operator.add,
+    _aten.add_.Tensor: operator.iadd,
+}
+_CLAMPS = (_aten.hardtanh.default, _aten.hardtanh_.default)
+_RELU6_BOUNDS = (0.0, 6.0)
+
+
+def write_source_functions(model: GraphModule) -> None:
+    """Write the ``source_fn_stack`` of all nodes.
+
+    Without it a quantizer finds next to nothing, and says nothing.
+    What strict export wrote is replaced: its names would run into ours.
+    """
+    for node in model.graph.nodes:
+        node.meta.pop("source_fn_stack", None)
+        source = _source(node)
+        if source is not None:
+            node.meta["source_fn_stack"] = [(node.name, source)]
+
+
+def _source(node: Node) -> Any:
+    if node.target in _CLAMPS:
+        return nn.ReLU6 if tuple(node.args[1:3]) == _RELU6_BOUNDS else nn.Hardtanh
+    return _SOURCES.get(node.target)

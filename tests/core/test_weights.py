@@ -1,0 +1,157 @@
+"""Quantized weights in the graph: what ``quantize_`` makes of the model, bit for bit."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
+from torchao.quantization import (
+    Int8DynamicActivationInt8WeightConfig,
+    Int8WeightOnlyConfig,
+    quantize_,
+)
+
+from .conftest import RunText
+from .quantizing import captured, named, ops, quantize
+
+CONFIGURATIONS = {
+    "int8-weight-only": Int8WeightOnlyConfig(set_inductor_config=False),
+    "int8-dynamic": Int8DynamicActivationInt8WeightConfig(set_inductor_config=False),
+    "int4-weight-only": PrototypeInt4WeightOnlyConfig(group_size=32, set_inductor_config=False),
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_grad() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+class Layers(nn.Module):
+    """One layer is called twice, and one has the weight of another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(32, 32)
+        self.twice = nn.Linear(32, 32)
+        self.head = nn.Linear(32, 32, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embedding(tokens)
+        return self.head(self.twice(self.twice(x).relu()))
+
+
+TOKENS = torch.arange(16).view(2, 8)
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])
+@pytest.mark.parametrize("recipe", CONFIGURATIONS)
+def test_the_graph_computes_what_the_quantized_model_does(recipe: str, strict: bool) -> None:
+    model = Layers().eval()
+    expected = copy.deepcopy(model)
+    quantize_(expected, CONFIGURATIONS[recipe])
+    result = quantize(model, TOKENS, recipe=recipe, strict=strict)
+    assert torch.equal(result.actual(TOKENS), expected(TOKENS))
+    assert torch.equal(result.reference(TOKENS), model(TOKENS))
+    assert not torch.equal(result.actual(TOKENS), model(TOKENS))
+    assert ops(result.actual).keys() == ops(result.reference).keys()
+    # The user's model is as it was.
+    assert type(model.twice.weight) is nn.Parameter
+    assert model.head.weight is model.embedding.weight
+
+
+def test_the_program_is_left_as_it_is() -> None:
+    program = captured(Layers(), TOKENS)
+    before = str(program.program)
+    quantize(Layers(), TOKENS, recipe="int8-dynamic")
+    assert str(program.program) == before
+
+
+def test_quantizers_are_described() -> None:
+    model = nn.Sequential(nn.Linear(64, 16), nn.ReLU())
+    result = quantize(model, torch.randn(4, 64), recipe="int8-dynamic")
+    ((weight, activation),) = result.described.values()
+    largest = model[0].weight.abs().amax(1).double() / 127.5
+    assert (weight.role, weight.dtype, weight.granularity) == ("weight", "int8", "per-channel")
+    assert weight.scale == pytest.approx((float(largest.min()), float(largest.max())))
+    assert weight.rms_scale == pytest.approx(float(largest.square().mean().sqrt()))
+    assert (activation.role, activation.granularity) == ("input", "per-token")
+    assert activation.scale is None
+
+
+def test_four_bits_are_described_by_group() -> None:
+    model = nn.Linear(192, 16)
+    result = quantize(model, torch.randn(4, 192), recipe="int4-weight-only")
+    ((weight,),) = result.described.values()
+    # 128 does not divide 192, 64 does.
+    low, high = model.weight.view(16, 3, 64).aminmax(dim=-1)
+    scale = (high - low) / 15
+    assert (weight.dtype, weight.granularity) == ("uint4", "per-group")
+    assert (weight.quant_min, weight.quant_max) == (0, 15)
+    assert weight.scale == pytest.approx((float(scale.min()), float(scale.max())), rel=1e-4)
+
+
+def test_a_kept_layer_keeps_its_weight() -> None:
+    result = quantize(Layers(), TOKENS, recipe="int8-weight-only", keep_float=("twice",))
+    functions = [node.target for node in named(result.actual, "linear")]
+    assert functions == [torch.ops.aten.linear.default] * 2 + [nn.functional.linear]
+    assert len(result.described) == 1
+
+
+class Unfit(nn.Module):
+    """What ``quantize_`` does not take: a bare matrix, and the attention's own projections."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(8, 8))
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Any:
+        x = nn.functional.linear(x, self.weight)
+        return self.attention(x, x, x)[0]
+
+
+def test_what_quantize_does_not_take_is_said_to_be_left() -> None:
+    result = quantize(Unfit(), torch.randn(2, 4, 8), recipe="int8-weight-only")
+    assert result.described == {}
+    assert result.unquantized == ("linear",)
+
+
+MODEL = """
+    import torch
+    from torch import nn
+
+    def handlens_main():
+        model = nn.Sequential({0})
+        return {{"model": model, "example_inputs": (torch.randn(4, 32),), "recipe": "{1}"}}
+"""
+
+
+@pytest.mark.parametrize("recipe", CONFIGURATIONS)
+def test_the_coverage_counts_layers_with_quantized_weights(run_text: RunText, recipe: str) -> None:
+    report = run_text(MODEL.format("nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 16)", recipe))
+    assert report.coverage is not None
+    assert (report.coverage.ops, report.coverage.matched, report.coverage.quantized) == (3, 3, 2)
+    assert "HL201" not in {finding.rule for finding in report.findings}
+    introduced = [op.introduced_verdict for op in report.ops]
+    assert introduced == ["ok", "exact", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ("nn.Linear(32, 32), nn.Linear(32, 10)", "no linear whose inputs are no multiple of 32"),
+        ("nn.Linear(32, 10)", "quantized nothing, of 1 op: no linear whose inputs"),
+        ("nn.ReLU()", "quantized nothing, of 1 op"),
+    ],
+)
+def test_a_layer_of_the_wrong_size_is_a_finding(run_text: RunText, layers: str, said: str) -> None:
+    report = run_text(MODEL.format(layers, "int4-weight-only"))
+    (finding,) = [each for each in report.findings if each.rule == "HL201"]
+    assert said in finding.message

@@ -501,6 +501,7 @@ def test_targets_are_listed_as_json(handlens: Run, project: Path) -> None:
         "column": 4,
         "end_column": 18,
         "references": {},
+        "keep_float": [],
     }
 
 

@@ -39,7 +39,7 @@ def subject(workload: Workload) -> loading.Subject:
 
 def quantize(workload: Workload, captured: Captured, given: loading.Subject) -> Quantized:
     """Both graphs. Raises recipes.UnknownRecipe, and whatever quantizing raises."""
-    return recipes.resolve(workload.recipe).quantize(captured, given.calibration_inputs())
+    return recipes.resolve(workload.recipe).quantize(captured, given)
 
 
 def prepare(workload: Workload) -> Prepared:

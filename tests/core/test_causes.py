@@ -70,10 +70,11 @@ def test_clipping_that_is_not_the_most_of_it_is_not_the_cause() -> None:
 
 @pytest.mark.parametrize(
     ("granularity", "finer"),
-    [("per-tensor", "per channel"), ("per-channel", "more bits"), ("per-group", "smaller groups")],
+    [("per-tensor", "more bits"), ("per-channel", "each group"), ("per-group", "smaller groups")],
 )
 def test_a_weight_is_named_with_how_it_is_quantized(granularity: str, finer: str) -> None:
     op = weight(quantizer("weight", granularity=granularity), quantizer())
+    assert "per channel" not in advice(op)
     assert why(op) == (
         f"its weight (8 bits, one scale {granularity.replace('-', ' ')}) "
         "accounts for 83 % of what it loses"
@@ -212,6 +213,7 @@ def test_bfloat16_is_the_cause_where_an_op_is_as_good_as_it_can_be() -> None:
     )
     assert why(op) == "bfloat16 has 8 significant bits, which is 55.6 dB for any values"
     assert "float16" in advice(op).removeprefix("keep the op in float32")
+    assert why(replace(op, weight_share=0.9)) == why(op)
     large = replace(op, reference_range=(0.0, 1e5))
     assert advice(large) == "keep the op in float32"
     assert "bfloat16" not in causes.loss(replace(op, introduced_sqnr_db=30.0))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
@@ -234,6 +234,12 @@ def test_a_terminal_wraps_notes_below_where_they_begin() -> None:
     ]
 
 
+def test_a_number_stays_with_its_unit() -> None:
+    for width in range(50, 80):
+        rendered = lines(ok(finding(HEAD, "x", cause="it has 12.3 dB, " * 8)), terminal_width=width)
+        assert not any(line.endswith("12.3") for line in rendered)
+
+
 def test_a_floor_far_above_what_an_op_introduces_is_shown() -> None:
     for floor, shown in [(41.04, True), (15.0, True), (14.9, False), (None, False)]:
         lossy = op(9, 12.0, HEAD, floor_sqnr_db=floor)
@@ -437,6 +443,7 @@ def test_nothing_wraps_where_there_is_no_terminal() -> None:
 
 
 @given(st.text())
+@settings(deadline=None)
 def test_no_text_can_act_upon_the_terminal(text: str) -> None:
     hostile = text + "\x1b[2J\u202e\x9b[bold]\ud800"
     report = replace(

@@ -46,9 +46,10 @@ def loss(op: OpReport) -> str:
         return ""
     if op.clipping_share >= MOST:
         return clipping(op)
-    if op.weight_share >= MOST:
-        return _weight(op)
     outputs = _of(op, "output")
+    # In half precision the weight is cast as the output is, and has no quantizer of its own.
+    if op.weight_share >= MOST and len(outputs) < len(op.quantizers):
+        return _weight(op)
     if not outputs:
         return ""
     if outputs[0].dtype in _HALF:
@@ -147,7 +148,7 @@ def _weight(op: OpReport) -> str:
 
 
 _FINER = {
-    "per-tensor": "quantize the weight per channel, or ",
+    "per-tensor": "give the weight more bits, or ",
     "per-channel": "give the weight more bits or a scale for each group, or ",
     "per-group": "give the weight more bits or smaller groups, or ",
 }

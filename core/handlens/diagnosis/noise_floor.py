@@ -17,6 +17,10 @@ _MEAN_INVERSE_SQUARE = 3 / (8 * math.log(2))
 # Ops that hand on the rounding error of a value they read as it is, one value for each value they give.
 _UNIT_GAIN = {"add", "add_", "sub", "sub_", "embedding"}
 
+# A sum of fewer products is a depthwise one, mostly: its channels have inputs and weights of their own,
+# loud ones meet loud ones or do not, and what all channels have in the mean tells too little.
+_FEWEST_PRODUCTS = 16
+
 
 def floor_sqnr_db(op: OpReport) -> float | None:
     """The introduced SQNR, in dB, if the op lost nothing but what rounding must cost.
@@ -30,7 +34,8 @@ def floor_sqnr_db(op: OpReport) -> float | None:
     2²⁻²ᵖ/12 · E[1/m²] of the signal's: 55.6 dB for bfloat16, 73.7 dB for float16, give or take 1 dB.
 
     None where a part of it is not known. That includes a quantized input of the model that a convolution
-    or a product reads: what its weight makes of the error depends on how the input's values are related.
+    or a product reads: what its weight makes of the error depends on how the input's values are related;
+    and weights of which few are summed, as in a depthwise convolution.
     """
     if op.introduced_verdict != "ok" or not op.reference_rms:
         return None
@@ -60,7 +65,9 @@ def _weight_noise(quantizers: Sequence[Quantizer], op: OpReport) -> float | None
     powers = _powers(quantizers)
     if not powers or op.name in _UNIT_GAIN:
         return _total(powers)
-    if len(powers) > 1 or op.fan_in is None or op.input_rms is None:
+    if len(powers) > 1 or op.input_rms is None:
+        return None
+    if op.fan_in is None or op.fan_in < _FEWEST_PRODUCTS:
         return None
     return powers[0] * op.fan_in * op.input_rms**2
 

@@ -128,8 +128,10 @@ def _note(label: str, text: str, margin: int, width: int | None) -> Iterable[Tex
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    # A path or a name that is broken cannot be followed any more.
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [text]
+    # A path or a name that is broken cannot be followed any more, and a number stays with its unit.
+    text = text.replace(" dB", "\u00a0dB")
+    wrapped = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return [line.replace("\u00a0", " ") for line in wrapped or [text]]
 
 
 def _message(finding: Finding, report: Report, view: View) -> Iterable[Text]:

@@ -158,7 +158,7 @@ def test_every_metric_is_that_of_float64_or_absent(
 
     statistics = Statistics()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("handlens.comparison.measuring._BLOCK", block)
+        patch.setattr("handlens.comparison.blocks._BLOCK", block)
         statistics.add(measure(reference, actual))
 
     r, a = reference.double(), actual.double()

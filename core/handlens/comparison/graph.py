@@ -50,6 +50,29 @@ _CHANNELS_SECOND = {"conv1d", "conv2d", "conv3d", "batch_norm", "group_norm", "c
 _CHANNELS_LAST = {"linear", "layer_norm", "embedding", "matmul", "addmm"}
 _WEIGHTED = {"conv1d", "conv2d", "conv3d", "linear"}
 
+# Ops whose output is memory of its own, and never that of an input.
+_FRESH = _WEIGHTED | {
+    "add",
+    "mul",
+    "relu",
+    "relu6",
+    "hardtanh",
+    "pad",
+    "layer_norm",
+    "matmul",
+    "bmm",
+}
+
+_aten = torch.ops.aten
+_IN_PLACE = {
+    _aten.relu.default: _aten.relu_.default,
+    _aten.relu6.default: _aten.relu6_.default,
+    _aten.hardtanh.default: _aten.hardtanh_.default,
+    _aten.silu.default: _aten.silu_.default,
+    _aten.hardswish.default: _aten.hardswish_.default,
+    _aten.gelu.default: _aten.gelu_.default,
+}
+
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -152,12 +175,14 @@ class _Merger:
         self._record("output", self.output, outputs[0], (outputs[1],))
         self._graph.output(outputs[0])
         self._graph.set_codegen(self._reference.graph._codegen)
+        _activate_in_place(self._graph)
         return GraphModule(self._root, self._graph)
 
     def merge_body(self) -> GraphModule:
         """One graph for two bodies: the inputs of one, then of the other; a pair of outputs."""
         self._separate_inputs()
         self._graph.output(self._merge_ops())
+        _activate_in_place(self._graph)
         return GraphModule(self._root, self._graph)
 
     def _shared_inputs(self) -> None:
@@ -252,7 +277,11 @@ class _Merger:
         assert isinstance(source, Node)
         name = f"fake_{quantize.name}"
         self._root.add_module(name, quantizer)
-        copy = self._graph.call_module(name, (self._actual_copy(source),))
+        # In place where nobody else reads the value: half of the memory, and less of the time.
+        in_place = _op_name(source) in _FRESH and len(source.users) == 1
+        copy = self._graph.call_module(
+            name, (self._actual_copy(source),), {"in_place": True} if in_place else {}
+        )
         for each in quantize.users:
             if is_dequantize(each):
                 self._from_actual[each] = copy
@@ -541,6 +570,15 @@ def _set_rng_states(states: list[torch.Tensor]) -> None:
 
 def _has_effect(node: Node) -> bool:
     return _is_mutable(node) or _is_random(node)
+
+
+def _activate_in_place(graph: Graph) -> None:
+    """Let activation functions overwrite inputs that nobody reads after them."""
+    place = {node: number for number, node in enumerate(graph.nodes)}
+    for node in graph.nodes:
+        if node.target in _IN_PLACE and _op_name(source := node.args[0]) in _FRESH:
+            if all(place[user] <= place[node] for user in source.users):
+                node.target = _IN_PLACE[node.target]
 
 
 def _placeholders(model: GraphModule) -> list[Node]:

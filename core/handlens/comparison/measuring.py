@@ -1,21 +1,21 @@
 """From two tensors to a few sums.
 
-Tensors are read block by block. A block of both and of their difference stays in the processor's cache
-for all the sums and extrema that are taken of it, and nothing of a tensor's size is allocated.
+Tensors are read block by block: a block stays in the processor's cache for all the sums and extrema that
+are taken of it, and nothing of a tensor's size is allocated.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from handlens.comparison.blocks import block_size, blocks, flat
+from handlens.comparison.fakequantize import FakeQuantizer
 from handlens.comparison.statistics import Sums
 
-# Values of a block for each thread: three buffers of them fit a second-level cache.
-_BLOCK = 1 << 17
 # Squares of numbers within these bounds neither overflow nor vanish in float32.
 _LARGEST = 1e15
 _SMALLEST = 1e-15
@@ -24,55 +24,80 @@ _NARROW = (torch.float32, torch.float16, torch.bfloat16)
 """What float32 has all values of."""
 
 
-def measure(reference: Tensor, actual: Tensor) -> Sums:
-    """The sums of a pair of tensors of one shape, whatever their dtypes and values are."""
+def measure(reference: Tensor, actual: Tensor, introduced: Introduced | None = None) -> Sums:
+    """The sums of a pair of tensors of one shape, whatever their dtypes and values are.
+
+    What the op introduced is measured beside it, where float32 does for that.
+    """
     if not reference.numel():
         return Sums()
-    r, a = flat(reference, actual)
+    before = introduced.before if introduced is not None else None
+    r, a, *more = flat(reference, actual, *([] if before is None else [before]))
     if r.dtype in _NARROW and a.dtype in _NARROW:
-        sums = _measure_float32(r, a)
+        sums = _measure_float32(r, a, more[0] if more else None, introduced)
         if sums is not None:
             return sums
+    if introduced is not None:
+        introduced.give_up()
     return _measure_any(r, a)
 
 
-def noise(
-    reference: Tensor, actual: Tensor, transform: Callable[[Tensor, Tensor], Tensor] | None = None
-) -> float:
-    """Sum of squared differences between float32 tensors of one shape, and nothing else.
+class Introduced:
+    """The noise that an op adds, in float32, measured while a block of its reference is in the cache.
 
-    ``transform(block, out)`` writes what it makes of a block of ``actual`` to ``out``. NaN where float32
-    does not do: for values that are not finite, and errors whose squares vanish.
+    ``before`` is the op computed in the quantized way from reference inputs, None if that is the
+    reference itself; ``quantizers`` are those of its output that it is charged for.
     """
-    r, a = flat(reference, actual)
-    scratch = torch.empty(block_size(r), dtype=torch.float32, device=r.device)
-    parts = []
-    for r_block, a_block in zip(blocks(r), blocks(a)):
-        error = scratch[: r_block.numel()]
-        value = a_block if transform is None else transform(a_block, error)
-        torch.sub(value, r_block, out=error)
-        parts.append(torch.dot(error, error))
-    total = math.fsum(torch.stack(parts).tolist())
-    return total if _SMALLEST**2 < total < math.inf else math.nan
 
+    def __init__(self, before: Tensor | None, quantizers: Sequence[FakeQuantizer]) -> None:
+        self.before = before
+        self.outside = 0
+        """Reference values more than half a step beyond the range of the first quantizer."""
+        self.clipping_noise = 0.0
+        """Sum of their squared distances to that range."""
+        self._quantizers = quantizers
+        self._energies: list[Tensor] = []
 
-def outside(values: Tensor, low: float, high: float, margin: float) -> tuple[int, float]:
-    """How many values are more than ``margin`` away from a range, and the sum of the squared distances of
-    those to the range. For finite float32 values."""
-    count, energy = 0, 0.0
-    (vector,) = flat(values)
-    scratch = torch.empty(block_size(vector), dtype=torch.float32, device=vector.device)
-    for block in blocks(vector):
-        beyond = scratch[: block.numel()]
-        torch.clamp(block, low - margin, high + margin, out=beyond)
-        torch.sub(block, beyond, out=beyond)
-        squares = float(torch.dot(beyond, beyond))
-        if squares:
-            number = int(torch.count_nonzero(beyond))
-            distance = float(beyond.abs_().sum())
-            count += number
-            energy += squares + 2 * margin * distance + number * margin**2
-    return count, energy
+    def add(
+        self, reference: Tensor, before: Tensor | None, low: Tensor, high: Tensor, scratch: Tensor
+    ) -> None:
+        """Take in a block and its extrema."""
+        if before is not None:
+            torch.sub(before, reference, out=scratch)
+            self._energies.append(torch.dot(scratch, scratch))
+        for quantizer in self._quantizers:
+            quantizer.into(reference if before is None else before, scratch)
+            scratch.sub_(reference)
+            self._energies.append(torch.dot(scratch, scratch))
+        if self._quantizers:
+            bottom, top = self._quantizers[0].range
+            margin = 0.5 * self._quantizers[0].scale
+            if float(low) < bottom - margin or float(high) > top + margin:
+                self._clip(reference, bottom, top, margin, scratch)
+
+    def give_up(self) -> None:
+        """Note that float32 does not do."""
+        self._energies.clear()
+
+    def energies(self) -> list[float] | None:
+        """Sums of squared differences from the reference: of ``before``, if there is one, and of each
+        quantizer's output. None where float32 does not do."""
+        if not self._energies:
+            return None
+        columns = (self.before is not None) + len(self._quantizers)
+        sums: list[float] = torch.stack(self._energies).view(-1, columns).double().sum(0).tolist()
+        return sums if all(_SMALLEST**2 < each < math.inf for each in sums) else None
+
+    def _clip(
+        self, values: Tensor, low: float, high: float, margin: float, scratch: Tensor
+    ) -> None:
+        torch.clamp(values, low - margin, high + margin, out=scratch)
+        torch.sub(values, scratch, out=scratch)
+        squares = float(torch.dot(scratch, scratch))
+        number = int(torch.count_nonzero(scratch))
+        distance = float(scratch.abs_().sum())
+        self.outside += number
+        self.clipping_noise += squares + 2 * margin * distance + number * margin**2
 
 
 def magnitudes(value: Tensor, channel_dim: int) -> Tensor:
@@ -83,59 +108,44 @@ def magnitudes(value: Tensor, channel_dim: int) -> Tensor:
     return torch.maximum(value.amax(dims), -value.amin(dims))
 
 
-# -- blocks ----------------------------------------------------------------------------------------
-
-
-def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Tensors of one shape as vectors in one order, that of memory if they share it."""
-    if all(each.is_contiguous() for each in tensors):
-        return tuple(each.view(-1) for each in tensors)
-    strides = tensors[0].stride()
-    if all(each.stride() == strides for each in tensors):
-        order = sorted(range(len(strides)), key=lambda dim: -strides[dim])
-        permuted = [each.permute(order) for each in tensors]
-        if permuted[0].is_contiguous():
-            return tuple(each.view(-1) for each in permuted)
-    return tuple(each.reshape(-1) for each in tensors)
-
-
-def block_size(vector: Tensor) -> int:
-    """How many values of a vector to take at a time; all of them on a device that has no such cache."""
-    size = _BLOCK * torch.get_num_threads() if vector.is_cpu else vector.numel()
-    return max(1, min(size, vector.numel()))
-
-
-def blocks(vector: Tensor) -> Sequence[Tensor]:
-    return torch.split(vector, block_size(vector))
-
-
-def _measure_float32(r: Tensor, a: Tensor) -> Sums | None:
+def _measure_float32(
+    r: Tensor, a: Tensor, before: Tensor | None, introduced: Introduced | None
+) -> Sums | None:
     """Sums of products in float32 within a block, which rounds them to about six digits, and in float64
     over the blocks. None for values whose squares float32 cannot hold."""
     scratch = torch.empty(block_size(r), dtype=torch.float32, device=r.device)
     parts: list[Tensor] = []
-    for r_block, a_block in zip(blocks(r), blocks(a)):
+    befores = [None] * len(blocks(r)) if before is None else blocks(before)
+    for r_block, a_block, before_block in zip(blocks(r), blocks(a), befores):
         r_block, a_block = r_block.float(), a_block.float()
         error = torch.sub(a_block, r_block, out=scratch[: r_block.numel()])
+        low, high = torch.aminmax(r_block)
         parts += (
             torch.dot(r_block, r_block),
             torch.dot(error, error),
-            torch.dot(a_block, a_block),
-            torch.dot(r_block, a_block),
-            *torch.aminmax(r_block),
+            torch.dot(r_block, error),
+            low,
+            high,
             *torch.aminmax(a_block),
             *torch.aminmax(error),
         )
-    columns = torch.stack(parts).view(-1, 10).double()
-    signal, noise, actual, product = columns[:, :4].sum(0).tolist()
-    lows = columns.amin(0).tolist()
-    highs = columns.amax(0).tolist()
-    error = max(-lows[8], highs[9])
-    extents = (max(-lows[4], highs[5]), max(-lows[6], highs[7]), error)
-    if not math.isfinite(signal + noise + actual + product) or max(extents) > _LARGEST:
+        if introduced is not None:
+            introduced.add(r_block, before_block, low, high, error)
+    values = torch.stack(parts).tolist()
+    if not all(map(math.isfinite, values)):
         return None
-    if any(0 < each < _SMALLEST for each in extents):
+    signal, noise, shift = (math.fsum(values[column::9]) for column in range(3))
+    lows = [min(values[column::9]) for column in (3, 5, 7)]
+    highs = [max(values[column::9]) for column in (4, 6, 8)]
+    error = max(-lows[2], highs[2])
+    extents = (max(-lows[0], highs[0]), max(-lows[1], highs[1]), error)
+    if max(extents) > _LARGEST or any(0 < each < _SMALLEST for each in extents):
         return None
+    if 4 * noise < signal:
+        # a = r + (a - r), and nothing cancels.
+        product, actual = signal + shift, signal + 2 * shift + noise
+    else:
+        product, actual = _products(r, a)
     return Sums(
         count=r.numel(),
         signal=signal,
@@ -143,11 +153,21 @@ def _measure_float32(r: Tensor, a: Tensor) -> Sums | None:
         actual=actual,
         product=product,
         max_abs_error=error,
-        reference_min=lows[4],
-        reference_max=highs[5],
-        actual_min=lows[6],
-        actual_max=highs[7],
+        reference_min=lows[0],
+        reference_max=highs[0],
+        actual_min=lows[1],
+        actual_max=highs[1],
     )
+
+
+def _products(r: Tensor, a: Tensor) -> tuple[float, float]:
+    """Sums of r·a and of a²."""
+    parts: list[Tensor] = []
+    for r_block, a_block in zip(blocks(r), blocks(a)):
+        r_block, a_block = r_block.float(), a_block.float()
+        parts += (torch.dot(r_block, a_block), torch.dot(a_block, a_block))
+    product, actual = torch.stack(parts).view(-1, 2).double().sum(0).tolist()
+    return product, actual
 
 
 def _measure_any(r: Tensor, a: Tensor) -> Sums:

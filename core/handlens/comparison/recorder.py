@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from handlens.comparison.fakequantize import FakeQuantizer
-from handlens.comparison.measuring import magnitudes, measure, noise, outside
+from handlens.comparison.measuring import Introduced, magnitudes, measure
 from handlens.comparison.statistics import ExactSum, Statistics, Sums
 
 
@@ -89,37 +89,61 @@ class Recorder(nn.Module):
         """
         batch = self._batch
         batch.executions += 1
-        measured = [_add(batch.accumulated, reference, actual) for actual in accumulated]
+        introduced = None
+        if self._quantizers or (before is not None and exact is None and not requantized):
+            introduced = self._introduced(reference, before)
+        first, *others = accumulated
+        measured = _add(batch.accumulated, reference, first, introduced)
+        for actual in others:
+            _add(batch.accumulated, reference, actual)
         for value in requantized:
             _add(batch.introduced, reference, value)
         if self._quantizers:
-            if measured[0] is not None and reference.numel():
-                self._add_quantized(reference, before, measured[0])
+            if measured is not None and reference.numel():
+                self._add_quantized(reference, before, measured, introduced)
         elif before is not None and not requantized:
             own = Statistics()
-            if exact is None and measured[0] is not None and _incomparable(reference, before) == "":
-                own.add(_own(reference, before, measured[0]))
+            energies = None if introduced is None else introduced.energies()
+            if measured is not None and energies is not None:
+                own.add(_with_noise(measured, energies[0]))
             else:
                 _add(own, reference if exact is None else exact, before)
             batch.introduced.update(own)
             batch.weight_noise.add(own.noise)
 
-    def _add_quantized(self, reference: Tensor, before: Tensor | None, measured: Sums) -> None:
+    def _introduced(self, reference: Any, before: Any) -> Introduced | None:
+        """What measures the noise that the op adds beside the accumulated one, if that can be."""
+        tensors = [reference] if before is None else [reference, before]
+        if not all(isinstance(each, Tensor) and each.dtype == torch.float32 for each in tensors):
+            return None
+        if before is not None and _incomparable(reference, before):
+            return None
+        return Introduced(before, self._quantizers)
+
+    def _add_quantized(
+        self,
+        reference: Tensor,
+        before: Tensor | None,
+        measured: Sums,
+        introduced: Introduced | None,
+    ) -> None:
         batch = self._batch
-        source = reference if before is None else before
-        if _incomparable(reference, source):
-            return
-        for quantizer in self._quantizers:
-            batch.introduced.add(_own(reference, source, measured, quantizer))
-        if before is not None:
-            batch.weight_noise.add(_own(reference, before, measured).noise)
-        low, high = self._quantizers[0].range
-        margin = 0.5 * self._quantizers[0].scale
-        beyond = measured.reference_min < low - margin or measured.reference_max > high + margin
-        if beyond and reference.dtype == torch.float32 and not measured.non_finite:
-            count, energy = outside(reference, low, high, margin)
-            batch.outside += count
-            batch.clipping_noise.add(energy)
+        energies = None if introduced is None else introduced.energies()
+        if introduced is not None and energies is not None:
+            if before is not None:
+                batch.weight_noise.add(energies.pop(0))
+            for energy in energies:
+                batch.introduced.add(_with_noise(measured, energy))
+            batch.outside += introduced.outside
+            batch.clipping_noise.add(introduced.clipping_noise)
+        else:
+            source = reference if before is None else before
+            if _incomparable(reference, source):
+                return
+            for quantizer in self._quantizers:
+                batch.introduced.add(measure(reference, quantizer(source)))
+            if before is not None:
+                batch.weight_noise.add(measure(reference, before).noise)
         if self._channel_dim is not None and reference.dim() > 1:
             largest = magnitudes(reference, self._channel_dim).float()
             known = batch.magnitudes
@@ -138,7 +162,9 @@ class Recorder(nn.Module):
         self.total.update(batch)
 
 
-def _add(statistics: Statistics, reference: Any, actual: Any) -> Sums | None:
+def _add(
+    statistics: Statistics, reference: Any, actual: Any, introduced: Introduced | None = None
+) -> Sums | None:
     """Take in a pair of tensors, or of equal (nested) sequences and mappings of tensors.
 
     The sums, if it is one pair.
@@ -156,37 +182,28 @@ def _add(statistics: Statistics, reference: Any, actual: Any) -> Sums | None:
         if reason:
             statistics.mismatch = reason
         else:
-            sums = _sums(r, a)
+            sums = _sums(r, a, introduced)
             statistics.add(sums)
     return sums if len(pairs) == 1 else None
 
 
-def _sums(reference: Tensor, actual: Tensor) -> Sums:
+def _sums(reference: Tensor, actual: Tensor, introduced: Introduced | None) -> Sums:
     actual = actual.to(reference.device)
-    sums = measure(reference, actual)
+    sums = measure(reference, actual, introduced)
     if actual.dtype == torch.float16 != reference.dtype:
         sums.vanished = int(torch.count_nonzero((actual == 0) & (reference != 0)))
     return sums
 
 
-def _own(
-    reference: Tensor, source: Tensor, measured: Sums, quantizer: FakeQuantizer | None = None
-) -> Sums:
-    """The error that an op adds: ``source``, through a quantizer if there is one, off the reference.
-
-    ``measured`` has what is known of the reference.
-    """
-    if reference.dtype == source.dtype == torch.float32 and measured.count == reference.numel():
-        energy = noise(reference, source, None if quantizer is None else quantizer.into)
-        if not math.isnan(energy):
-            return Sums(
-                count=measured.count,
-                signal=measured.signal,
-                noise=energy,
-                reference_min=measured.reference_min,
-                reference_max=measured.reference_max,
-            )
-    return measure(reference, source if quantizer is None else quantizer(source))
+def _with_noise(measured: Sums, noise: float) -> Sums:
+    """The sums of another error off the same reference."""
+    return Sums(
+        count=measured.count,
+        signal=measured.signal,
+        noise=noise,
+        reference_min=measured.reference_min,
+        reference_max=measured.reference_max,
+    )
 
 
 def _pairs(reference: Any, actual: Any) -> list[tuple[Tensor, Tensor]] | str:

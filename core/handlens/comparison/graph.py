@@ -576,9 +576,10 @@ def _activate_in_place(graph: Graph) -> None:
     """Let activation functions overwrite inputs that nobody reads after them."""
     place = {node: number for number, node in enumerate(graph.nodes)}
     for node in graph.nodes:
-        if node.target in _IN_PLACE and _op_name(source := node.args[0]) in _FRESH:
-            if all(place[user] <= place[node] for user in source.users):
-                node.target = _IN_PLACE[node.target]
+        if node.target not in _IN_PLACE or _op_name(source := node.args[0]) not in _FRESH:
+            continue
+        if all(place[user] <= place[node] for user in source.users):
+            node.target = _IN_PLACE[node.target]
 
 
 def _placeholders(model: GraphModule) -> list[Node]:

@@ -27,7 +27,8 @@ CONFIGURATIONS = {
 
 
 @pytest.fixture(autouse=True)
-def _no_grad() -> Iterator[None]:
+def _inference() -> Iterator[None]:
+    torch.manual_seed(0)
     with torch.no_grad():
         yield
 

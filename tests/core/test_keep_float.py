@@ -82,11 +82,19 @@ def test_what_shares_a_quantizer_with_a_kept_op_does_without(recipe: str) -> Non
             x = torch.nn.functional.adaptive_avg_pool2d(x, 1)
             return self.last(x.flatten(1))
 
-    # Their outputs share quantizers with their inputs, up to the kept op.
     for kept in ("conv", "other"):
         result = quantize(Pooled(), torch.randn(2, 3, 8, 8), recipe=recipe, keep_float=(kept,))
         convs = named(result.actual, "conv2d")
         assert sorted(weight_of(each).op for each in convs) == ["call_function", "get_attr"]
+
+
+def test_what_takes_its_quantizer_from_a_kept_op_does_without() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 4))
+    result = quantize(model, torch.randn(2, 3, 8, 8), recipe="xnnpack", keep_float=("0",))
+    (conv,) = named(result.actual, "conv2d")
+    (linear,) = named(result.actual, "linear")
+    assert not any(map(is_quantize, conv.users))
+    assert is_dequantize(weight_of(linear))
 
 
 def test_to_keep_a_batch_norm_is_to_keep_what_it_is_folded_into() -> None:
@@ -99,7 +107,7 @@ def test_to_keep_a_batch_norm_is_to_keep_what_it_is_folded_into() -> None:
 
 def test_a_recipe_is_not_said_to_pass_over_what_is_kept() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))
-    assert quantize(model, torch.randn(1, 3, 8, 8), keep_float=("2",)).unquantized == ()
+    assert quantize(model, torch.randn(1, 3, 8, 8), keep_float=("0",)).unquantized == ()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
+from torch._higher_order_ops import while_loop
 from torch.fx import GraphModule
 from torchao.quantization.pt2e import quantize_pt2e
 from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
@@ -20,7 +21,13 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
 
 from handle_models import TwoLinears
 from handlens import recipes
-from handlens.handles import convert_pt2e, is_dequantize, is_quantize, prepare_pt2e
+from handlens.handles import (
+    convert_pt2e,
+    graph_modules,
+    is_dequantize,
+    is_quantize,
+    prepare_pt2e,
+)
 from handlens.loading import Subject
 from handlens.recipes import CalibrationFailed
 
@@ -179,6 +186,21 @@ def test_the_fused_activations_of_x86_are_found() -> None:
         first, second = named(quantize(model, torch.randn(1, 3, 8, 8)).actual, "conv2d")
         assert not any(map(is_quantize, first.users)), activation
         assert is_dequantize(second.args[0]), activation  # type: ignore[arg-type]
+
+
+def test_x86_quantizes_the_body_of_a_loop() -> None:
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Any:
+            start = torch.tensor(0), x
+            return while_loop(lambda i, x: i < 3, lambda i, x: (i + 1, self.layer(x)), start)[1]
+
+    result = quantize(Loop(), torch.randn(4, 8))
+    (linear,) = [node for body in graph_modules(result.actual) for node in named(body, "linear")]
+    assert all(is_dequantize(each) for each in linear.args[:2])  # type: ignore[arg-type]
 
 
 NOTHING = """

@@ -27,7 +27,8 @@ CONFIGURATIONS = {
 
 
 @pytest.fixture(autouse=True)
-def _no_grad() -> Iterator[None]:
+def _inference() -> Iterator[None]:
+    torch.manual_seed(0)
     with torch.no_grad():
         yield
 
@@ -155,3 +156,18 @@ def test_a_layer_of_the_wrong_size_is_a_finding(run_text: RunText, layers: str, 
     report = run_text(MODEL.format(layers, "int4-weight-only"))
     (finding,) = [each for each in report.findings if each.rule == "HL201"]
     assert said in finding.message
+
+
+def test_a_layer_in_a_branch_is_said_to_be_left() -> None:
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Any:
+            x = self.first(x)
+            return torch.cond(x.sum() > 0, lambda x: self.second(x), lambda x: x / 3, (x,))
+
+    result = quantize(Branches(), torch.randn(4, 8), recipe="int8-weight-only")
+    assert len(result.described) == 1
+    assert result.unquantized == ("linear inside a control-flow op",)

@@ -42,8 +42,8 @@ class HalfRecipe:
         actual = float_module(half)
         _cast_inputs(actual)
         if kept:
-            for theirs, ours in zip(graph_modules(actual), graph_modules(reference)):
-                _Keeper(theirs, ours, kept).keep()
+            for theirs, ours in list(zip(graph_modules(actual), graph_modules(reference))):
+                _Keeper(theirs, ours, kept).keep(is_body=ours is not reference)
         name = str(self.dtype).removeprefix("torch.")
         quantizer = report.Quantizer("output", name, "per-value", None, None, None, None)
         described = {
@@ -141,17 +141,20 @@ class _Keeper:
         self._float: dict[Node, Node] = {}
         """By op of the float graph that is kept, and by constant, its copy."""
 
-    def keep(self) -> None:
+    def keep(self, is_body: bool) -> None:
         by_handle = {handle_of(node): node for node in self._half.graph.nodes}
         for node in self._reference.graph.nodes:
             handle = handle_of(node)
             if handle is not None and handle in by_handle:
                 self._twins[node] = by_handle[handle]
-        self._float |= zip(
+        ops = list(self._twins.items())
+        # The model is called with its inputs in float, a body with what the graph around it computes.
+        inputs = self._twins if is_body else self._float
+        inputs |= zip(
             self._reference.graph.find_nodes(op="placeholder"),
             self._half.graph.find_nodes(op="placeholder"),
         )
-        for node, twin in list(self._twins.items()):
+        for node, twin in ops:
             if self._is_kept(node):
                 with self._half.graph.inserting_before(twin):
                     self._replace(node, twin)

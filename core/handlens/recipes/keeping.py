@@ -7,7 +7,7 @@ dequantized output of one of them, and what it gives may be quantized for anothe
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -33,14 +33,10 @@ def kept_handles(captured: Captured, keep_float: Iterable[str | int]) -> frozens
     Raises InvalidTarget for an entry that names none.
     """
     paths: dict[str, set[int]] = {}
-    handles: set[int] = set()
-    for graph_module in graph_modules(captured.program):
-        for node in graph_module.graph.nodes:
-            handle = handle_of(node)
-            if handle is not None:
-                handles.add(handle)
-                for path in module_paths(node):
-                    paths.setdefault(path, set()).add(handle)
+    for handle, called_in in _handles_and_paths(captured.program.graph_module, ()):
+        for path in called_in:
+            paths.setdefault(path, set()).add(handle)
+    handles = set().union(*paths.values())
     kept: set[int] = set()
     for entry in keep_float:
         if isinstance(entry, int) and entry not in handles:
@@ -52,6 +48,22 @@ def kept_handles(captured: Captured, keep_float: Iterable[str | int]) -> frozens
             raise InvalidTarget(_no_module(entry, list(paths)))
         kept |= {entry} if isinstance(entry, int) else paths[entry]
     return frozenset(kept)
+
+
+def _handles_and_paths(
+    model: GraphModule, callers: tuple[str, ...]
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Every op of a graph and of the bodies that it calls, with the modules that it was called in."""
+    for node in model.graph.nodes:
+        handle = handle_of(node)
+        if handle is None:
+            continue
+        called_in = *callers, *module_paths(node)
+        yield handle, called_in or ("",)
+        for source in node.all_input_nodes:
+            body = getattr(model, str(source.target), None) if source.op == "get_attr" else None
+            if isinstance(body, GraphModule):
+                yield from _handles_and_paths(body, called_in)
 
 
 def module_paths(node: Node) -> list[str]:

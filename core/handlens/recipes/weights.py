@@ -44,12 +44,17 @@ class WeightRecipe:
         described: dict[int, tuple[report.Quantizer, ...]] = {}
         weights: dict[str, Tensor | None] = {}
         left: set[str] = set()
+        modules = dict(subject.model.named_modules(remove_duplicate=False))
         for graph_module in graph_modules(actual):
             for node in graph_module.graph.nodes:
                 handle = handle_of(node)
                 if node.target != torch.ops.aten.linear.default or handle in kept:
                     continue
-                layer = _layer(subject.model, node)
+                if graph_module is not actual:
+                    # Its weight is an input of the body.
+                    left.add("linear inside a control-flow op")
+                    continue
+                layer = _layer(modules, node)
                 if layer is None:
                     left.add("linear")
                     continue
@@ -79,10 +84,10 @@ class WeightRecipe:
         return copy.weight
 
 
-def _layer(model: nn.Module, node: Node) -> tuple[str, nn.Linear] | None:
+def _layer(modules: dict[str, nn.Module], node: Node) -> tuple[str, nn.Linear] | None:
     """The layer, and its path, whose weight a linear op reads, if it is one that ``quantize_`` takes."""
     paths, source = module_paths(node), node.args[1]
-    module = model.get_submodule(paths[-1]) if paths else None
+    module = modules.get(paths[-1]) if paths else None
     if not isinstance(module, nn.Linear) or isinstance(module, NonDynamicallyQuantizableLinear):
         return None
     if not isinstance(source, Node) or source.op != "get_attr":

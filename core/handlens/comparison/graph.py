@@ -12,7 +12,7 @@ An op that only moves values from a quantizer to an equal one adds nothing, and 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -164,6 +164,7 @@ class _Merger:
         self._from_reference: dict[Node, Node] = {}
         self._from_actual: dict[Node, Node] = {}
         self._recorders: dict[Node, Recorder] = {}
+        self._channel_dims: dict[Node, int | None] = {}
         self.compared: list[Compared] = []
         self.output = Recorder()
         self.unmatched: dict[int, str] = {}
@@ -206,6 +207,7 @@ class _Merger:
         for node in self._reference.graph.nodes:
             if node.op in ("placeholder", "output"):
                 continue
+            self._channel_dims[node] = _channel_dim(node, self._channel_dims)
             actual = self._references.get(node)
             if actual is not None and node.target in IN_STEP and self._in_step(node, actual):
                 self._compare(node, actual, None, None)
@@ -405,7 +407,7 @@ class _Merger:
         for source in weights:
             role = "weight" if _origin(source).op == "get_attr" else "input"
             described.append(describe(source, role))  # type: ignore[arg-type]
-        recorder = Recorder(fake, _channel_dim(reference))
+        recorder = Recorder(fake, self._channel_dims[reference])
         self._recorders[reference] = recorder
         self._record(
             f"handle_{handle}",
@@ -659,18 +661,17 @@ def _same(a: Any, b: Any) -> bool:
     return a.data_ptr() == b.data_ptr() or torch.equal(a, b)
 
 
-def _channel_dim(node: Node) -> int | None:
-    """Where the channels of an op's output are."""
-    while True:
-        name = _op_name(node).rstrip("_")
-        if name in _CHANNELS_SECOND:
-            return 1
-        if name in _CHANNELS_LAST:
-            return -1
-        source = node.args[0] if node.args else None
-        if not isinstance(source, Node) or _shape(source) != _shape(node) or _shape(node) is None:
-            return None
-        node = source
+def _channel_dim(node: Node, known: Mapping[Node, int | None]) -> int | None:
+    """Where the channels of an op's output are, given where those of earlier ones are."""
+    name = _op_name(node).rstrip("_")
+    if name in _CHANNELS_SECOND:
+        return 1
+    if name in _CHANNELS_LAST:
+        return -1
+    source = node.args[0] if node.args else None
+    if not isinstance(source, Node) or _shape(source) != _shape(node) or _shape(node) is None:
+        return None
+    return known.get(source)
 
 
 def channels(role: str, largest: Tensor) -> Channels:

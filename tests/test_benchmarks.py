@@ -176,3 +176,9 @@ def test_readme_is_replaced_between_its_markers_only() -> None:
     assert replaced(after, DOCUMENT) == after
     with pytest.raises(ValueError, match="nothing to replace"):
         replaced("# No markers\n", DOCUMENT)
+
+
+def test_readme_of_the_repository_quotes_the_kept_results() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    results = json.loads((ROOT / "benchmarks/results/latest.json").read_text("utf-8"))
+    assert replaced(readme, results) == readme

@@ -292,7 +292,7 @@ class _Session:
             clipping_share=min(1.0, float(measured.clipping_noise) / own.noise)
             if own.noise
             else 0.0,
-            vanished=total.vanished / total.count if total.count else 0.0,
+            vanished=total.vanished / total.nonzero if total.nonzero else 0.0,
             channels=compared.channels,
             fan_in=compared.fan_in,
             input_rms=compared.input.total.accumulated.rms if compared.input else None,

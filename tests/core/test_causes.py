@@ -37,6 +37,12 @@ def weight(*quantizers: Any, **fields: Any) -> OpReport:
     return losing_op(1, 15.0, **({"weight_share": 0.834, "quantizers": quantizers} | fields))
 
 
+def test_an_input_that_is_quantized_as_it_comes_is_not_the_models() -> None:
+    op = weight(quantizer("weight"), quantizer("input", granularity="per-token"))
+    assert why(op) == "its weight and its input, both quantized, account for 83 % of what it loses"
+    assert "quantize the weight alone" in advice(op)
+
+
 # -- saturation ------------------------------------------------------------------------------------
 
 

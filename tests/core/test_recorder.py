@@ -75,6 +75,28 @@ def test_values_beyond_the_quantizer_are_counted_and_weighed() -> None:
     assert total.introduced.noise == pytest.approx(float(total.clipping_noise), rel=1e-4)
 
 
+def test_what_several_quantizers_read_is_charged_to_its_sources_as_often() -> None:
+    torch.manual_seed(0)
+    reference = 0.3 * torch.randn(1000)
+    before = reference + 0.05 * torch.randn(1000)
+    shares = []
+    for quantizers in ([quantizer(0.01)], [quantizer(0.01), quantizer(0.01)]):
+        recorder = Recorder(quantizers)
+        recorder(reference, tuple(each(before) for each in quantizers), before)
+        recorder.end_batch(0)
+        total = recorder.total
+        noises = float(total.weight_noise), float(total.clipping_noise), total.outside
+        shares.append([each / total.introduced.noise for each in noises])
+    assert 0.9 < shares[0][0] < 1.1
+    assert shares[1] == pytest.approx(shares[0])
+
+
+def test_values_that_float16_loses_are_counted_among_those_that_are_not_zero() -> None:
+    reference = torch.tensor([0.0, 0.0, 1e-9, 1.0])
+    total = recorded(reference, reference.half()).accumulated
+    assert (total.vanished, total.nonzero) == (1, 2)
+
+
 def test_the_worst_batch_is_remembered() -> None:
     recorder = Recorder()
     for number, error in enumerate((0.1, 0.5, 0.2)):
@@ -148,4 +170,14 @@ def test_a_fake_quantizer_makes_of_nan_what_the_pair_of_ops_makes() -> None:
     arguments = (0.02, 0, -128, 127, torch.int8)
     quantize, dequantize = _ops.quantize_per_tensor.default, _ops.dequantize_per_tensor.default
     expected = dequantize(quantize(value, *arguments), *arguments)
-    assert torch.equal(FakeQuantizer(quantize, dequantize, arguments)(value), expected)
+    assert torch.equal(quantizer(0.02)(value), expected)
+
+
+def test_a_fake_quantizer_can_overwrite_what_it_reads() -> None:
+    torch.manual_seed(0)
+    fake = quantizer(0.02)
+    for value in (torch.randn(3, 50), torch.tensor([torch.nan, 1.0, -1.0])):
+        expected = fake(value)
+        result = fake(value, in_place=True)
+        assert result is value
+        assert torch.equal(result, expected)

@@ -171,3 +171,20 @@ def test_a_layer_in_a_branch_is_said_to_be_left() -> None:
     result = quantize(Branches(), torch.randn(4, 8), recipe="int8-weight-only")
     assert len(result.described) == 1
     assert result.unquantized == ("linear inside a control-flow op",)
+
+
+def test_the_noise_floor_of_a_quantized_weight_is_known(run_text: RunText) -> None:
+    text = """
+    import torch
+    from torch import nn
+
+    def handlens_layers():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32)), (torch.randn(256, 64),)
+    """
+    report = run_text(text, recipe="int8-weight-only")
+    layers = [op for op in report.ops if op.name == "linear"]
+    assert [op.fan_in for op in layers] == [64, 64]
+    for op in layers:
+        assert op.floor_sqnr_db == pytest.approx(op.introduced_sqnr_db, abs=1.5)
+        assert [each.role for each in op.channels] == ["weight"]

@@ -163,6 +163,7 @@ class _Merger:
         self._mutates = any(_is_mutable(node) for node in reference.graph.nodes)
         self._from_reference: dict[Node, Node] = {}
         self._from_actual: dict[Node, Node] = {}
+        self._constants: dict[Node, Tensor] = {}
         self._recorders: dict[Node, Recorder] = {}
         self._channel_dims: dict[Node, int | None] = {}
         self.compared: list[Compared] = []
@@ -262,6 +263,7 @@ class _Merger:
         if is_dequantize(node):
             if (value := _constant_value(node)) is not None:
                 # Dequantized once, not with every batch.
+                self._constants[node] = value
                 name = self._constant(f"constant_{node.name}", value)
                 return self._graph.get_attr(name)
             quantize = node.args[0]
@@ -418,7 +420,7 @@ class _Merger:
             tuple(requantized),
             exact,
         )
-        weight = _weight(actual)
+        weight = _weight(reference, actual, self._constants)
         self.compared.append(
             Compared(
                 handle,
@@ -636,14 +638,21 @@ def _constant_value(dequantize: Node) -> Tensor | None:
     return result
 
 
-def _weight(actual: Node) -> Tensor | None:
-    """The dequantized weight of an op that has a quantized one, output channels first."""
-    if _op_name(actual) not in _WEIGHTED or len(actual.args) < 2:
+def _weight(reference: Node, actual: Node, constants: Mapping[Node, Tensor]) -> Tensor | None:
+    """The weight of an op whose quantized side has another one, output channels first.
+
+    ``constants`` are those of the quantized graph that are dequantized.
+    """
+    if _op_name(reference) not in _WEIGHTED or len(actual.args) < 2:
         return None
     source = actual.args[1]
-    if not isinstance(source, Node) or not is_dequantize(source):
+    if not isinstance(source, Node):
         return None
-    return _constant_value(source)
+    if is_dequantize(source):
+        return constants.get(source)
+    theirs, mine = value_of(reference.args[1]), value_of(source)
+    swapped = isinstance(mine, Tensor) and mine.dtype not in _HALF and not _same(mine, theirs)
+    return theirs.detach() if swapped and isinstance(theirs, Tensor) else None
 
 
 def _other_constants(reference: Node, actual: Node) -> bool:

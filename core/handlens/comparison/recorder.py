@@ -128,14 +128,13 @@ class Recorder(nn.Module):
         introduced: Introduced | None,
     ) -> None:
         batch = self._batch
+        weight_noise = 0.0
         energies = None if introduced is None else introduced.energies()
         if introduced is not None and energies is not None:
             if before is not None:
-                batch.weight_noise.add(energies.pop(0))
+                weight_noise = energies.pop(0)
             for energy in energies:
                 batch.introduced.add(_with_noise(measured, energy))
-            batch.outside += introduced.outside
-            batch.clipping_noise.add(introduced.clipping_noise)
         else:
             source = reference if before is None else before
             if _incomparable(reference, source):
@@ -143,7 +142,12 @@ class Recorder(nn.Module):
             for quantizer in self._quantizers:
                 batch.introduced.add(measure(reference, quantizer(source)))
             if before is not None:
-                batch.weight_noise.add(measure(reference, before).noise)
+                weight_noise = measure(reference, before).noise
+        # What several quantizers read is in the noise several times, and so are its sources.
+        batch.weight_noise.add(weight_noise * len(self._quantizers))
+        if introduced is not None and energies is not None:
+            batch.outside += introduced.outside * len(self._quantizers)
+            batch.clipping_noise.add(introduced.clipping_noise * len(self._quantizers))
         if self._channel_dim is not None and reference.dim() > 1:
             largest = magnitudes(reference, self._channel_dim).float()
             known = batch.magnitudes
@@ -191,7 +195,9 @@ def _sums(reference: Tensor, actual: Tensor, introduced: Introduced | None) -> S
     actual = actual.to(reference.device)
     sums = measure(reference, actual, introduced)
     if actual.dtype == torch.float16 != reference.dtype:
-        sums.vanished = int(torch.count_nonzero((actual == 0) & (reference != 0)))
+        nonzero = reference != 0
+        sums.nonzero = int(torch.count_nonzero(nonzero))
+        sums.vanished = int(torch.count_nonzero(nonzero & (actual == 0)))
     return sums
 
 

@@ -59,11 +59,13 @@ class Sums:
     actual_max: float = -math.inf
     non_finite: int = 0
     """Values that are NaN or infinite on the actual side only."""
+    nonzero: int = 0
+    """Nonzero reference values, counted only where a cast may make them zero."""
     vanished: int = 0
-    """Nonzero reference values whose actual value is zero."""
+    """Those of them whose actual value is zero."""
 
 
-_COUNTED = ("count", "non_finite", "vanished")
+_COUNTED = ("count", "non_finite", "nonzero", "vanished")
 _SMALLEST = ("reference_min", "actual_min")
 _LARGEST = ("reference_max", "actual_max", "max_abs_error")
 
@@ -83,6 +85,7 @@ class Statistics:
     actual_min: float = math.inf
     actual_max: float = -math.inf
     non_finite: int = 0
+    nonzero: int = 0
     vanished: int = 0
     mismatch: str = ""
     """Why a pair could not be compared, if one could not."""

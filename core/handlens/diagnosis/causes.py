@@ -121,6 +121,11 @@ def _rounded_away(source: OpReport) -> str:
 def _weight(op: OpReport) -> str:
     weights, inputs = _of(op, "weight"), _of(op, "input")
     share = _share(op.weight_share or 0.0)
+    if inputs and inputs[0].granularity == "per-token":
+        return _cause(
+            f"its weight and its input, both quantized, account for {share} of what it loses",
+            "quantize the weight alone, or keep the op in float",
+        )
     if inputs and weights:
         return _cause(
             f"its weight and the model's input, both quantized, account for {share} of what it loses",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from handlens.report import Report, Span
+from handlens.report import OpReport, Report, Span
 from handlens.targets import Target
+from handlens_server.anchors import Anchors
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,50 @@ class Result:
 
     None where a file cannot be read.
     """
+    _anchors: dict[str, Anchors] = field(default_factory=dict, repr=False)
+    _ops: dict[str, tuple[int, list[tuple[Span, OpReport]]]] = field(
+        default_factory=dict, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        spans = _spans(self.report) | {self.declaration}
+        for file, text in self.texts.items():
+            if text is not None:
+                self._anchors[file] = Anchors(text, (each for each in spans if each.file == file))
+
+    def move_to(self, file: str, text: str) -> None:
+        """Follow an edit of a file; ``text`` is what has become of it."""
+        if file in self._anchors:
+            self._anchors[file].move_to(text)
+
+    def is_stale(self, file: str) -> bool:
+        """Whether the code of a file is another one than was run."""
+        return file in self._anchors and self._anchors[file].is_stale
+
+    def text(self, file: str) -> str | None:
+        """What ``span`` refers to: the text of a file as it is now."""
+        return self._anchors[file].text if file in self._anchors else None
+
+    def span(self, span: Span) -> Span | None:
+        """Where a span is now; None if what it covered was edited."""
+        anchors = self._anchors.get(span.file)
+        return span if anchors is None else anchors.span(span)
+
+    def ops(self, file: str) -> list[tuple[Span, OpReport]]:
+        """The ops that are shown in a file, and where they are now."""
+        if file not in self._anchors:
+            return []
+        edition = self._anchors[file].edition
+        known = self._ops.get(file)
+        if known is None or known[0] != edition:
+            placed = (
+                (self.span(op.span), op)
+                for op in self.report.ops
+                if op.span is not None and op.span.file == file
+            )
+            known = edition, [(span, op) for span, op in placed if span is not None]
+            self._ops[file] = known
+        return known[1]
 
     @property
     def name(self) -> str:
@@ -50,10 +95,14 @@ class Result:
 
 def files(report: Report) -> set[str]:
     """The files that a report shows something in."""
+    return {span.file for span in _spans(report)}
+
+
+def _spans(report: Report) -> set[Span]:
     spans: list[Span | None] = [op.span for op in report.ops]
     for finding in report.findings:
         spans += [finding.span, *(related.span for related in finding.related)]
-    return {span.file for span in spans if span is not None}
+    return {span for span in spans if span is not None}
 
 
 class Results:

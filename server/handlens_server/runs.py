@@ -128,7 +128,12 @@ class Runs:
     def _show(self, run: Run, target: Target | None, report: Report) -> None:
         texts: dict[str, str | None] = {run.file: run.text}
         texts |= {file: read(file) for file in files(report) - {run.file}}
-        changed = self._server.results.put(Result(run, target, report, texts))
+        result = Result(run, target, report, texts)
+        for file in texts:
+            # It may have been edited while it was run.
+            if (document := self._server.documents.at(file)) is not None:
+                result.move_to(file, document.source)
+        changed = self._server.results.put(result)
         self._server.diagnostics.publish(changed, always=run.file)
         if report.error is not None and report.error.traceback:
             self._server.log(types.MessageType.Error, report.error.traceback)

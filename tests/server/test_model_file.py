@@ -82,15 +82,34 @@ async def test_hover_says_nothing_beside_an_op(client, model):
     assert await client.hover(document, types.Position(10_000, 3)) is None
 
 
-async def test_hover_never_shows_the_numbers_of_another_text(client, model):
+async def test_what_was_found_moves_with_the_text_and_is_gone_with_it(client, model):
     document = client.open("edited.py", model)
-    await client.diagnostics(document)
-    place = document.position(CONV)
+    found = await client.diagnostics(document)
+    fresh = await client.hover(document, document.position(CONV))
+
     client.change(document, "# one line more\n" + model)
-    assert await client.hover(document, place) is None
-    assert await client.hover(document, document.position(CONV)) is None
+    moved = await client.diagnostics(document)
+    assert len(moved) == len(found)
+    assert document.range(CONV) in [each.range for each in moved]
+    hover = await client.hover(document, document.position(CONV))
+    assert (hover.range, hover.contents) == (document.range(CONV), fresh.contents)
+
+    client.change(document, model.replace("class Tiny", "SIZE = 3\n\n\nclass Tiny"))
+    moved = await client.diagnostics(document)
+    assert document.range(BLOCK) in [each.range for each in moved]
+    hover = await client.hover(document, document.position(CONV))
+    assert hover.range == document.range(CONV)
+    assert hover.contents.value.startswith("*Measured before the last edits of this file.*")
+
+    client.change(document, model.replace(CONV, "self.conv(2 * x)"))
+    left = await client.diagnostics(document)
+    assert document.range("self.conv(2 * x)") not in [each.range for each in left]
+    assert document.range(BLOCK) in [each.range for each in left]
+    assert await client.hover(document, document.position("conv(2 * x)")) is None
+
     client.change(document, model)
-    assert await client.hover(document, place) is not None
+    assert await client.diagnostics(document) == found
+    assert await client.hover(document, document.position(CONV)) == fresh
 
 
 async def test_code_action_reruns_the_unsaved_text(client, model):
@@ -165,13 +184,12 @@ async def test_cancelling_the_progress_kills_the_run_and_keeps_what_was_shown(cl
     assert len(client.published[document.uri]) == shown
 
 
-async def test_a_result_is_published_for_the_version_that_was_run(client, model):
+async def test_a_result_takes_in_what_was_typed_while_it_was_run(client, model):
     document = client.open("outrun.py", model)
-    place = document.position(CONV)
     client.change(document, "# typed while it runs\n" + model)
-    [published] = await client.until(lambda: client.published[document.uri])
-    assert published.version == 1
-    assert await client.hover(document, place) is None
+    diagnostics = await client.diagnostics(document)
+    assert document.range(CONV) in [each.range for each in diagnostics]
+    assert (await client.hover(document, document.position(CONV))).range == document.range(CONV)
 
 
 async def test_closing_kills_the_run_and_clears_what_was_shown(client, held, model):

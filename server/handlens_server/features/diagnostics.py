@@ -10,7 +10,6 @@ from lsprotocol import types
 from handlens.report import Finding, Span
 from handlens.rules import RULES
 from handlens_server import positions
-from handlens_server.documents import Document
 from handlens_server.results import Result
 
 if TYPE_CHECKING:
@@ -59,25 +58,19 @@ class Diagnostics:
         if diagnostics:
             self._published[file] = uri
         document = self._server.documents.at(file)
-        self._send(uri, diagnostics, self._version(file, document) if document else None)
+        self._send(uri, diagnostics, document.version if document else None)
 
     def _send(self, uri: str, diagnostics: list[types.Diagnostic], version: int | None) -> None:
         self._server.text_document_publish_diagnostics(
             types.PublishDiagnosticsParams(uri, diagnostics, version)
         )
 
-    def _version(self, file: str, document: Document) -> int | None:
-        """The version that the diagnostics hold for: that of the run, if it was edited since."""
-        for result in self._server.results.of(document.uri):
-            if result.texts.get(file) != document.source:
-                return result.run.version
-        return document.version
-
     def _render(self, result: Result, file: str) -> Iterator[types.Diagnostic]:
         for finding in result.report.findings:
             span = finding.span or result.declaration
-            if span.file == file:
-                yield self._diagnostic(finding, span, result)
+            # What was found of a text that is not there any more is found of nothing.
+            if span.file == file and (place := result.span(span)) is not None:
+                yield self._diagnostic(finding, place, result)
 
     def _diagnostic(self, finding: Finding, span: Span, result: Result) -> types.Diagnostic:
         client = self._server.client
@@ -98,18 +91,17 @@ class Diagnostics:
                 types.DiagnosticRelatedInformation(
                     types.Location(
                         self._server.documents.uri(related.span.file),
-                        self._range(related.span, result),
+                        self._range(place, result),
                     ),
                     related.message,
                 )
                 for related in finding.related
-                if related.span is not None
+                if related.span is not None and (place := result.span(related.span)) is not None
             ]
         return diagnostic
 
     def _range(self, span: Span, result: Result) -> types.Range:
-        # The text that was run, not the one of now: the columns are columns of that text.
-        text = result.texts.get(span.file)
+        text = result.text(span.file)
         if text is None:
             start = types.Position(span.line - 1, 0)
             return types.Range(start, types.Position(max(span.end_line - 1, start.line), 0))

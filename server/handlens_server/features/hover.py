@@ -27,11 +27,9 @@ def register(server: HandlensServer) -> None:
         found: list[tuple[Span, OpReport, Result]] = []
         for result in server.results.at(document.file):
             # Numbers beside a line that they were not measured on are worse than none.
-            if result.texts[document.file] == text:
+            if result.text(document.file) == text:
                 found += [
-                    (op.span, op, result)
-                    for op in result.report.ops
-                    if op.span is not None and op.span.file == document.file and _has(op.span, at)
+                    (span, op, result) for span, op in result.ops(document.file) if _has(span, at)
                 ]
         if not found:
             return None
@@ -48,16 +46,22 @@ def register(server: HandlensServer) -> None:
             )
             for target, (result, ops) in by_target.items()
         ]
+        stale = any(result.is_stale(document.file) for result, _ in by_target.values())
         return types.Hover(
-            _content(cards, server.client.markdown), positions.to_range(smallest, lines, encoding)
+            _content(cards, server.client.markdown, stale),
+            positions.to_range(smallest, lines, encoding),
         )
 
 
-def _content(cards: list[op_card.Card], markdown: bool) -> types.MarkupContent:
+_STALE = "Measured before the last edits of this file."
+
+
+def _content(cards: list[op_card.Card], markdown: bool, stale: bool) -> types.MarkupContent:
     if markdown:
-        text = "\n\n---\n\n".join(map(op_card.markdown, cards))
-        return types.MarkupContent(types.MarkupKind.Markdown, text)
-    return types.MarkupContent(types.MarkupKind.PlainText, "\n\n".join(map(op_card.plain, cards)))
+        texts = [*([f"*{_STALE}*"] if stale else []), *map(op_card.markdown, cards)]
+        return types.MarkupContent(types.MarkupKind.Markdown, "\n\n---\n\n".join(texts))
+    texts = [*([_STALE] if stale else []), *map(op_card.plain, cards)]
+    return types.MarkupContent(types.MarkupKind.PlainText, "\n\n".join(texts))
 
 
 def _has(span: Span, at: tuple[int, int]) -> bool:

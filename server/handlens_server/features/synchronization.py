@@ -1,4 +1,5 @@
-"""textDocument/didOpen, didSave, didClose: when a document is run, and when it is forgotten."""
+"""textDocument/didOpen, didChange, didSave, didClose: when a document is run, how its results move with
+edits, and when they are forgotten."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 from pygls.uris import to_fs_path
+
+from handlens_server.documents import read
 
 if TYPE_CHECKING:
     from handlens_server.server import HandlensServer
@@ -23,8 +26,20 @@ def register(server: HandlensServer) -> None:
         document = server.documents.find(params.text_document.uri)
         if document is not None and document.file is not None:
             # Runs of other files may have found something here; now the file has a version.
-            server.diagnostics.publish([document.file])
+            follow(document.file, document.source)
             server.runs.start(document)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
+    def did_change(params: types.DidChangeTextDocumentParams) -> None:
+        document = server.documents.find(params.text_document.uri)
+        if document is not None and document.file is not None:
+            follow(document.file, document.source)
+
+    def follow(file: str, text: str) -> None:
+        """Let what is shown in a file follow its text."""
+        for result in server.results.at(file):
+            result.move_to(file, text)
+        server.diagnostics.publish([file])
 
     @server.feature(types.TEXT_DOCUMENT_DID_SAVE)
     def did_save(params: types.DidSaveTextDocumentParams) -> None:
@@ -43,4 +58,4 @@ def register(server: HandlensServer) -> None:
         server.runs.forget(uri)
         if (file := to_fs_path(uri)) is not None:
             # What runs of other files found here stays, under the uri of a closed file.
-            server.diagnostics.publish([file])
+            follow(file, read(file) or "")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from handlens.report import OpReport, Report, Span
+from handlens.rules import suppressions
 from handlens.targets import Target
+from handlens_server import positions
 from handlens_server.anchors import Anchors
 
 
@@ -35,6 +37,8 @@ class Result:
 
     None where a file cannot be read.
     """
+    kept: bool = False
+    """Whether it is the last good one, beside that of a run that failed."""
     _anchors: dict[str, Anchors] = field(default_factory=dict, repr=False)
     _ops: dict[str, tuple[int, list[tuple[Span, OpReport]]]] = field(
         default_factory=dict, repr=False
@@ -43,7 +47,7 @@ class Result:
     def __post_init__(self) -> None:
         spans = _spans(self.report) | {self.declaration}
         for file, text in self.texts.items():
-            if text is not None:
+            if text is not None and file not in self._anchors:
                 self._anchors[file] = Anchors(text, (each for each in spans if each.file == file))
 
     def move_to(self, file: str, text: str) -> None:
@@ -54,6 +58,13 @@ class Result:
     def is_stale(self, file: str) -> bool:
         """Whether the code of a file is another one than was run."""
         return file in self._anchors and self._anchors[file].is_stale
+
+    def holds(self, file: str) -> bool:
+        """Whether another run could only find the same, as far as the text of a file goes."""
+        before, now = self.texts.get(file), self.text(file)
+        if self.report.error is not None or before is None or now is None or self.is_stale(file):
+            return False
+        return _suppressed(before) == _suppressed(now)
 
     def text(self, file: str) -> str | None:
         """What ``span`` refers to: the text of a file as it is now."""
@@ -88,7 +99,7 @@ class Result:
     def declaration(self) -> Span:
         """Where a finding without a span is shown: on the target's name, or else the first line."""
         if self.target is None:
-            return Span(self.run.file, 1, 0, 1, len(self.run.text))
+            return Span(self.run.file, 1, 0, 1, len(self.run.text.partition("\n")[0]))
         target = self.target
         return Span(self.run.file, target.line, target.column, target.line, target.end_column)
 
@@ -96,6 +107,12 @@ class Result:
 def files(report: Report) -> set[str]:
     """The files that a report shows something in."""
     return {span.file for span in _spans(report)}
+
+
+def _suppressed(text: str) -> list[tuple[str, frozenset[str]]]:
+    """The lines that have suppressions, without their indentation, and what those suppress."""
+    lines = positions.split_lines(text)
+    return [(lines[each.line - 1].strip(), each.codes) for each in suppressions(text)]
 
 
 def _spans(report: Report) -> set[Span]:
@@ -106,31 +123,37 @@ def _spans(report: Report) -> set[Span]:
 
 
 class Results:
-    """The latest result of every target of every open document."""
+    """The latest result of every target of every open document, and the last good one beside it if that
+    failed."""
 
     def __init__(self) -> None:
-        self._results: dict[str, dict[str, Result]] = {}
+        self._results: dict[str, dict[str, tuple[Result, ...]]] = {}
 
     def put(self, result: Result) -> set[str]:
         """Replace the result of a target; the files that show anything else from now on."""
         results = self._results.setdefault(result.run.uri, {})
-        previous = results.get(result.name)
-        results[result.name] = result
-        return set(result.texts) | (set(previous.texts) if previous else set())
+        previous = results.get(result.name, ())
+        good = next((each for each in previous if each.report.error is None), None)
+        if result.report.error is None or good is None:
+            results[result.name] = (result,)
+        else:
+            results[result.name] = result, replace(good, kept=True)
+        return {file for each in (result, *previous) for file in each.texts}
 
     def keep(self, uri: str, names: set[str]) -> set[str]:
         """Forget all but the named targets of a document; the files that show less from now on."""
         results = self._results.get(uri, {})
-        dropped = [results.pop(name) for name in set(results) - names]
+        dropped = [result for name in set(results) - names for result in results.pop(name)]
         return {file for result in dropped for file in result.texts}
 
-    def of(self, uri: str) -> list[Result]:
-        """The results of a document's own runs."""
-        return list(self._results.get(uri, {}).values())
+    def of(self, uri: str) -> dict[str, Result]:
+        """The results of a document's own runs, by target."""
+        return {name: results[0] for name, results in self._results.get(uri, {}).items()}
 
     def at(self, file: str) -> Iterator[Result]:
         """The results, of any document, that show something in a file."""
-        for results in self._results.values():
-            for result in results.values():
-                if file in result.texts:
-                    yield result
+        for targets in self._results.values():
+            for results in targets.values():
+                for result in results:
+                    if file in result.texts:
+                        yield result

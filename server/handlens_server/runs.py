@@ -31,8 +31,8 @@ _AT_ONCE = 2
 class Runs:
     """Starts runs, and shows what they find unless they were superseded or cancelled meanwhile.
 
-    A run that fails replaces what was found before: its error says why there is nothing to see, and
-    findings of an older text would stand on wrong lines. A run that is cancelled changes nothing.
+    A run that fails adds its error to what the last good one has found, which is marked. A run that is
+    cancelled changes nothing.
     """
 
     def __init__(self, server: HandlensServer) -> None:
@@ -61,6 +61,16 @@ class Runs:
             self._current[run.uri] = run, task
             task.add_done_callback(lambda task: self._finished(run, task))
         return found
+
+    def update(self, document: Document, edited: str) -> None:
+        """Run what a document has, unless the edit of a file changed nothing that makes a difference."""
+        results = self._server.results.of(document.uri)
+        if document.uri not in self._current and document.file is not None and results:
+            names = {target.name for target in discover(document.source, document.file).targets}
+            if names == results.keys() and all(each.holds(edited) for each in results.values()):
+                logger.info("%s: the edit changes no code", edited)
+                return
+        self.start(document)
 
     def restart(self) -> None:
         """Run every open document anew."""

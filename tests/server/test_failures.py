@@ -107,12 +107,21 @@ async def test_a_failure_is_shown_on_its_line_and_the_next_good_save_works(clien
     assert not [each for each in good if each.code.startswith("HL3")]
 
 
-async def test_a_failed_run_replaces_the_findings_of_the_run_before(client, model):
+async def test_a_failed_run_keeps_what_the_last_good_one_found_and_marks_it(client, model):
     document = client.open("breaks.py", model)
-    assert len(await client.diagnostics(document)) > 1
+    good = await client.diagnostics(document)
     client.save(document, model.replace("return x\n", "return y\n"))
-    [diagnostic] = await client.diagnostics(document)
-    assert diagnostic.range.start.line == document.position("return y").line
+    found = await client.diagnostics(document, lambda found: any(e.code == "HL302" for e in found))
+    [error] = [each for each in found if each.code == "HL302"]
+    assert error.range.start.line == document.position("return y").line
+    kept = [each for each in found if each is not error]
+    assert [each.range for each in kept] == [each.range for each in good]
+    assert all("the last run that worked" in each.message for each in kept)
+    hover = await client.hover(document, document.position("conv(x)"))
+    assert "the last run that worked" in hover.contents.value
+
+    client.save(document, model)
+    assert await client.diagnostics(document, lambda found: found == good)
 
 
 async def test_a_worker_that_is_killed_is_replaced(client, model):

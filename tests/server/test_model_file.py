@@ -172,8 +172,7 @@ async def test_progress_names_the_target_and_the_stages(client, model):
 
 async def test_cancelling_the_progress_kills_the_run_and_keeps_what_was_shown(client, held, model):
     document = client.open("cancelled.py", model)
-    await client.diagnostics(document)
-    shown = len(client.published[document.uri])
+    shown = await client.diagnostics(document)
     before = tokens(client, lambda each: each.kind == "begin")
     client.save(document, held.text)
     await held.begun()
@@ -181,7 +180,23 @@ async def test_cancelling_the_progress_kills_the_run_and_keeps_what_was_shown(cl
     client.window_work_done_progress_cancel(types.WorkDoneProgressCancelParams(token))
     await held.killed()
     await client.until(lambda: token in tokens(client, lambda each: each.message == "cancelled"))
-    assert len(client.published[document.uri]) == shown
+    last = client.published[document.uri][-1]
+    assert [each.message for each in last.diagnostics] == [each.message for each in shown]
+
+
+async def test_saving_without_a_change_of_code_runs_nothing(client, model):
+    document = client.open("formatted.py", model)
+    await client.diagnostics(document)
+    begun = tokens(client, lambda each: each.kind == "begin")
+    client.save(document, model.replace(CONV, "self.conv( x )") + "\n\n# the end\n")
+    # It is a suppression that makes a difference.
+    text = model.replace(".mean((2, 3))", ".mean((2, 3))  # handlens: ignore")
+    client.save(document, text)
+    line = document.position(CONV).line
+    await client.diagnostics(
+        document, lambda found: line not in [each.range.start.line for each in found]
+    )
+    assert len(tokens(client, lambda each: each.kind == "begin") - begun) == 1
 
 
 async def test_a_result_takes_in_what_was_typed_while_it_was_run(client, model):

@@ -106,8 +106,7 @@ async def test_settings_come_and_change_while_the_server_runs(
 
         client.configuration = {**pulled, "interpreter": "/no/such/python"}
         client.workspace_did_change_configuration(types.DidChangeConfigurationParams(None))
-        [failed] = await client.diagnostics(document, lambda found: len(found) == 1)
-        assert failed.code == "HL304"
+        await client.diagnostics(document, lambda found: "HL304" in [each.code for each in found])
         assert [each.type for each in client.messages] == [
             types.MessageType.Warning,
             types.MessageType.Error,

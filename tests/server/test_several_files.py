@@ -79,7 +79,7 @@ async def test_findings_are_published_in_every_file_that_they_concern(client):
     assert len(rest) == len(before.diagnostics)
 
     # Saved, it makes the model that uses it run again.
-    client.save(layers, "# one line more\n" + LAYERS)
+    client.save(layers, "SIZE = 1\n" + LAYERS)
     await client.diagnostics(model)
     moved = await client.diagnostics(layers, lambda found: found)
     assert layers.position("self.linear(x)") in starts(moved)

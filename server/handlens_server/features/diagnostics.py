@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SOURCE = "handlens"
 
+_KEPT = "(found by the last run that worked)"
+
 _SEVERITIES = {
     "error": types.DiagnosticSeverity.Error,
     "warning": types.DiagnosticSeverity.Warning,
@@ -77,7 +79,9 @@ class Diagnostics:
         diagnostic = types.Diagnostic(
             range=self._range(span, result),
             # Where one line is all that is shown, it is the finding's.
-            message="\n".join(filter(None, (finding.message, finding.cause))),
+            message="\n".join(
+                filter(None, (finding.message, finding.cause, _KEPT if result.kept else ""))
+            ),
             severity=_SEVERITIES[finding.severity],
             code=finding.rule,
             source=SOURCE,

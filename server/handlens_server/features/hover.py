@@ -46,21 +46,23 @@ def register(server: HandlensServer) -> None:
             )
             for target, (result, ops) in by_target.items()
         ]
-        stale = any(result.is_stale(document.file) for result, _ in by_target.values())
+        shown = [result for result, _ in by_target.values()]
+        note = ""
+        if any(result.kept for result in shown):
+            note = "Measured by the last run that worked."
+        elif any(result.is_stale(document.file) for result in shown):
+            note = "Measured before the last edits of this file."
         return types.Hover(
-            _content(cards, server.client.markdown, stale),
+            _content(cards, server.client.markdown, note),
             positions.to_range(smallest, lines, encoding),
         )
 
 
-_STALE = "Measured before the last edits of this file."
-
-
-def _content(cards: list[op_card.Card], markdown: bool, stale: bool) -> types.MarkupContent:
+def _content(cards: list[op_card.Card], markdown: bool, note: str) -> types.MarkupContent:
     if markdown:
-        texts = [*([f"*{_STALE}*"] if stale else []), *map(op_card.markdown, cards)]
+        texts = [*([f"*{note}*"] if note else []), *map(op_card.markdown, cards)]
         return types.MarkupContent(types.MarkupKind.Markdown, "\n\n---\n\n".join(texts))
-    texts = [*([_STALE] if stale else []), *map(op_card.plain, cards)]
+    texts = [*([note] if note else []), *map(op_card.plain, cards)]
     return types.MarkupContent(types.MarkupKind.PlainText, "\n\n".join(texts))
 
 

@@ -50,7 +50,7 @@ def register(server: HandlensServer) -> None:
         concerned = {result.run.uri for result in server.results.at(saved.file)} | {saved.uri}
         for document in server.documents.open:
             if document.uri in concerned:
-                server.runs.start(document)
+                server.runs.update(document, saved.file)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def did_close(params: types.DidCloseTextDocumentParams) -> None:

@@ -29,6 +29,10 @@ class Capabilities:
     code_action_literals: bool = False
     """It takes code actions, not only commands."""
 
+    refresh_inlay_hints: bool = False
+    refresh_code_lenses: bool = False
+    """It asks again when told that there are others."""
+
     @classmethod
     def of(cls, client: types.ClientCapabilities) -> Capabilities:
         def has(path: str) -> bool:
@@ -44,5 +48,7 @@ class Capabilities:
             related_information=has(f"{diagnostics}.related_information"),
             code_description=has(f"{diagnostics}.code_description_support"),
             diagnostic_data=has(f"{diagnostics}.data_support"),
+            refresh_inlay_hints=has("workspace.inlay_hint.refresh_support"),
+            refresh_code_lenses=has("workspace.code_lens.refresh_support"),
             code_action_literals=has("text_document.code_action.code_action_literal_support"),
         )

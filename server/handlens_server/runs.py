@@ -59,6 +59,7 @@ class Runs:
         elif found.targets:
             task = asyncio.create_task(self._run(run, found))
             self._current[run.uri] = run, task
+            self._server.refresh()
             task.add_done_callback(lambda task: self._finished(run, task))
         return found
 
@@ -71,6 +72,10 @@ class Runs:
                 logger.info("%s: the edit changes no code", edited)
                 return
         self.start(document)
+
+    def is_running(self, uri: str) -> bool:
+        """Whether a document is being run."""
+        return uri in self._current
 
     def restart(self) -> None:
         """Run every open document anew."""
@@ -153,3 +158,4 @@ class Runs:
             logger.error("run %d of %s", run.generation, run.file, exc_info=error)
         if self._current.get(run.uri, (None,))[0] is run:
             del self._current[run.uri]
+        self._server.refresh()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import logging
 import os
 import sys
@@ -21,9 +22,11 @@ from handlens_server.capabilities import Capabilities
 from handlens_server.documents import Documents
 from handlens_server.features import (
     code_action,
+    code_lens,
     configuration,
     execute_command,
     hover,
+    inlay_hint,
     synchronization,
 )
 from handlens_server.features.diagnostics import Diagnostics
@@ -74,9 +77,19 @@ class HandlensServer(LanguageServer):
         if chosen == previous:
             return
         logger.info("settings: %s", chosen)
+        self.refresh()
+        if dataclasses.replace(chosen, inlay_hints=previous.inlay_hints) == previous:
+            return
         if chosen.interpreter != previous.interpreter:
             self.spawn(self.pool.close())
         self.runs.restart()
+
+    def refresh(self) -> None:
+        """Let the client ask again for what it asks for by itself."""
+        if self.client.refresh_inlay_hints:
+            self.workspace_inlay_hint_refresh(None)
+        if self.client.refresh_code_lenses:
+            self.workspace_code_lens_refresh(None)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Let something go on in the background."""
@@ -148,6 +161,8 @@ def create_server() -> HandlensServer:
     synchronization.register(server)
     configuration.register(server)
     hover.register(server)
+    inlay_hint.register(server)
+    code_lens.register(server)
     code_action.register(server)
     execute_command.register(server)
     return server

@@ -26,6 +26,8 @@ class Settings:
     """The quantization recipe; None for the one that the target asks for."""
     thresholds: ChosenThresholds = field(default_factory=ChosenThresholds)
     """The thresholds; those that are not set are the project's, else what suits the recipe."""
+    inlay_hints: bool = True
+    """Whether lines show the worst ratio of their ops."""
 
 
 def parse(data: object) -> tuple[Settings, list[str]]:
@@ -46,8 +48,17 @@ def parse(data: object) -> tuple[Settings, list[str]]:
         _text(data, "interpreter", "the path of a Python interpreter, or null", problems),
         _text(data, "recipe", "the name of a recipe, or null", problems),
         thresholds,
+        _flag(data, "inlayHints", True, problems),
     )
     return settings, problems
+
+
+def _flag(data: Mapping[str, object], key: str, default: bool, problems: list[str]) -> bool:
+    value = data.get(key)
+    if value is None or isinstance(value, bool):
+        return default if value is None else value
+    problems.append(_refusal(f"{SECTION}.{key}", value, "true or false"))
+    return default
 
 
 def _text(data: Mapping[str, object], key: str, accepted: str, problems: list[str]) -> str | None:

@@ -1,0 +1,73 @@
+"""textDocument/codeLens: above each target, how accurate its quantized model is, and a way to run it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lsprotocol import types
+
+from handlens.report import OpReport, Report
+from handlens.targets import Target
+from handlens_server import positions
+from handlens_server.discovery import discover
+from handlens_server.features import execute_command
+from handlens_server.results import Result
+
+if TYPE_CHECKING:
+    from handlens_server.server import HandlensServer
+
+
+def register(server: HandlensServer) -> None:
+    """Register the handler."""
+
+    @server.feature(types.TEXT_DOCUMENT_CODE_LENS)
+    def code_lens(params: types.CodeLensParams) -> list[types.CodeLens]:
+        document = server.documents.find(params.text_document.uri)
+        if document is None or document.file is None or not document.is_python:
+            return []
+        lines, encoding = document.lines, server.documents.encoding
+        results = server.results.of(document.uri)
+        running = server.runs.is_running(document.uri)
+        lenses = []
+        for target in discover(document.source, document.file).targets:
+            if target.file != document.file:
+                continue
+            start = positions.to_position(target.line, target.column, lines, encoding)
+            end = positions.to_position(target.line, target.end_column, lines, encoding)
+            title = _title(target, results.get(target.name), running)
+            command = types.Command(title, execute_command.RERUN, arguments=[document.uri])
+            lenses.append(types.CodeLens(types.Range(start, end), command))
+        return lenses
+
+
+def _title(target: Target, result: Result | None, running: bool) -> str:
+    if running:
+        return "Handlens: comparing …"
+    if result is None:
+        return "Handlens: compare with the quantized model"
+    if result.report.error is not None:
+        return "Handlens: the run failed · rerun"
+    stale = " · stale" if result.is_stale(target.file) else ""
+    return f"Handlens: {_summary(result.report)}{stale} · rerun"
+
+
+def _summary(report: Report) -> str:
+    """The accuracy of the output, and the op that is worst."""
+    output = report.output
+    parts = []
+    if output is not None:
+        verdict = {"exact": "exact", "non-finite": "NaN or Inf", "no-signal": "no signal"}
+        accuracy = verdict.get(output.verdict)
+        if accuracy is None and output.sqnr_db is not None:
+            accuracy = f"{output.sqnr_db:.1f} dB"
+        parts.append(f"output {accuracy}")
+    measured = [op for op in report.ops if op.sqnr_db is not None]
+    if measured:
+        worst = min(measured, key=_ratio)
+        parts.append(f"worst {worst.name} {_ratio(worst):.1f} dB")
+    return " · ".join(parts) or "nothing was measured"
+
+
+def _ratio(op: OpReport) -> float:
+    assert op.sqnr_db is not None
+    return op.sqnr_db

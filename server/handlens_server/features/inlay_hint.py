@@ -1,0 +1,88 @@
+"""textDocument/inlayHint: the worst ratio of the ops of a line, at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from lsprotocol import types
+
+from handlens.report import OpReport
+from handlens_server import op_card, positions
+from handlens_server.documents import Document
+
+if TYPE_CHECKING:
+    from handlens_server.server import HandlensServer
+
+
+def register(server: HandlensServer) -> None:
+    """Register the handlers."""
+
+    @server.feature(types.TEXT_DOCUMENT_INLAY_HINT, types.InlayHintOptions(resolve_provider=True))
+    def inlay_hint(params: types.InlayHintParams) -> list[types.InlayHint]:
+        document = server.documents.find(params.text_document.uri)
+        if document is None or document.file is None or not server.settings.inlay_hints:
+            return []
+        lines, encoding = document.lines, server.documents.encoding
+        stale = any(
+            result.kept or result.is_stale(document.file)
+            for result in server.results.at(document.file)
+        )
+        hints = []
+        for line, ops in sorted(_by_line(server, document).items()):
+            label = _label(ops)
+            if label and params.range.start.line < line <= params.range.end.line + 1:
+                end = positions.to_position(line, len(lines[line - 1]), lines, encoding)
+                hints.append(
+                    types.InlayHint(
+                        end,
+                        label + " (stale)" * stale,
+                        padding_left=True,
+                        data={"uri": document.uri, "line": line},
+                    )
+                )
+        return hints
+
+    @server.feature(types.INLAY_HINT_RESOLVE)
+    def resolve(hint: types.InlayHint) -> types.InlayHint:
+        data = hint.data if isinstance(hint.data, dict) else {}
+        document = server.documents.find(str(data.get("uri")))
+        ops = _by_line(server, document).get(data.get("line", 0)) if document else None
+        if ops:
+            card = op_card.card(ops)
+            if server.client.markdown:
+                markdown = types.MarkupKind.Markdown
+                hint.tooltip = types.MarkupContent(markdown, op_card.markdown(card))
+            else:
+                hint.tooltip = op_card.plain(card)
+        return hint
+
+
+def _by_line(server: HandlensServer, document: Document) -> dict[int, list[OpReport]]:
+    """The ops that are shown in a document, by the line that they start in."""
+    found: dict[int, list[OpReport]] = {}
+    for line, op in _placed(server, document):
+        found.setdefault(line, []).append(op)
+    return found
+
+
+def _placed(server: HandlensServer, document: Document) -> Iterator[tuple[int, OpReport]]:
+    file, text = document.file, document.source
+    if file is None:
+        return
+    for result in server.results.at(file):
+        # Numbers beside a line that they were not measured on are worse than none.
+        if result.text(file) == text:
+            for span, op in result.ops(file):
+                yield span.line, op
+
+
+def _label(ops: Sequence[OpReport]) -> str:
+    """A few characters about the ops of a line; empty if there is nothing to say."""
+    times = f" ×{len(ops)}" if len(ops) > 1 else ""
+    if any(op.verdict == "non-finite" for op in ops):
+        return f"NaN or Inf{times}"
+    ratios = [op.sqnr_db for op in ops if op.sqnr_db is not None]
+    if not ratios:
+        return ""
+    return f"{'min ' if times else ''}{min(ratios):.1f} dB{times}"

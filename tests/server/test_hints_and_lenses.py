@@ -1,0 +1,124 @@
+"""What lines and targets say of themselves, without being asked."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from lsprotocol import types
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CONV = "self.conv(x)"
+BLOCK = "x = block(x)"
+WHOLE = types.Range(types.Position(0, 0), types.Position(10_000, 0))
+
+
+async def hints(client, document, where=WHOLE):
+    return await client.text_document_inlay_hint_async(
+        types.InlayHintParams(document.identifier, where)
+    )
+
+
+async def lenses(client, document):
+    return await client.text_document_code_lens_async(types.CodeLensParams(document.identifier))
+
+
+def end_of(document, text):
+    line = document.position(text).line
+    return types.Position(line, len(document.text.split("\n")[line]))
+
+
+async def test_each_line_shows_the_worst_ratio_of_its_ops(client, model):
+    document = client.open("hints.py", model)
+    assert not await hints(client, document)
+    await client.diagnostics(document)
+    convolution, block = await hints(client, document)
+    assert convolution.position == end_of(document, CONV)
+    assert re.fullmatch(r"min \d+\.\d dB ×2", convolution.label)
+    assert block.position == end_of(document, BLOCK)
+    assert re.fullmatch(r"min \d+\.\d dB ×3", block.label)
+    assert block.tooltip is None
+
+    resolved = await client.inlay_hint_resolve_async(block)
+    assert "**linear**" in resolved.tooltip.value
+    assert "Also here: " in resolved.tooltip.value
+    figures = [float(each) for each in re.findall(r"(\d+\.\d) dB", resolved.tooltip.value)]
+    assert float(re.search(r"min (\d+\.\d) dB", block.label)[1]) in figures
+
+    assert await hints(client, document, document.range(BLOCK)) == (block,)
+
+
+async def test_hints_move_with_the_text_and_say_that_they_are_of_before(client, model):
+    document = client.open("moved.py", model)
+    await client.diagnostics(document)
+    fresh = await hints(client, document)
+    client.change(document, "# one line more\n" + model)
+    assert [(each.label, each.position.line) for each in await hints(client, document)] == [
+        (each.label, each.position.line + 1) for each in fresh
+    ]
+    client.change(document, model.replace("x = block(x)", "x = block(2 * x)"))
+    [left] = await hints(client, document)
+    assert left.label == fresh[0].label + " (stale)"
+
+
+async def test_a_lens_tells_the_state_of_its_target_and_runs_it(client, held, model):
+    document = client.open("lens.py", held.text)
+    await held.begun()
+    [lens] = await lenses(client, document)
+    assert lens.command.title == "Handlens: comparing …"
+    assert lens.range == document.range("handlens_tiny")
+
+    client.save(document, model)
+    await client.diagnostics(document)
+    [lens] = await lenses(client, document)
+    title = r"Handlens: output \d+\.\d dB · worst \w+ \d+\.\d dB · rerun"
+    assert re.fullmatch(title, lens.command.title)
+    client.change(document, model.replace("block(x)", "block(2 * x)"))
+    [lens] = await lenses(client, document)
+    assert lens.command.title.endswith(" · stale · rerun")
+
+    await client.workspace_execute_command_async(
+        types.ExecuteCommandParams(lens.command.command, arguments=lens.command.arguments)
+    )
+    await client.diagnostics(
+        document, lambda found: document.range("block(2 * x)") in [each.range for each in found]
+    )
+    [lens] = await lenses(client, document)
+    assert re.fullmatch(title, lens.command.title)
+
+    client.save(document, model.replace("return x\n", "return y\n"))
+    await client.diagnostics(document, lambda found: "HL302" in [each.code for each in found])
+    [lens] = await lenses(client, document)
+    assert lens.command.title == "Handlens: the run failed · rerun"
+
+
+async def test_a_client_is_told_when_there_is_more_to_ask_for(
+    serving, capabilities, tmp_path, model
+):
+    able = capabilities()
+    able.workspace = types.WorkspaceClientCapabilities(
+        inlay_hint=types.InlayHintWorkspaceClientCapabilities(refresh_support=True),
+        code_lens=types.CodeLensWorkspaceClientCapabilities(refresh_support=True),
+    )
+    async with serving(tmp_path, able) as client:
+        asked = []
+        for method in (types.WORKSPACE_INLAY_HINT_REFRESH, types.WORKSPACE_CODE_LENS_REFRESH):
+
+            @client.feature(method)
+            def refresh(params, method=method):
+                asked.append(method)
+                client._arrived.set()
+
+        document = client.open("told.py", model)
+        await client.diagnostics(document)
+        await client.until(lambda: len(set(asked)) == 2 and len(asked) >= 4)
+        assert await hints(client, document)
+
+        settings = {"inlayHints": False, "thresholds": {"informationDb": 300}}
+        before = len(asked)
+        client.workspace_did_change_configuration(
+            types.DidChangeConfigurationParams({"handlens": settings})
+        )
+        await client.until(lambda: len(asked) > before)
+        assert not await hints(client, document)

@@ -28,6 +28,14 @@ class Capabilities:
     """It hands the data of a diagnostic back with code actions."""
     code_action_literals: bool = False
     """It takes code actions, not only commands."""
+    preferred_actions: bool = False
+    """It marks the code action to take first."""
+    disabled_actions: bool = False
+    """It shows actions that cannot be taken, with the reason."""
+    show_document: bool = False
+    """It opens a document at a range when asked."""
+    pulls_diagnostics: bool = False
+    """It asks for the diagnostics of open documents, and asks again when told to."""
 
     refresh_inlay_hints: bool = False
     refresh_code_lenses: bool = False
@@ -50,5 +58,11 @@ class Capabilities:
             diagnostic_data=has(f"{diagnostics}.data_support"),
             refresh_inlay_hints=has("workspace.inlay_hint.refresh_support"),
             refresh_code_lenses=has("workspace.code_lens.refresh_support"),
+            preferred_actions=has("text_document.code_action.is_preferred_support"),
+            disabled_actions=has("text_document.code_action.disabled_support"),
+            show_document=has("window.show_document.support"),
+            # Without refresh requests it would not learn of the end of a run: those get them pushed.
+            pulls_diagnostics=has("text_document.diagnostic")
+            and has("workspace.diagnostics.refresh_support"),
             code_action_literals=has("text_document.code_action.code_action_literal_support"),
         )

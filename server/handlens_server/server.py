@@ -24,6 +24,7 @@ from handlens_server.features import (
     code_action,
     code_lens,
     configuration,
+    diagnostics,
     execute_command,
     hover,
     inlay_hint,
@@ -160,6 +161,7 @@ def create_server() -> HandlensServer:
 
     synchronization.register(server)
     configuration.register(server)
+    diagnostics.register(server)
     hover.register(server)
     inlay_hint.register(server)
     code_lens.register(server)

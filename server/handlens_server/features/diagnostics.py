@@ -1,7 +1,9 @@
-"""textDocument/publishDiagnostics: for each file, the findings of all runs that concern it."""
+"""textDocument/publishDiagnostics and textDocument/diagnostic: for each file, the findings of all runs that
+concern it. Where the client asks, its open documents are pulled and only closed files are pushed."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from lsprotocol import types
 from handlens.report import Finding, Span
 from handlens.rules import RULES
 from handlens_server import positions
+from handlens_server.documents import Document
 from handlens_server.results import Result
 
 if TYPE_CHECKING:
@@ -27,6 +30,20 @@ _SEVERITIES = {
 }
 
 
+def register(server: HandlensServer) -> None:
+    """Register the handler."""
+
+    @server.feature(
+        types.TEXT_DOCUMENT_DIAGNOSTIC,
+        types.DiagnosticOptions(
+            inter_file_dependencies=True, workspace_diagnostics=False, identifier=SOURCE
+        ),
+    )
+    def diagnostic(params: types.DocumentDiagnosticParams) -> types.DocumentDiagnosticReport:
+        document = server.documents.find(params.text_document.uri)
+        return server.diagnostics.pull(document, params.previous_result_id)
+
+
 class Diagnostics:
     """What the client shows, and which uris it shows it under."""
 
@@ -34,13 +51,52 @@ class Diagnostics:
         self._server = server
         self._published: dict[str, str] = {}
         """By file, the uri of its diagnostics, as long as there are any."""
+        self._pulled: dict[str, tuple[str, list[types.Diagnostic]]] = {}
+        """By uri, what the client was answered last, and under which result id."""
+        self._result_ids = itertools.count(1)
+
+    def pull(
+        self, document: Document | None, previous: str | None
+    ) -> types.DocumentDiagnosticReport:
+        """The diagnostics of a document, unless they are those of the ``previous`` result id."""
+        file = document.file if document else None
+        if document is None or file is None or not self._server.client.pulls_diagnostics:
+            return types.RelatedFullDocumentDiagnosticReport([])
+        diagnostics = self.of(file)
+        result_id, known = self._pulled.get(document.uri, ("", None))
+        if known != diagnostics:
+            result_id = str(next(self._result_ids))
+            self._pulled[document.uri] = result_id, diagnostics
+        if result_id == previous:
+            return types.RelatedUnchangedDocumentDiagnosticReport(result_id)
+        return types.RelatedFullDocumentDiagnosticReport(diagnostics, result_id=result_id)
+
+    def follow(self, file: str) -> None:
+        """Show the diagnostics of a file where they are after an edit; who pulls asks by itself."""
+        self._update([file])
 
     def publish(self, files: Iterable[str], always: str | None = None) -> None:
         """Publish the files anew, those of them that have or had diagnostics, and ``always``."""
+        if self._update(files, always):
+            self._server.workspace_diagnostic_refresh(None)
+
+    def _update(self, files: Iterable[str], always: str | None = None) -> bool:
+        """Push what is not pulled; whether something that the client has pulled is another now."""
+        outdated = False
         for file in files:
             diagnostics = self.of(file)
-            if diagnostics or file in self._published or file == always:
+            document = self._server.documents.at(file)
+            if document is not None and self._server.client.pulls_diagnostics:
+                if (published := self._published.pop(file, None)) is not None:
+                    self._send(published, [], None)
+                outdated |= self._pulled.get(document.uri, ("", []))[1] != diagnostics
+            elif diagnostics or file in self._published or file == always:
                 self._publish(file, diagnostics)
+        return outdated
+
+    def forget(self, uri: str) -> None:
+        """Forget what was pulled of a document that is closed."""
+        self._pulled.pop(uri, None)
 
     def of(self, file: str) -> list[types.Diagnostic]:
         """The diagnostics of a file."""

@@ -39,7 +39,7 @@ def register(server: HandlensServer) -> None:
         """Let what is shown in a file follow its text."""
         for result in server.results.at(file):
             result.move_to(file, text)
-        server.diagnostics.publish([file])
+        server.diagnostics.follow(file)
 
     @server.feature(types.TEXT_DOCUMENT_DID_SAVE)
     def did_save(params: types.DidSaveTextDocumentParams) -> None:
@@ -56,6 +56,7 @@ def register(server: HandlensServer) -> None:
     def did_close(params: types.DidCloseTextDocumentParams) -> None:
         uri = params.text_document.uri
         server.runs.forget(uri)
+        server.diagnostics.forget(uri)
         if (file := to_fs_path(uri)) is not None:
             # What runs of other files found here stays, under the uri of a closed file.
             follow(file, read(file) or "")

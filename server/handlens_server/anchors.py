@@ -10,13 +10,10 @@ from __future__ import annotations
 import ast
 import bisect
 import difflib
-import functools
 from collections.abc import Iterable, Iterator
 
 from handlens.report import Span
-from handlens_server import positions
-
-_BOM = "\ufeff"
+from handlens_server import positions, syntax
 
 # Pairs of lines to compare at most; beyond that, a changed region counts as new altogether.
 _MOST_PAIRS = 4_000_000
@@ -61,14 +58,14 @@ class Anchors:
         place = self._places.get(span)
         if place is None:
             return None
-        starts = _line_starts(self._text)
+        starts = syntax.line_starts(self._text)
         (line, column), (end_line, end_column) = (_line_and_column(each, starts) for each in place)
         return Span(span.file, line, column, end_line, end_column, span.function)
 
 
 def offsets(span: Span, text: str) -> tuple[int, int]:
     """The code points before the start and the end of a span."""
-    starts = _line_starts(text)
+    starts = syntax.line_starts(text)
 
     def offset(line: int, column: int) -> int:
         return min(starts[min(line, len(starts)) - 1] + column, len(text))
@@ -98,9 +95,9 @@ def _follow(places: _Places, old: str, new: str) -> _Places:
 
 def _edits(old: str, new: str) -> Iterator[tuple[int, int, int]]:
     """What was replaced: start, end, and the length of what is there instead, in order."""
-    prefix = _common(old, new)
+    prefix = positions.common_prefix(old, new)
     limit = min(len(old), len(new)) - prefix
-    suffix = min(_common(old[::-1], new[::-1]), limit)
+    suffix = min(positions.common_prefix(old[::-1], new[::-1]), limit)
     old_lines = positions.split_lines(old[prefix : len(old) - suffix])
     new_lines = positions.split_lines(new[prefix : len(new) - suffix])
     if len(old_lines) * len(new_lines) > _MOST_PAIRS:
@@ -115,18 +112,6 @@ def _edits(old: str, new: str) -> Iterator[tuple[int, int, int]]:
             yield old_starts[start], old_starts[end], length
 
 
-def _common(a: str, b: str) -> int:
-    """How many characters two texts begin with alike."""
-    low, high = 0, min(len(a), len(b))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
 def _ends(lines: list[str], start: int) -> Iterator[int]:
     for line in lines:
         start += len(line)
@@ -135,57 +120,16 @@ def _ends(lines: list[str], start: int) -> Iterator[int]:
 
 def _same_code(old: str, new: str, spans: Iterable[Span]) -> _Places | None:
     """The new offsets of spans that are those of syntax nodes; None if the code is not the same."""
-    before, after = _code(old), _code(new)
+    before, after = syntax.parsed(old), syntax.parsed(new)
     if before is None or after is None or before[1] != after[1]:
         return None
-    old_columns, new_columns = _Columns(old), _Columns(new)
+    old_columns, new_columns = syntax.Columns(old), syntax.Columns(new)
     places: dict[tuple[int, int], tuple[int, int]] = {}
     for mine, theirs in zip(ast.walk(before[0]), ast.walk(after[0])):
         if (node := old_columns.place(mine)) and (twin := new_columns.place(theirs)):
             places[node] = twin
     found = ((span, places.get(offsets(span, old))) for span in spans)
     return {span: place for span, place in found if place is not None}
-
-
-@functools.lru_cache(4)
-def _code(text: str) -> tuple[ast.Module, str] | None:
-    """The syntax tree of a text, and all of it but the places; None for what does not parse."""
-    try:
-        tree = ast.parse(text.removeprefix(_BOM))
-        return tree, ast.dump(tree)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-
-class _Columns:
-    """From the parser's lines and columns, which count bytes, to offsets in a text."""
-
-    def __init__(self, text: str) -> None:
-        self._lines = positions.split_lines(text)
-        self._starts = list(_line_starts(text))
-        if text.startswith(_BOM):
-            # The parser does not count it.
-            self._lines[0], self._starts[0] = self._lines[0][1:], 1
-
-    def place(self, node: ast.AST) -> tuple[int, int] | None:
-        """The offsets of a node; None for one that has no place."""
-        if not isinstance(node, (ast.expr, ast.stmt)):
-            return None
-        assert node.end_lineno is not None
-        assert node.end_col_offset is not None
-        start = self._offset(node.lineno, node.col_offset)
-        return start, self._offset(node.end_lineno, node.end_col_offset)
-
-    def _offset(self, line: int, column: int) -> int:
-        text = self._lines[line - 1]
-        if not text.isascii():
-            column = len(text.encode()[:column].decode(errors="ignore"))
-        return self._starts[line - 1] + column
-
-
-@functools.lru_cache(4)
-def _line_starts(text: str) -> list[int]:
-    return [0, *_ends(positions.split_lines(text)[:-1], 0)]
 
 
 def _line_and_column(offset: int, starts: list[int]) -> tuple[int, int]:

@@ -90,3 +90,24 @@ def offset(position: Position, lines: Sequence[str], encoding: PositionEncodingK
     """The code points that come before a position in the text that ``lines`` make up."""
     line, column = from_position(position, lines, encoding)
     return sum(len(each) for each in lines[: line - 1]) + column
+
+
+def at(offset: int, lines: Sequence[str], encoding: PositionEncodingKind | str) -> Position:
+    """The position behind so many code points of the text that ``lines`` make up."""
+    for number, line in enumerate(lines[:-1], 1):
+        if offset < len(line):
+            return to_position(number, offset, lines, encoding)
+        offset -= len(line)
+    return to_position(len(lines), offset, lines, encoding)
+
+
+def common_prefix(a: str, b: str) -> int:
+    """How many characters two texts begin with alike."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -98,6 +98,20 @@ class HandlensServer(LanguageServer):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def show(self, uri: str, selection: types.Range | None = None) -> None:
+        """Let the client open something; outside the editor what is not a text."""
+        if not self.client.show_document:
+            text = f"Handlens: {uri}"
+            self.window_show_message(types.ShowMessageParams(types.MessageType.Info, text))
+            return
+        external = None if selection else True
+        try:
+            await self.window_show_document_async(
+                types.ShowDocumentParams(uri, external, take_focus=True, selection=selection)
+            )
+        except Exception as error:
+            logger.warning("the client does not show %s: %s", uri, error)
+
     def log(self, kind: types.MessageType, text: str) -> None:
         """Write into the client's log."""
         self.window_log_message(types.LogMessageParams(kind, text))

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import functools
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import tomlkit
+import tomlkit.exceptions
 
 from handlens.report import Span
 from handlens.rules import Suppression, suppressions
 from handlens.targets import Target
-from handlens_server import positions
+from handlens_server import positions, syntax
 
 
 class NoEdit(Exception):
@@ -74,30 +79,52 @@ def remove_suppression(text: str, line: int) -> Edit:
 
 def keep_float(text: str, target: Target, module: str) -> Edit:
     """Name ``module`` in the ``keep_float`` of what a target function returns. Raises NoEdit."""
-    returned = _returned(text, target)
+    name = json.dumps(module, ensure_ascii=False)
+    returned = _returned(text, target.name)
+    place = functools.partial(_place, syntax.Columns(text))
     if isinstance(returned, ast.Tuple) and len(returned.elts) == 2:
-        model, inputs = (ast.get_source_segment(text, each) for each in returned.elts)
-        start, end = _place(text, returned)
-        # The parentheses around a tuple are part of it; without any it may not go over lines.
-        return Edit(
-            start,
-            end,
-            f'{{"model": {model}, "example_inputs": {inputs}, "keep_float": ["{module}"]}}',
+        edit = _mapping(
+            text, place(returned), place(returned.elts[0]), place(returned.elts[1]), name
         )
-    if not isinstance(returned, ast.Dict):
-        raise NoEdit(f"{target.name} does not end in the return of a literal mapping or pair")
-    for key, value in zip(returned.keys, returned.values):
-        if isinstance(key, ast.Constant) and key.value == "keep_float":
-            if not isinstance(value, (ast.List, ast.Tuple)) or not value.elts:
-                raise NoEdit(f"the keep_float of {target.name} is not a literal list")
-            if any(isinstance(each, ast.Constant) and each.value == module for each in value.elts):
-                raise NoEdit(f"{target.name} keeps {module} in float already")
-            _, end = _place(text, value.elts[-1])
-            return Edit(end, end, f', "{module}"')
-    if not returned.values:
-        raise NoEdit(f"{target.name} returns an empty mapping")
-    _, end = _place(text, returned.values[-1])
-    return Edit(end, end, f', "keep_float": ["{module}"]')
+        before = returned.elts
+    elif isinstance(returned, ast.Dict) and returned.values and None not in returned.keys:
+        listed = _kept(returned)
+        last = returned.values[-1]
+        if listed is None:
+            edit = _insert(place(last)[1], f', "keep_float": [{name}]')
+        elif not isinstance(listed, (ast.List, ast.Tuple)) or not listed.elts:
+            raise NoEdit(f"the keep_float of {target.name} is not a list with literal names")
+        elif any(isinstance(each, ast.Constant) and each.value == module for each in listed.elts):
+            raise NoEdit(f"{target.name} keeps {module} in float already")
+        else:
+            edit = _insert(place(listed.elts[-1])[1], f", {name}")
+        before = returned.values
+    else:
+        raise NoEdit(f"{target.name} does not return a pair or a mapping that is written out")
+    if not _keeps(edit.apply(text), target.name, module, before):
+        raise NoEdit(f"what {target.name} returns is too intricate to be edited")
+    return edit
+
+
+def keep_float_configured(text: str, target: Target, module: str) -> Edit:
+    """Name ``module`` in the ``keep_float`` of a target in the text of a pyproject.toml. Raises NoEdit."""
+    try:
+        document = tomlkit.parse(text)
+        table = document["tool"]["handlens"]["targets"][target.name]
+        kept = table.get("keep_float")
+        if kept is None:
+            table["keep_float"] = [module]
+        elif module in kept:
+            raise NoEdit(f"{target.name} keeps {module} in float already")
+        else:
+            kept.append(module)
+        changed = tomlkit.dumps(document)
+    except (tomlkit.exceptions.TOMLKitError, TypeError, AttributeError, ValueError) as error:
+        raise NoEdit(f"pyproject.toml cannot be edited: {error}") from error
+    start = positions.common_prefix(text, changed)
+    rest = min(len(text), len(changed)) - start
+    end = min(positions.common_prefix(text[::-1], changed[::-1]), rest)
+    return Edit(start, len(text) - end, changed[start : len(changed) - end])
 
 
 def _around(line: str, comment: Suppression) -> tuple[str, str]:
@@ -105,52 +132,83 @@ def _around(line: str, comment: Suppression) -> tuple[str, str]:
     return line[: comment.column].rstrip(), line[comment.end_column :].strip()
 
 
-def _returned(text: str, target: Target) -> ast.expr | None:
-    tree = _parse(text)
-    body = tree.body if tree else []
+def _returned(text: str, name: str) -> ast.expr | None:
+    """What the only return of a function returns, its last statement."""
+    parsed = syntax.parsed(text)
+    body = parsed[0].body if parsed else []
     function = next(
-        (each for each in body if isinstance(each, ast.FunctionDef) and each.name == target.name),
-        None,
+        (each for each in body if isinstance(each, ast.FunctionDef) and each.name == name), None
     )
     if function is None:
-        raise NoEdit(f"{target.name} is not a function of this file")
+        raise NoEdit(f"{name} is not a function of this file")
     last = function.body[-1]
-    if len(list(_returns(function))) != 1 or not isinstance(last, ast.Return):
-        raise NoEdit(f"{target.name} returns in more than one place")
+    returns = [each for each in ast.walk(function) if isinstance(each, ast.Return)]
+    if len(returns) != 1 or not isinstance(last, ast.Return):
+        raise NoEdit(f"{name} returns in more than one place")
     return last.value
 
 
-def _returns(function: ast.FunctionDef) -> Iterator[ast.Return]:
-    return (each for each in ast.walk(function) if isinstance(each, ast.Return))
+def _mapping(
+    text: str,
+    whole: tuple[int, int],
+    model: tuple[int, int],
+    inputs: tuple[int, int],
+    name: str,
+) -> Edit:
+    """A mapping in place of the pair ``model, inputs``."""
+    outside = text[whole[0] : model[0]] + text[model[1] : inputs[0]] + text[inputs[1] : whole[1]]
+    if set("".join(outside.split())) - set("(),"):
+        # A comment would be lost.
+        raise NoEdit("the pair that it returns has comments in it: write it as a mapping")
+    values = text[slice(*model)], text[slice(*inputs)]
+    return Edit(
+        *whole,
+        f'{{"model": {values[0]}, "example_inputs": {values[1]}, "keep_float": [{name}]}}',
+    )
 
 
-def _place(text: str, node: ast.expr) -> tuple[int, int]:
-    """The offsets of a node."""
-    lines, starts = positions.split_lines(text), _starts(text)
-
-    def offset(line: int, column: int) -> int:
-        # The parser counts bytes.
-        return starts[line - 1] + len(lines[line - 1].encode()[:column].decode(errors="ignore"))
-
-    assert node.end_lineno is not None
-    assert node.end_col_offset is not None
-    return offset(node.lineno, node.col_offset), offset(node.end_lineno, node.end_col_offset)
+def _place(columns: syntax.Columns, node: ast.expr) -> tuple[int, int]:
+    place = columns.place(node)
+    assert place is not None
+    return place
 
 
-def _starts(text: str) -> list[int]:
-    starts = [0]
-    for line in positions.split_lines(text):
-        starts.append(starts[-1] + len(line))
-    return starts
+def _insert(at: int, text: str) -> Edit:
+    return Edit(at, at, text)
 
 
-def _parse(text: str) -> ast.Module | None:
+def _kept(mapping: ast.Dict) -> ast.expr | None:
+    pairs = zip(mapping.keys, mapping.values)
+    return next(
+        (v for k, v in pairs if isinstance(k, ast.Constant) and k.value == "keep_float"), None
+    )
+
+
+def _keeps(text: str, name: str, module: str, before: Sequence[ast.expr]) -> bool:
+    """Whether a function returns what it did, with ``module`` at the end of its ``keep_float``."""
     try:
-        return ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+        returned = _returned(text, name)
+    except NoEdit:
+        return False
+    listed = _kept(returned) if isinstance(returned, ast.Dict) else None
+    if not isinstance(returned, ast.Dict) or not isinstance(listed, (ast.List, ast.Tuple)):
+        return False
+    *others, last = listed.elts
+    mine = [ast.dump(each) for each in returned.values if each is not listed]
+    theirs = [ast.dump(each) for each in before]
+    # Where there was a list before, it has one element less.
+    there = [ast.dump(type(listed)(others, listed.ctx))] if len(mine) < len(theirs) else []
+    return (
+        isinstance(last, ast.Constant)
+        and last.value == module
+        and sorted([*mine, *there]) == sorted(theirs)
+    )
 
 
 def _code(text: str) -> str | None:
-    tree = _parse(text)
-    return None if tree is None else ast.dump(tree)
+    parsed = syntax.parsed(text)
+    return parsed[1] if parsed else None
+
+
+def _starts(text: str) -> list[int]:
+    return syntax.line_starts(text)

@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -82,6 +82,13 @@ class HeldRun:
         self._reader.close()
 
 
+UNITS: dict[str, Callable[[str], int]] = {
+    "utf-8": lambda text: len(text.encode()),
+    "utf-16": lambda text: len(text.encode("utf-16-le")) // 2,
+    "utf-32": len,
+}
+
+
 def _converter() -> Converter:
     """lsprotocol takes a code action that has a command for a command."""
     converter = default_converter()
@@ -97,27 +104,52 @@ def _converter() -> Converter:
 class OpenDocument:
     """A document as the client has it."""
 
-    def __init__(self, file: Path, text: str) -> None:
+    def __init__(self, file: Path, text: str, encoding: str) -> None:
         self.file = file
         self.uri = file.as_uri()
         self.text = text
         self.version = 1
+        self._encoding = encoding
 
     @property
     def identifier(self) -> types.TextDocumentIdentifier:
         return types.TextDocumentIdentifier(self.uri)
 
     def position(self, text: str, occurrence: int = 0) -> types.Position:
-        """Where ``text`` begins, for ASCII lines, in whatever encoding."""
+        """Where ``text`` begins."""
         index = -1
         for _ in range(occurrence + 1):
             index = self.text.index(text, index + 1)
         before = self.text[:index]
-        return types.Position(before.count("\n"), index - (before.rfind("\n") + 1))
+        line = before[before.rfind("\n") + 1 :]
+        return types.Position(before.count("\n"), UNITS[self._encoding](line))
 
     def range(self, text: str, occurrence: int = 0) -> types.Range:
         start = self.position(text, occurrence)
-        return types.Range(start, types.Position(start.line, start.character + len(text)))
+        return types.Range(
+            start, types.Position(start.line, start.character + UNITS[self._encoding](text))
+        )
+
+    def covered(self, where: types.Range) -> str:
+        """The text in a range."""
+        lines = self.text.splitlines(keepends=True)
+        first, *others = [*lines, ""][where.start.line : where.end.line + 1]
+        start = self._column(first, where.start.character)
+        if not others:
+            return first[start : self._column(first, where.end.character)]
+        *middle, last = others
+        return "".join([first[start:], *middle, last[: self._column(last, where.end.character)]])
+
+    def edited(self, edits: Sequence[types.TextEdit]) -> str:
+        """The text after one edit of a code action."""
+        [edit] = edits
+        before = types.Range(types.Position(0, 0), edit.range.start)
+        after = types.Range(edit.range.end, types.Position(self.text.count("\n"), 1 << 20))
+        return self.covered(before) + edit.new_text + self.covered(after)
+
+    def _column(self, line: str, character: int) -> int:
+        count = UNITS[self._encoding]
+        return next((i for i in range(len(line)) if count(line[:i]) >= character), len(line))
 
 
 class Client(LanguageClient):
@@ -134,7 +166,12 @@ class Client(LanguageClient):
         self.configuration: dict[str, Any] | None = None
         self.stderr: list[str] = []
         self.initialized_with: types.InitializeResult | None = None
+        self.shown: list[types.ShowDocumentParams] = []
+        self.pulls = False
+        self.encoding = "utf-16"
+        self.refreshes = 0
         self._taken: dict[str, int] = defaultdict(int)
+        self._pulled: dict[str, tuple[int, int, str | None, list[types.Diagnostic]]] = {}
         self._arrived = asyncio.Event()
 
         def keep(method: str, handle: Callable[[Any], Any]) -> None:
@@ -156,6 +193,8 @@ class Client(LanguageClient):
             types.CLIENT_REGISTER_CAPABILITY,
             lambda params: self.registered.extend(params.registrations),
         )
+        keep(types.WORKSPACE_DIAGNOSTIC_REFRESH, self._keep_refresh)
+        keep(types.WINDOW_SHOW_DOCUMENT, self._keep_shown)
         keep(types.WORKSPACE_CONFIGURATION, lambda params: [self.configuration])
 
     @property
@@ -182,6 +221,10 @@ class Client(LanguageClient):
             )
         )
         self.initialized(types.InitializedParams())
+        answer = self.initialized_with.capabilities
+        self.encoding = str(answer.position_encoding or "utf-16")
+        asked = capabilities.text_document
+        self.pulls = bool(asked and asked.diagnostic and answer.diagnostic_provider)
 
     async def leave(self) -> int:
         """``shutdown``, ``exit``, and the server's exit status."""
@@ -212,7 +255,9 @@ class Client(LanguageClient):
         document: OpenDocument,
         wanted: Callable[[list[types.Diagnostic]], Any] = lambda _: True,
     ) -> list[types.Diagnostic]:
-        """The next diagnostics published for the current version of a document that are ``wanted``."""
+        """The next diagnostics of the current version of a document that are ``wanted``."""
+        if self.pulls:
+            return await self._pull_until(document, wanted)
 
         def find() -> list[list[types.Diagnostic]]:
             published = self.published[document.uri]
@@ -225,6 +270,39 @@ class Client(LanguageClient):
 
         return (await self.until(find))[0]
 
+    async def shows(self, document: OpenDocument) -> list[types.Diagnostic]:
+        """The diagnostics that the client shows in a document by now."""
+        if self.pulls:
+            return (await self._pull(document))[1]
+        return list(self.published[document.uri][-1].diagnostics)
+
+    async def _pull_until(
+        self, document: OpenDocument, wanted: Callable[[list[types.Diagnostic]], Any]
+    ) -> list[types.Diagnostic]:
+        while True:
+            version, refreshes, *_ = self._pulled.get(document.uri, (0, self.refreshes))
+            if version == document.version and refreshes == self.refreshes:
+                await self.until(lambda seen=refreshes: self.refreshes != seen)
+            before, found = await self._pull(document)
+            # A client asks after every edit; what was nothing before and is nothing now is no news.
+            if (before or found) and wanted(found):
+                return found
+
+    async def _pull(
+        self, document: OpenDocument
+    ) -> tuple[list[types.Diagnostic], list[types.Diagnostic]]:
+        """The diagnostics that were shown before, and those that are now."""
+        version, refreshes = document.version, self.refreshes
+        *_, result_id, before = self._pulled.get(document.uri, (0, 0, None, []))
+        report = await self.text_document_diagnostic_async(
+            types.DocumentDiagnosticParams(document.identifier, previous_result_id=result_id)
+        )
+        found = before
+        if not isinstance(report, types.RelatedUnchangedDocumentDiagnosticReport):
+            found = list(report.items)
+        self._pulled[document.uri] = version, refreshes, report.result_id, found
+        return before, found
+
     def write(self, name: str, text: str) -> Path:
         file = self.root / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -233,7 +311,7 @@ class Client(LanguageClient):
 
     def open(self, name: str, text: str, language: str = "python") -> OpenDocument:
         """Write a file and open it."""
-        document = OpenDocument(self.write(name, text), text)
+        document = OpenDocument(self.write(name, text), text, self.encoding)
         self.text_document_did_open(
             types.DidOpenTextDocumentParams(
                 types.TextDocumentItem(document.uri, language, document.version, text)
@@ -268,8 +346,31 @@ class Client(LanguageClient):
         )
 
     async def rerun(self, document: OpenDocument) -> None:
-        await self.workspace_execute_command_async(
-            types.ExecuteCommandParams("handlens.server.rerun", arguments=[document.uri])
+        await self.execute("handlens.server.rerun", document.uri)
+
+    def _keep_refresh(self, params: None) -> None:
+        self.refreshes += 1
+
+    def _keep_shown(self, params: types.ShowDocumentParams) -> types.ShowDocumentResult:
+        self.shown.append(params)
+        return types.ShowDocumentResult(success=True)
+
+    async def act(
+        self, document: OpenDocument, diagnostics: Sequence[types.Diagnostic], only: Any = None
+    ) -> dict[str, types.CodeAction]:
+        """The code actions where the first of some diagnostics is, by their titles."""
+        actions = await self.text_document_code_action_async(
+            types.CodeActionParams(
+                document.identifier,
+                diagnostics[0].range,
+                types.CodeActionContext(list(diagnostics), only),
+            )
+        )
+        return {action.title: action for action in actions or ()}
+
+    async def execute(self, command: str, *arguments: Any) -> Any:
+        return await self.workspace_execute_command_async(
+            types.ExecuteCommandParams(command, arguments=list(arguments))
         )
 
     def _keep_progress(self, params: types.ProgressParams) -> None:
@@ -282,11 +383,16 @@ class Client(LanguageClient):
             self.stderr.append(line.decode())
 
 
-def full_capabilities(**general: Any) -> types.ClientCapabilities:
-    """A client that can do everything the server makes use of."""
+def full_capabilities(pulls: bool = False, **general: Any) -> types.ClientCapabilities:
+    """A client that can do everything the server makes use of; diagnostics are pushed or pulled."""
     return types.ClientCapabilities(
         general=types.GeneralClientCapabilities(**general),
-        window=types.WindowClientCapabilities(work_done_progress=True),
+        window=types.WindowClientCapabilities(
+            work_done_progress=True, show_document=types.ShowDocumentClientCapabilities(True)
+        ),
+        workspace=types.WorkspaceClientCapabilities(
+            diagnostics=types.DiagnosticWorkspaceClientCapabilities(refresh_support=True)
+        ),
         text_document=types.TextDocumentClientCapabilities(
             hover=types.HoverClientCapabilities(
                 content_format=[types.MarkupKind.Markdown, types.MarkupKind.PlainText]
@@ -297,10 +403,13 @@ def full_capabilities(**general: Any) -> types.ClientCapabilities:
                 code_description_support=True,
                 data_support=True,
             ),
+            diagnostic=types.DiagnosticClientCapabilities() if pulls else None,
             code_action=types.CodeActionClientCapabilities(
+                is_preferred_support=True,
+                disabled_support=True,
                 code_action_literal_support=types.ClientCodeActionLiteralOptions(
                     types.ClientCodeActionKindOptions([types.CodeActionKind.QuickFix])
-                )
+                ),
             ),
         ),
     )

@@ -1,8 +1,11 @@
-"""A model file from open to close: diagnostics, hover, code actions, reruns, progress."""
+"""A model file from open to close: diagnostics, hover, code actions, reruns, progress; for clients that
+pull diagnostics and such that do not, in every position encoding."""
 
+import itertools
 import re
 
 import pytest
+import pytest_asyncio
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
@@ -10,6 +13,29 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CONV = "self.conv(x)"
 BLOCK = "block(x)"
+
+
+KINDS = [
+    pytest.param((pulls, encoding), id=f"{'pull' if pulls else 'push'}-{encoding}")
+    for pulls, encoding in itertools.product((False, True), types.PositionEncodingKind)
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=KINDS)
+async def client(request, serving, capabilities, tmp_path_factory):
+    pulls, encoding = request.param
+    able = capabilities(pulls, position_encodings=[encoding])
+    async with serving(tmp_path_factory.mktemp("workspace"), able) as client:
+        assert (client.pulls, client.encoding) == (pulls, encoding)
+        yield client
+
+
+@pytest.fixture(scope="module")
+def model(model):
+    """Spans that begin behind characters of every length."""
+    return model.replace(f"x = {CONV}", f'_ = "é𝔘😀\t"; x = {CONV}').replace(
+        f"x = {BLOCK}", f'_ = "ß𝔘"; x = {BLOCK}'
+    )
 
 
 def tokens(client, wanted):
@@ -114,21 +140,21 @@ async def test_what_was_found_moves_with_the_text_and_is_gone_with_it(client, mo
 
 async def test_code_action_reruns_the_unsaved_text(client, model):
     document = client.open("rerun.py", model)
-    diagnostics = await client.diagnostics(document)
+    await client.diagnostics(document)
     client.change(document, "# unsaved\n\n" + model)
-    actions = await client.text_document_code_action_async(
-        types.CodeActionParams(
-            document.identifier, diagnostics[0].range, types.CodeActionContext(diagnostics)
-        )
-    )
-    assert [each.kind for each in actions] == ["quickfix", "source.handlens.rerun"]
-    assert {each.title for each in actions} == {"Rerun the quantization comparison"}
-    command = actions[1].command
-    await client.workspace_execute_command_async(
-        types.ExecuteCommandParams(command.command, arguments=command.arguments)
-    )
     diagnostics = await client.diagnostics(document)
-    assert document.range(CONV) in [each.range for each in diagnostics]
+    context = types.CodeActionContext(diagnostics)
+    actions = await client.text_document_code_action_async(
+        types.CodeActionParams(document.identifier, diagnostics[0].range, context)
+    )
+    title = "Rerun the quantization comparison"
+    reruns = [each for each in actions if each.title == title]
+    assert [each.kind for each in reruns] == ["quickfix", "source.handlens.rerun"]
+    begun = tokens(client, lambda each: each.kind == "begin")
+    await client.execute(reruns[1].command.command, *reruns[1].command.arguments)
+    [token] = await client.until(lambda: tokens(client, lambda each: each.kind == "begin") - begun)
+    await client.until(lambda: token in tokens(client, lambda each: each.kind == "end"))
+    assert document.range(CONV) in [each.range for each in await client.shows(document)]
     assert document.file.read_text() == model
 
 
@@ -154,7 +180,7 @@ async def test_saving_supersedes_the_run_that_is_under_way(client, held, model):
     await held.killed()
     diagnostics = await client.diagnostics(document)
     assert document.range(CONV) in [each.range for each in diagnostics]
-    assert [each.version for each in client.published[document.uri]] == [document.version]
+    assert await client.shows(document) == diagnostics
 
 
 async def test_progress_names_the_target_and_the_stages(client, model):
@@ -180,8 +206,8 @@ async def test_cancelling_the_progress_kills_the_run_and_keeps_what_was_shown(cl
     client.window_work_done_progress_cancel(types.WorkDoneProgressCancelParams(token))
     await held.killed()
     await client.until(lambda: token in tokens(client, lambda each: each.message == "cancelled"))
-    last = client.published[document.uri][-1]
-    assert [each.message for each in last.diagnostics] == [each.message for each in shown]
+    last = await client.shows(document)
+    assert [each.message for each in last] == [each.message for each in shown]
 
 
 async def test_saving_without_a_change_of_code_runs_nothing(client, model):
@@ -214,7 +240,10 @@ async def test_closing_kills_the_run_and_clears_what_was_shown(client, held, mod
     await held.begun()
     client.close(document)
     await held.killed()
-    await client.until(lambda: not client.published[document.uri][-1].diagnostics)
+    if client.pulls:
+        assert document.uri not in client.published, "it was pulled"
+    else:
+        await client.until(lambda: not client.published[document.uri][-1].diagnostics)
 
 
 async def test_rerun_of_a_file_that_is_not_open_is_refused(client, model):
@@ -234,3 +263,26 @@ async def test_several_targets_are_all_run(client, model):
     hover = await client.hover(document, document.position(CONV))
     assert "`handlens_tiny`" in hover.contents.value
     assert "`handlens_second`" in hover.contents.value
+
+
+async def test_pulling_again_says_that_nothing_has_changed(client, model):
+    document = client.open("unchanged.py", model)
+    if not client.pulls:
+        assert client.initialized_with.capabilities.diagnostic_provider is not None
+        return
+    await client.diagnostics(document)
+
+    async def pull(previous):
+        return await client.text_document_diagnostic_async(
+            types.DocumentDiagnosticParams(document.identifier, previous_result_id=previous)
+        )
+
+    full = await pull(None)
+    assert (full.kind, bool(full.items)) == ("full", True)
+    same = await pull(full.result_id)
+    assert (same.kind, same.result_id) == ("unchanged", full.result_id)
+    client.change(document, "# one line more\n" + model)
+    moved = await pull(full.result_id)
+    assert moved.kind == "full"
+    assert moved.result_id != full.result_id
+    assert document.uri not in client.published

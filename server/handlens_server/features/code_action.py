@@ -1,20 +1,31 @@
-"""textDocument/codeAction: rerun the comparison of a file."""
+"""textDocument/codeAction: what can be done about a finding, and ways to run the comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
+from handlens import targets
+from handlens.report import Finding, Span
+from handlens_server import positions, source_edits, target_template
 from handlens_server.discovery import discover
+from handlens_server.documents import Document, read
 from handlens_server.features import diagnostics, execute_command
+from handlens_server.results import Result
+from handlens_server.source_edits import Edit, NoEdit
 
 if TYPE_CHECKING:
     from handlens_server.server import HandlensServer
 
 TITLE = "Rerun the quantization comparison"
 RERUN = "source.handlens.rerun"
+DECLARE = "refactor.handlens.declareTarget"
+
+_QUICK_FIX = types.CodeActionKind.QuickFix
 
 
 def register(server: HandlensServer) -> None:
@@ -22,7 +33,7 @@ def register(server: HandlensServer) -> None:
 
     @server.feature(
         types.TEXT_DOCUMENT_CODE_ACTION,
-        types.CodeActionOptions(code_action_kinds=[types.CodeActionKind.QuickFix, RERUN]),
+        types.CodeActionOptions(code_action_kinds=[_QUICK_FIX, RERUN, DECLARE]),
     )
     def code_action(
         params: types.CodeActionParams,
@@ -31,20 +42,163 @@ def register(server: HandlensServer) -> None:
         if document is None or document.file is None or not document.is_python:
             return None
         ours = [each for each in params.context.diagnostics if each.source == diagnostics.SOURCE]
-        if not ours and not discover(document.source, document.file).found:
-            return None
+        has_targets = bool(ours) or discover(document.source, document.file).found
         command = types.Command(TITLE, execute_command.RERUN, arguments=[document.uri])
         if not server.client.code_action_literals:
-            return [command]
-        actions = [types.CodeAction(TITLE, kind=RERUN, command=command)]
+            return [command] if has_targets else None
+        actions = _Actions(server, document, document.file)
+        found = [action for each in ours for action in actions.on(each)]
         if ours:
-            quickfix = types.CodeActionKind.QuickFix
-            actions.insert(
-                0, types.CodeAction(TITLE, kind=quickfix, diagnostics=ours, command=command)
+            found.append(
+                types.CodeAction(TITLE, kind=_QUICK_FIX, diagnostics=ours, command=command)
             )
-        return [each for each in actions if _asked_for(each.kind or "", params.context.only)]
+        if has_targets:
+            found.append(types.CodeAction(TITLE, kind=RERUN, command=command))
+        found += actions.declare(params.range.start.line + 1)
+        return [each for each in found if _asked_for(each.kind or "", params.context.only)]
 
 
 def _asked_for(kind: str, only: Sequence[str] | None) -> bool:
     """Whether a client that asks for some kinds, or for all (None), asks for this one."""
     return only is None or any(kind == each or kind.startswith(each + ".") for each in only)
+
+
+@dataclass(frozen=True)
+class _Actions:
+    """The actions in one document."""
+
+    server: HandlensServer
+    document: Document
+    file: str
+
+    def on(self, diagnostic: types.Diagnostic) -> Iterator[types.CodeAction]:
+        """What can be done about one diagnostic of the document."""
+        found = self._finding(diagnostic)
+        if found is None:
+            return
+        result, finding, span = found
+        if finding.rule == "HL203":
+            yield from self._fix(
+                "Remove the unused suppression",
+                diagnostic,
+                lambda: source_edits.remove_suppression(self.document.source, span.line),
+                preferred=True,
+            )
+        elif finding.span is not None and not finding.rule.startswith("HL3"):
+            yield from self._go_to_origin(diagnostic, result, finding)
+            yield from self._keep_float(diagnostic, result, finding)
+            yield from self._fix(
+                f"Suppress {finding.rule} on this line",
+                diagnostic,
+                lambda: source_edits.suppress(self.document.source, span, finding.rule),
+            )
+
+    def declare(self, line: int) -> Iterator[types.CodeAction]:
+        """A target for the model class that begins in a line."""
+        text = self.document.source
+        model = target_template.model_class(text, line)
+        if model is not None:
+            function = target_template.target_function(model, text)
+            edit = self._edit(self.document.uri, text, Edit(len(text), len(text), function))
+            title = f"Declare a Handlens target for {model.name}"
+            yield types.CodeAction(title, kind=DECLARE, edit=edit)
+
+    def _finding(self, diagnostic: types.Diagnostic) -> tuple[Result, Finding, Span] | None:
+        """What a diagnostic is about, if that still holds."""
+        encoding = self.server.documents.encoding
+        for result in self.server.results.at(self.file):
+            if result.text(self.file) != self.document.source:
+                continue
+            for finding in result.report.findings:
+                place = result.span(finding.span or result.declaration)
+                if (
+                    finding.rule == diagnostic.code
+                    and place is not None
+                    and place.file == self.file
+                    and positions.to_range(place, self.document.lines, encoding) == diagnostic.range
+                ):
+                    return result, finding, place
+        return None
+
+    def _fix(
+        self,
+        title: str,
+        diagnostic: types.Diagnostic,
+        make: Callable[[], Edit],
+        preferred: bool = False,
+        file: str | None = None,
+    ) -> Iterator[types.CodeAction]:
+        """An action that edits a file; with the reason where it cannot, for clients that show it."""
+        action = types.CodeAction(title, kind=_QUICK_FIX, diagnostics=[diagnostic])
+        if preferred and self.server.client.preferred_actions:
+            action.is_preferred = True
+        try:
+            edit = make()
+        except NoEdit as reason:
+            if not self.server.client.disabled_actions:
+                return
+            action.disabled = types.CodeActionDisabled(str(reason))
+        else:
+            if file is None:
+                action.edit = self._edit(self.document.uri, self.document.source, edit)
+            else:
+                action.edit = self._edit(self.server.documents.uri(file), self._text(file), edit)
+        yield action
+
+    def _go_to_origin(
+        self, diagnostic: types.Diagnostic, result: Result, finding: Finding
+    ) -> Iterator[types.CodeAction]:
+        related = finding.related[0] if finding.rule == "HL102" and finding.related else None
+        place = result.span(related.span) if related and related.span else None
+        if related is None or place is None or not self.server.client.show_document:
+            return
+        text = result.text(place.file)
+        if text is None:
+            return
+        lines = positions.split_lines(text)
+        uri = self.server.documents.uri(place.file)
+        span = positions.to_range(place, lines, self.server.documents.encoding)
+        title = f"Go to where the error begins: {related.message}"
+        start, end = span.start, span.end
+        arguments = [uri, start.line, start.character, end.line, end.character]
+        command = types.Command(title, execute_command.SHOW, arguments=arguments)
+        yield types.CodeAction(title, kind=_QUICK_FIX, diagnostics=[diagnostic], command=command)
+
+    def _keep_float(
+        self, diagnostic: types.Diagnostic, result: Result, finding: Finding
+    ) -> Iterator[types.CodeAction]:
+        target = result.target
+        op = next((op for op in result.report.ops if op.handle == finding.handle), None)
+        if target is None or op is None or finding.rule == "HL102":
+            return
+        # The target is declared in the document that was run, which need not be this one.
+        file = target.file
+        if target.kind == "configured":
+            project = targets.find_project(target.file)
+            file = str(project or Path(target.file))
+
+        def make() -> Edit:
+            if not op.module:
+                raise NoEdit(f"{op.name} belongs to no submodule, and only modules stay in float")
+            if target.kind == "class":
+                raise NoEdit(
+                    f"{target.name} has no keep_float: declare a handlens_ function for it"
+                )
+            edit = source_edits.keep_float
+            if target.kind == "configured":
+                edit = source_edits.keep_float_configured
+            return edit(self._text(file), target, op.module)
+
+        title = f"Keep {op.module or op.name} in float for {target.name}"
+        yield from self._fix(title, diagnostic, make, file=file)
+
+    def _text(self, file: str) -> str:
+        document = self.server.documents.at(file)
+        return document.source if document else read(file) or ""
+
+    def _edit(self, uri: str, text: str, edit: Edit) -> types.WorkspaceEdit:
+        lines, encoding = positions.split_lines(text), self.server.documents.encoding
+        where = types.Range(
+            positions.at(edit.start, lines, encoding), positions.at(edit.end, lines, encoding)
+        )
+        return types.WorkspaceEdit(changes={uri: [types.TextEdit(where, edit.text)]})

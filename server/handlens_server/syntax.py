@@ -1,0 +1,53 @@
+"""Python source as the parser reads it, in the offsets of its text."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import itertools
+
+from handlens_server import positions
+
+_BOM = "\ufeff"
+
+
+@functools.lru_cache(4)
+def parsed(text: str) -> tuple[ast.Module, str] | None:
+    """The syntax tree of a text, and all of it but the places; None for what does not parse."""
+    try:
+        tree = ast.parse(text.removeprefix(_BOM))
+        return tree, ast.dump(tree)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+class Columns:
+    """From the parser's lines and columns, which count bytes, to offsets in a text."""
+
+    def __init__(self, text: str) -> None:
+        self._lines = positions.split_lines(text)
+        self._starts = list(line_starts(text))
+        if text.startswith(_BOM):
+            # The parser does not count it.
+            self._lines[0], self._starts[0] = self._lines[0][1:], 1
+
+    def place(self, node: ast.AST) -> tuple[int, int] | None:
+        """The offsets of a node; None for one that has no place."""
+        if not isinstance(node, (ast.expr, ast.stmt)):
+            return None
+        assert node.end_lineno is not None
+        assert node.end_col_offset is not None
+        start = self._offset(node.lineno, node.col_offset)
+        return start, self._offset(node.end_lineno, node.end_col_offset)
+
+    def _offset(self, line: int, column: int) -> int:
+        text = self._lines[line - 1]
+        if not text.isascii():
+            column = len(text.encode()[:column].decode(errors="ignore"))
+        return self._starts[line - 1] + column
+
+
+@functools.lru_cache(4)
+def line_starts(text: str) -> list[int]:
+    """The offset that each line of a text begins at."""
+    return list(itertools.accumulate(map(len, positions.split_lines(text)[:-1]), initial=0))

@@ -1,0 +1,149 @@
+"""What can be done about a finding: the edits that are offered, and what they leave behind."""
+
+from __future__ import annotations
+
+import pytest
+from lsprotocol import types
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CONV = "self.conv(x)"
+KEEP = "Keep conv in float for handlens_tiny"
+SUPPRESS = "Suppress HL101 on this line"
+
+
+def on(document, diagnostics, text, code="HL101"):
+    """The diagnostics of a rule on some text."""
+    found = [e for e in diagnostics if e.range == document.range(text) and e.code == code]
+    assert found, f"no {code} on {text}"
+    return found[:1]
+
+
+async def test_suppressing_a_finding_takes_it_away_with_the_next_run(client, model):
+    document = client.open("suppressed.py", model)
+    finding = on(document, await client.diagnostics(document), CONV)
+    action = (await client.act(document, finding))[SUPPRESS]
+    assert (action.kind, action.diagnostics) == ("quickfix", tuple(finding))
+    text = document.edited(action.edit.changes[document.uri])
+    assert f"x = {CONV}.mean((2, 3))  # handlens: ignore[HL101]\n" in text
+    client.save(document, text)
+    left = await client.diagnostics(
+        document, lambda found: all(e.range != document.range(CONV) for e in found)
+    )
+    assert left
+
+
+async def test_a_comment_that_is_there_gets_the_code_too(client, model):
+    text = model.replace(".mean((2, 3))", ".mean((2, 3))  # noqa  # handlens: ignore[HL104]")
+    document = client.open("two_codes.py", text)
+    finding = on(document, await client.diagnostics(document), CONV)
+    action = (await client.act(document, finding))[SUPPRESS]
+    text = document.edited(action.edit.changes[document.uri])
+    assert "  # noqa  # handlens: ignore[HL101, HL104]\n" in text
+
+
+async def test_an_unused_suppression_is_removed_and_that_is_the_fix_to_take(client, model):
+    text = model.replace("return x", "return x  # handlens: ignore[HL103] # nosec")
+    document = client.open("unused.py", text)
+    diagnostics = await client.diagnostics(document)
+    finding = on(document, diagnostics, "# handlens: ignore[HL103]", "HL203")
+    action = (await client.act(document, finding))["Remove the unused suppression"]
+    assert action.is_preferred
+    assert "        return x  # nosec\n" in document.edited(action.edit.changes[document.uri])
+
+
+async def test_keeping_an_op_in_float_names_its_module_in_the_target(client, model):
+    document = client.open("kept.py", model)
+    finding = on(document, await client.diagnostics(document), CONV)
+    action = (await client.act(document, finding))[KEEP]
+    text = document.edited(action.edit.changes[document.uri])
+    assert text.endswith(
+        '    return {"model": Tiny(), "example_inputs": (torch.randn(2, 3, 8, 8),), '
+        '"keep_float": ["conv"]}\n'
+    )
+    client.save(document, text)
+    kept = await client.diagnostics(document)
+    assert document.range(CONV) not in [e.range for e in kept if e.code == "HL101"]
+
+
+async def test_a_configured_target_keeps_an_op_in_float_by_its_project(client, model):
+    project = client.root / "configured" / "pyproject.toml"
+    project.parent.mkdir()
+    table = '[tool.handlens.targets.tiny]  # mine\nmodel = "nets:Tiny"\nexample_inputs = "nets:inputs"\n'
+    project.write_text(table)
+    text = model[: model.index("def handlens_tiny")]
+    text += "def inputs():\n    return (torch.randn(2, 3, 8, 8),)\n"
+    document = client.open("configured/nets.py", text)
+    finding = on(document, await client.diagnostics(document), CONV)
+    action = (await client.act(document, finding))["Keep conv in float for tiny"]
+    [edit] = action.edit.changes[project.as_uri()]
+    lines = table.splitlines(keepends=True)
+    assert (edit.range.start, edit.range.end) == (types.Position(3, 0), types.Position(3, 0))
+    assert "".join(lines) + edit.new_text == table + 'keep_float = ["conv"]\n'
+
+
+async def test_an_action_that_cannot_be_taken_says_why(client, model):
+    text = model.replace("return Tiny(), ", "pair = Tiny(), ") + "    return pair\n"
+    document = client.open("disabled.py", text)
+    finding = on(document, await client.diagnostics(document), CONV)
+    action = (await client.act(document, finding))[KEEP]
+    assert action.edit is None
+    assert "does not return a pair or a mapping that is written out" in action.disabled.reason
+
+
+async def test_what_is_inherited_leads_to_its_origin(client, model):
+    document = client.open("inherited.py", model)
+    diagnostics = await client.diagnostics(document)
+    inherited = next(e for e in diagnostics if e.code == "HL102")
+    actions = await client.act(document, [inherited])
+    action = next(a for title, a in actions.items() if title.startswith("Go to where"))
+    await client.execute(action.command.command, *action.command.arguments)
+    shown = (await client.until(lambda: client.shown))[-1]
+    assert shown.uri == document.uri
+    assert shown.selection == inherited.related_information[0].location.range
+
+
+async def test_a_model_class_gets_a_target_that_runs(client, model):
+    text = model[: model.index("def handlens_tiny")].rstrip()
+    document = client.open("undeclared.py", text)
+
+    async def at(place):
+        context = types.CodeActionContext([])
+        actions = await client.text_document_code_action_async(
+            types.CodeActionParams(document.identifier, document.range(place), context)
+        )
+        return list(actions)
+
+    assert await at("def forward") == []
+    [action] = await at("class Tiny")
+    assert (action.title, action.kind) == (
+        "Declare a Handlens target for Tiny",
+        "refactor.handlens.declareTarget",
+    )
+    client.save(document, document.edited(action.edit.changes[document.uri]))
+    assert "    return Tiny(), (torch.randn(1, 3, 64, 64),)\n" in document.text
+    assert "HL101" in {each.code for each in await client.diagnostics(document)}
+    assert [each.kind for each in await at("class Tiny")] == ["source.handlens.rerun"]
+
+
+async def test_commands_tell_of_targets_and_cancel_runs(client, held, model):
+    document = client.open("commands.py", held.text)
+    await held.begun()
+    [listed] = await client.execute("handlens.server.showTargets", document.uri)
+    assert (listed["name"], listed["running"], listed["status"]) == ("handlens_tiny", True, None)
+    await client.execute("handlens.server.cancel", document.uri)
+    await held.killed()
+    client.save(document, model)
+    await client.diagnostics(document)
+    [listed] = await client.execute("handlens.server.showTargets", document.uri)
+    assert (listed["status"], bool(listed["recipe"])) == ("ok", True)
+    assert listed["output"]["sqnr_db"] > 0
+
+
+async def test_restarting_the_worker_runs_everything_again(client, model):
+    document = client.open("restarted.py", model)
+    found = await client.diagnostics(document)
+    client.stderr.clear()
+    await client.execute("handlens.server.restartWorker")
+    assert await client.diagnostics(document) == found
+    await client.until(lambda: any("is ready" in line for line in client.stderr))

@@ -67,9 +67,9 @@ signal.pause()
 class HeldRun:
     """A text whose run goes on until it is killed."""
 
-    def __init__(self, pipe: Path) -> None:
+    def __init__(self, pipe: Path, model: str) -> None:
         os.mkfifo(pipe)
-        self.text = HELD.format(pipe=str(pipe)) + MODEL
+        self.text = HELD.format(pipe=str(pipe)) + model
         self._pipe = pipe
 
     async def begun(self) -> None:
@@ -90,11 +90,11 @@ UNITS: dict[str, Callable[[str], int]] = {
 
 
 def _converter() -> Converter:
-    """lsprotocol takes a code action that has a command for a command."""
+    """lsprotocol takes a code action that has a command for a command, and knows no other."""
     converter = default_converter()
 
     def structure(data: dict[str, Any], _: object) -> types.Command | types.CodeAction:
-        kind = types.Command if isinstance(data["command"], str) else types.CodeAction
+        kind = types.Command if isinstance(data.get("command"), str) else types.CodeAction
         return converter.structure(data, kind)
 
     converter.register_structure_hook(types.Command | types.CodeAction, structure)
@@ -454,9 +454,9 @@ async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clie
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> HeldRun:
-    """A text whose run goes on until it is killed."""
-    return HeldRun(tmp_path / "alive")
+def held(tmp_path: Path, model: str) -> HeldRun:
+    """The model with a run that goes on until it is killed."""
+    return HeldRun(tmp_path / "alive", model)
 
 
 @pytest.fixture(scope="session")

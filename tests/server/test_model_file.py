@@ -16,7 +16,7 @@ BLOCK = "block(x)"
 
 
 KINDS = [
-    pytest.param((pulls, encoding), id=f"{'pull' if pulls else 'push'}-{encoding}")
+    pytest.param((pulls, encoding), id=f"{'pull' if pulls else 'push'}-{encoding.value}")
     for pulls, encoding in itertools.product((False, True), types.PositionEncodingKind)
 ]
 

@@ -28,7 +28,7 @@ from handlens import __version__, rules, targets
 from handlens.client import Worker, WorkerUnusable
 from handlens.project import ProjectSettings, project_settings
 from handlens.protocol import RunRequest
-from handlens.rendering import jsondocument, terminal
+from handlens.rendering import jsondocument, page, terminal
 from handlens.rendering.progress import RunStatus
 from handlens.rendering.summary import falls_short
 from handlens.rendering.view import View, clean
@@ -95,7 +95,7 @@ def _codes_option(
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(["text", "json"]),
+    type=click.Choice(["text", "json", "html"]),
     default="text",
     show_default=True,
     help="What to print.",
@@ -173,7 +173,10 @@ def check(
         raise Refused(str(error)) from error
     reports = [plan.settings.selected(report) for plan, report in zip(plans, made)]
     with _opened(output) as stream:
-        if output_format == "json":
+        if output_format == "html":
+            document = Document(__version__, torch_version, tuple(reports))
+            stream.write(page.render(document, View(_read, os.getcwd())))
+        elif output_format == "json":
             stream.write(jsondocument.render(Document(__version__, torch_version, tuple(reports))))
         else:
             hidden = [

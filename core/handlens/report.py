@@ -76,6 +76,15 @@ class Channels:
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """How often values fell into intervals of equal width from ``low`` to ``high``."""
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class OpReport:
     """What was measured at one debug handle."""
 
@@ -123,6 +132,8 @@ class OpReport:
     worst_batch: int | None = None
     """Number of the batch with the lowest SQNR, from 0; None where no batch has one."""
     worst_batch_sqnr_db: float | None = None
+    errors: Histogram | None = None
+    """Of the differences actual − reference: of values sampled evenly from the op's first execution."""
 
     @property
     def span(self) -> Span | None:

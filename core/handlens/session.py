@@ -299,6 +299,7 @@ class _Session:
             executions=measured.executions,
             worst_batch=measured.worst_batch,
             worst_batch_sqnr_db=None if measured.worst_batch is None else measured.worst_sqnr_db,
+            errors=compared.recorder.errors,
         )
 
     def _nothing_quantized(

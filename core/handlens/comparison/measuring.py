@@ -15,6 +15,7 @@ from torch import Tensor
 from handlens.comparison.blocks import block_size, blocks, flat
 from handlens.comparison.fakequantize import FakeQuantizer
 from handlens.comparison.statistics import Sums
+from handlens.report import Histogram
 
 # Squares of numbers within these bounds neither overflow nor vanish in float32.
 _LARGEST = 1e15
@@ -214,3 +215,30 @@ def _difference(r: Tensor, a: Tensor) -> Tensor:
         # Integers beyond 2**53 differ by less than float64 can tell.
         return (a.to(torch.int64) - r.to(torch.int64)).double()
     return a.double() - r.double()
+
+
+_BINS = 31
+_SAMPLED = 2048
+
+
+def error_histogram(reference: object, actual: object) -> Histogram | None:
+    """How the differences ``actual`` − ``reference`` of two tensors are distributed, symmetric around 0.
+
+    Evenly spread values stand for all of them. None where there is no finite difference but zero.
+    """
+    if not (isinstance(reference, Tensor) and isinstance(actual, Tensor)):
+        return None
+    if not reference.is_floating_point() or reference.shape != actual.shape:
+        return None
+    if reference.layout != torch.strided or actual.layout != torch.strided:
+        return None
+    # An odd step, so that not every value is of the same channel where their number is even.
+    step = max(1, reference.numel() // _SAMPLED) | 1
+    r, a = reference.detach().flatten()[::step], actual.detach().flatten()[::step]
+    errors = a.to(r.device, torch.float32) - r.to(torch.float32)
+    errors = errors[torch.isfinite(errors)]
+    largest = float(errors.abs().max()) if errors.numel() else 0.0
+    if largest == 0.0 or not largest < 1e30:
+        return None
+    counts = torch.histc(errors.cpu(), _BINS, -largest, largest)
+    return Histogram(-largest, largest, tuple(int(each) for each in counts.tolist()))

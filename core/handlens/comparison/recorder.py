@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from handlens.comparison.fakequantize import FakeQuantizer
-from handlens.comparison.measuring import Introduced, magnitudes, measure
+from handlens.comparison.measuring import Introduced, error_histogram, magnitudes, measure
 from handlens.comparison.statistics import ExactSum, Statistics, Sums
+from handlens.report import Histogram
 
 
 @dataclass
@@ -68,6 +69,8 @@ class Recorder(nn.Module):
     ) -> None:
         super().__init__()
         self.total = Measurements()
+        self.errors: Histogram | None = None
+        """The errors of the first execution, those of a sample of its values."""
         self._batch = Measurements()
         self._quantizers = tuple(quantizers)
         self._channel_dim = channel_dim
@@ -94,6 +97,8 @@ class Recorder(nn.Module):
             introduced = self._introduced(reference, before)
         first, *others = accumulated
         measured = _add(batch.accumulated, reference, first, introduced)
+        if batch.executions == 1 and not self.total.executions:
+            self.errors = error_histogram(reference, first)
         for actual in others:
             _add(batch.accumulated, reference, actual)
         for value in requantized:

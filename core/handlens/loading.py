@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import importlib.abc
+import importlib.machinery
 import importlib.util
 import io
 import linecache
 import os
 import sys
 import tokenize
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import torch
@@ -65,14 +67,50 @@ def read(file: str) -> str:
         return stream.read()
 
 
-def load(file: str, text: str, search: Iterable[str]) -> ModuleType:
+class _UnsavedFinder(importlib.abc.MetaPathFinder):
+    """Finds modules where they are, and executes the texts that an editor has of their files."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = {os.path.realpath(file): text for file, text in texts.items()}
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        text = self._texts.get(os.path.realpath(spec.origin)) if spec and spec.origin else None
+        if spec is None or spec.origin is None or text is None:
+            return None
+        remember(spec.origin, text)
+        spec.loader = _UnsavedLoader(name, spec.origin, text)
+        return spec
+
+
+class _UnsavedLoader(importlib.machinery.SourceFileLoader):
+    def __init__(self, name: str, path: str, text: str) -> None:
+        super().__init__(name, path)
+        self._text = text
+
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(self._text, self.path, "exec", dont_inherit=True)
+
+
+def remember(file: str, text: str) -> None:
+    """Let tracebacks and spans quote a text that the disk may not have."""
+    linecache.cache[file] = (len(text), None, io.StringIO(text).readlines(), file)
+
+
+def load(
+    file: str, text: str, search: Iterable[str], unsaved: Mapping[str, str] | None = None
+) -> ModuleType:
     """Execute ``text`` as the module that ``file`` is, with the module paths it expects.
 
-    ``search`` are more folders to find its imports in. Raises whatever the user's code raises.
+    ``search`` are more folders to find its imports in; ``unsaved`` has the texts of those that are not
+    to be read from disk. Raises whatever the user's code raises.
     """
     file = os.path.abspath(file)
-    # Tracebacks and spans quote the text that ran, which the disk may not have.
-    linecache.cache[file] = (len(text), None, io.StringIO(text).readlines(), file)
+    remember(file, text)
+    if unsaved:
+        sys.meta_path.insert(0, _UnsavedFinder(unsaved))
     root, name = _module_name(file)
     sys.path[:0] = [root]
     sys.path.extend(each for each in search if each not in sys.path)

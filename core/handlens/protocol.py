@@ -12,7 +12,7 @@ From the worker     {"event": "ready", "python": …, "torch": …, "torchao": �
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from handlens.rules import ChosenThresholds
@@ -36,6 +36,8 @@ class RunRequest:
     """Folders whose files may show findings, beside the target's own file."""
     thresholds: tuple[ChosenThresholds, ...] = ()
     """What takes the place of the thresholds that suit the recipe, each over those before it."""
+    unsaved: dict[str, str] = field(default_factory=dict)
+    """The texts of other files, by their paths, that the disk does not have yet."""
 
 
 def encode(message: dict[str, Any]) -> bytes:

@@ -233,6 +233,8 @@ class Report:
     suppressed: int = 0
     """How many findings comments in the source took away."""
     timings: dict[str, float] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    """The workspace files that the run imported beside its own: other texts of them are another run."""
 
 
 @dataclass(frozen=True)

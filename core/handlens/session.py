@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,7 +72,7 @@ class _Session:
             report = self._run()
         except _Failed as error:
             report = failed(target.name, target.file, self._recipe_name, error.failure)
-        return replace(report, timings=self._timings)
+        return replace(report, timings=self._timings, files=tuple(sorted(self._files())))
 
     def _run(self) -> Report:
         with self._stage("load"):
@@ -103,7 +104,9 @@ class _Session:
         try:
             text = self._request.text
             self._texts[self._file] = loading.read(self._file) if text is None else text
-            module = loading.load(self._file, self._texts[self._file], self._request.workspace)
+            module = loading.load(
+                self._file, self._texts[self._file], self._request.workspace, self._request.unsaved
+            )
         except SyntaxError as error:
             if error.filename == self._file:
                 raise _Failed(parse_failure(error, self._file)) from error
@@ -323,6 +326,13 @@ class _Session:
         message = f"{op_name(_op(node))} was not compared: {reason}"
         return Finding("HL202", "information", message, handle_of(node), span)
 
+    def _files(self) -> Iterator[str]:
+        """The workspace files that were imported, beside the target's."""
+        for module in list(sys.modules.values()):
+            file = getattr(module, "__file__", None)
+            if isinstance(file, str) and file != self._file and self._in_workspace(file):
+                yield file
+
     # -- files and lines ---------------------------------------------------------------------------
 
     def _in_workspace(self, file: str) -> bool:
@@ -349,7 +359,8 @@ class _Session:
         """The texts of the files that findings can be in."""
         for file in {op.span.file for op in ops if op.span is not None} - self._texts.keys():
             try:
-                self._texts[file] = loading.read(file)
+                unsaved = self._request.unsaved.get(file)
+                self._texts[file] = loading.read(file) if unsaved is None else unsaved
             except (OSError, SyntaxError, UnicodeDecodeError):
                 continue
         return self._texts

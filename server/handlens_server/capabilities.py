@@ -18,6 +18,8 @@ class Capabilities:
     """It answers ``workspace/configuration``."""
     register_configuration: bool = False
     """It tells of changed settings when asked by dynamic registration."""
+    register_watched_files: bool = False
+    """It watches files when asked by dynamic registration."""
     markdown: bool = False
     """It renders Markdown in hovers."""
     related_information: bool = False
@@ -37,6 +39,11 @@ class Capabilities:
     pulls_diagnostics: bool = False
     """It asks for the diagnostics of open documents, and asks again when told to."""
 
+    images: bool = False
+    """It shows images in hovers, from data in their addresses (``experimental.handlens.images``)."""
+    command_links: bool = False
+    """It takes links to commands in hovers (``experimental.handlens.commandLinks``)."""
+
     refresh_inlay_hints: bool = False
     refresh_code_lenses: bool = False
     """It asks again when told that there are others."""
@@ -46,12 +53,16 @@ class Capabilities:
         def has(path: str) -> bool:
             return bool(get_capability(client, path))
 
+        ours = getattr(client.experimental, "get", lambda _: None)("handlens") or {}
         formats = get_capability(client, "text_document.hover.content_format") or ()
         diagnostics = "text_document.publish_diagnostics"
         return cls(
+            images=bool(ours.get("images")),
+            command_links=bool(ours.get("commandLinks")),
             progress=has("window.work_done_progress"),
             configuration=has("workspace.configuration"),
             register_configuration=has("workspace.did_change_configuration.dynamic_registration"),
+            register_watched_files=has("workspace.did_change_watched_files.dynamic_registration"),
             markdown=types.MarkupKind.Markdown in formats,
             related_information=has(f"{diagnostics}.related_information"),
             code_description=has(f"{diagnostics}.code_description_support"),

@@ -29,6 +29,11 @@ class Document(TextDocument):
         return to_fs_path(self.uri)
 
     @property
+    def is_unsaved(self) -> bool:
+        """Whether the disk has another text than the editor."""
+        return self.file is not None and read(self.file) != self.source
+
+    @property
     def is_python(self) -> bool:
         return self.language_id == "python" or self.uri.endswith(".py")
 

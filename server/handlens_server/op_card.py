@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from handlens.rendering import svg
 from handlens.report import Channels, Finding, OpReport, Quantizer, Verdict
 
 _OTHERS_SHOWN = 24
@@ -38,8 +39,8 @@ def card(
     return Card(first, tuple(others), target, tuple(lines))
 
 
-def markdown(card: Card) -> str:
-    """The card as Markdown."""
+def markdown(card: Card, images: bool = False) -> str:
+    """The card as Markdown, with pictures if ``images`` are shown."""
     op = card.op
     title = [f"**{_escape(op.name)}**", *([_code(op.module)] if op.module else [])]
     if card.target:
@@ -55,7 +56,19 @@ def markdown(card: Card) -> str:
             f"{_code(_place(each))} {_accumulated(each)}" for each in card.others[:_OTHERS_SHOWN]
         )
         lines += ["", f"Also here: {shown}{_more(card)}"]
+    if images:
+        lines += ["", *_images(card)]
     return "\n".join(lines)
+
+
+def _images(card: Card) -> Iterator[str]:
+    """The ratios of all instances in the order they run, and the errors of the one that is shown."""
+    instances = sorted((card.op, *card.others), key=lambda op: op.handle)
+    ratios = [op.sqnr_db for op in instances if op.sqnr_db is not None]
+    if len(ratios) > 2:
+        yield svg.image(svg.sparkline(ratios), f"SQNR of the {len(ratios)} instances, in order")
+    if card.op.errors is not None:
+        yield svg.image(svg.histogram(card.op.errors), "Histogram of its errors")
 
 
 def plain(card: Card) -> str:

@@ -22,6 +22,8 @@ class Run:
     """Of the document when the run was asked for; None for a client without versions."""
     generation: int
     text: str
+    unsaved: dict[str, str] = field(default_factory=dict)
+    """The texts of other files, by path, that were not saved then."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,19 @@ class Result:
         if file in self._anchors:
             self._anchors[file].move_to(text)
 
+    def reads(self, file: str) -> bool:
+        """Whether the run imported a file that it shows nothing in."""
+        return file in self.report.files and file not in self.texts
+
     def is_stale(self, file: str) -> bool:
         """Whether the code of a file is another one than was run."""
         return file in self._anchors and self._anchors[file].is_stale
 
     def holds(self, file: str) -> bool:
         """Whether another run could only find the same, as far as the text of a file goes."""
+        if self.reads(file):
+            # What it was when it was read is not known here.
+            return False
         before, now = self.texts.get(file), self.text(file)
         if self.report.error is not None or before is None or now is None or self.is_stale(file):
             return False
@@ -149,6 +158,16 @@ class Results:
     def of(self, uri: str) -> dict[str, Result]:
         """The results of a document's own runs, by target."""
         return {name: results[0] for name, results in self._results.get(uri, {}).items()}
+
+    def using(self, file: str) -> set[str]:
+        """The uris of the documents whose runs read a file, whether or not they show anything there."""
+        return {
+            result.run.uri
+            for targets in self._results.values()
+            for results in targets.values()
+            for result in results
+            if file in result.texts or file in result.report.files
+        }
 
     def at(self, file: str) -> Iterator[Result]:
         """The results, of any document, that show something in a file."""

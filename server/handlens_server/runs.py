@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 # Each run fills the cores it finds; two of them let a small model not wait for a large one.
 _AT_ONCE = 2
 
+# People type a word without a pause of this length.
+_DEBOUNCE_S = 0.4
+
 
 class Runs:
     """Starts runs, and shows what they find unless they were superseded or cancelled meanwhile.
@@ -39,6 +42,7 @@ class Runs:
         self._server = server
         self._generations = itertools.count(1)
         self._current: dict[str, tuple[Run, asyncio.Task[None]]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     def start(self, document: Document) -> Discovery:
@@ -50,7 +54,12 @@ class Runs:
         file, text = document.file, document.source
         if file is None or not document.is_python:
             return Discovery()
-        run = Run(document.uri, file, document.version, next(self._generations), text)
+        unsaved = {
+            each.file: each.source
+            for each in self._server.documents.open
+            if each.file not in (None, file) and each.is_python and each.is_unsaved
+        }
+        run = Run(document.uri, file, document.version, next(self._generations), text, unsaved)
         found = discover(text, file)
         changed = self._server.results.keep(run.uri, {target.name for target in found.targets})
         self._server.diagnostics.publish(changed)
@@ -73,6 +82,48 @@ class Runs:
                 return
         self.start(document)
 
+    def open(self, document: Document) -> None:
+        """Run a document that was opened, unless runs are by hand."""
+        if self._server.settings.run != "manual":
+            self.start(document)
+
+    def typed(self, file: str) -> None:
+        """Run what an edit concerns once no other edit follows, if runs keep up with typing."""
+        if self._server.settings.run == "onType":
+            for uri in self._concerned(file):
+                if (timer := self._timers.pop(uri, None)) is not None:
+                    timer.cancel()
+                # What it began with is not what there is now.
+                self.cancel(uri)
+                loop = asyncio.get_running_loop()
+                self._timers[uri] = loop.call_later(_DEBOUNCE_S, self._settled, uri, file)
+
+    def saved(self, file: str) -> None:
+        """Run what a file that was saved, or changed on disk, concerns."""
+        if self._server.settings.run != "manual":
+            for uri in self._concerned(file):
+                if (document := self._server.documents.find(uri)) is not None:
+                    self.update(document, file)
+
+    def reconfigured(self, document: Document) -> None:
+        """Run a document whose project's pyproject.toml has changed."""
+        if self._server.settings.run != "manual":
+            self.start(document)
+
+    def _concerned(self, file: str) -> set[str]:
+        """The open documents that a file is, or whose runs read it."""
+        itself = self._server.documents.at(file)
+        return self._server.results.using(file) | ({itself.uri} if itself else set())
+
+    def _settled(self, uri: str, file: str) -> None:
+        del self._timers[uri]
+        document = self._server.documents.find(uri)
+        # Half a statement is no failure of the model: what was found before it stays.
+        if document is not None and document.file is not None:
+            found = discover(document.source, document.file)
+            if found.failure is None:
+                self.update(document, file)
+
     def is_running(self, uri: str) -> bool:
         """Whether a document is being run."""
         return uri in self._current
@@ -92,10 +143,14 @@ class Runs:
     def forget(self, uri: str) -> None:
         """End the run of a document and clear what its runs have shown."""
         self.cancel(uri)
+        if (timer := self._timers.pop(uri, None)) is not None:
+            timer.cancel()
         self._server.diagnostics.publish(self._server.results.keep(uri, set()))
 
     async def close(self) -> None:
         """End every run."""
+        for timer in self._timers.values():
+            timer.cancel()
         tasks = [task for _, task in self._current.values()]
         for uri in list(self._current):
             self.cancel(uri)
@@ -121,6 +176,7 @@ class Runs:
             project.recipe,
             (root, *documents.roots),
             (project.thresholds, settings.thresholds),
+            run.unsaved,
         )
         try:
             async with RunProgress(
@@ -142,7 +198,7 @@ class Runs:
 
     def _show(self, run: Run, target: Target | None, report: Report) -> None:
         texts: dict[str, str | None] = {run.file: run.text}
-        texts |= {file: read(file) for file in files(report) - {run.file}}
+        texts |= {file: run.unsaved.get(file, read(file)) for file in files(report) - {run.file}}
         result = Result(run, target, report, texts)
         for file in texts:
             # It may have been edited while it was run.

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import functools
 import logging
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Coroutine, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from lsprotocol import types
@@ -58,6 +61,7 @@ class HandlensServer(LanguageServer):
         self.runs = Runs(self)
         self.asked_to_shut_down = False
         self._problems: list[str] = []
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -98,13 +102,20 @@ class HandlensServer(LanguageServer):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def show(self, uri: str, selection: types.Range | None = None) -> None:
-        """Let the client open something; outside the editor what is not a text."""
+    @functools.cached_property
+    def reports(self) -> Path:
+        """The folder of the reports that are shown, ours alone; it ends with the server."""
+        self._folder = tempfile.TemporaryDirectory(prefix="handlens-")
+        return Path(self._folder.name)
+
+    async def show(
+        self, uri: str, selection: types.Range | None = None, external: bool = False
+    ) -> None:
+        """Let the client open something, in the editor or outside of it."""
         if not self.client.show_document:
             text = f"Handlens: {uri}"
             self.window_show_message(types.ShowMessageParams(types.MessageType.Info, text))
             return
-        external = None if selection else True
         try:
             await self.window_show_document_async(
                 types.ShowDocumentParams(uri, external, take_focus=True, selection=selection)
@@ -138,6 +149,8 @@ class HandlensServer(LanguageServer):
         """End all runs and workers."""
         await self.runs.close()
         await self.pool.close()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     async def leave_with(self, process: int) -> None:
         """Leave when the client's process ends, even if somebody else keeps our pipes open."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import typing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from handlens.rules import ChosenThresholds
 
 SECTION = "handlens"
+
+Run = Literal["onType", "onSave", "manual"]
 
 _THRESHOLDS = {
     "errorDb": "error_db",
@@ -26,6 +31,8 @@ class Settings:
     """The quantization recipe; None for the one that the target asks for."""
     thresholds: ChosenThresholds = field(default_factory=ChosenThresholds)
     """The thresholds; those that are not set are the project's, else what suits the recipe."""
+    run: Run = "onSave"
+    """When to run: while a file is typed in, when it is opened and saved, or only when asked to."""
     inlay_hints: bool = True
     """Whether lines show the worst ratio of their ops."""
 
@@ -48,6 +55,7 @@ def parse(data: object) -> tuple[Settings, list[str]]:
         _text(data, "interpreter", "the path of a Python interpreter, or null", problems),
         _text(data, "recipe", "the name of a recipe, or null", problems),
         thresholds,
+        _choice(data, "run", typing.get_args(Run), "onSave", problems),
         _flag(data, "inlayHints", True, problems),
     )
     return settings, problems
@@ -58,6 +66,21 @@ def _flag(data: Mapping[str, object], key: str, default: bool, problems: list[st
     if value is None or isinstance(value, bool):
         return default if value is None else value
     problems.append(_refusal(f"{SECTION}.{key}", value, "true or false"))
+    return default
+
+
+def _choice(
+    data: Mapping[str, object],
+    key: str,
+    accepted: Sequence[Any],
+    default: Any,
+    problems: list[str],
+) -> Any:
+    value = data.get(key)
+    if value is None or value in accepted:
+        return default if value is None else value
+    names = ", ".join(json.dumps(each) for each in accepted)
+    problems.append(_refusal(f"{SECTION}.{key}", value, f"one of {names}"))
     return default
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from lsprotocol import types
+from pygls.uris import to_fs_path
+
+from handlens.report import load
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -140,6 +145,21 @@ async def test_commands_tell_of_targets_and_cancel_runs(client, held, model):
     [listed] = await client.execute("handlens.server.showTargets", document.uri)
     assert (listed["status"], bool(listed["recipe"])) == ("ok", True)
     assert listed["output"]["sqnr_db"] > 0
+
+
+async def test_a_report_is_written_and_shown(client, model):
+    document = client.open("reported.py", model)
+    assert await client.execute("handlens.server.report", document.uri, "html") is None
+    await client.until(lambda: [e for e in client.messages if "no report" in e.message])
+    await client.diagnostics(document)
+    for form, external in (("html", True), ("json", False)):
+        uri = await client.execute("handlens.server.report", document.uri, form)
+        await client.until(lambda uri=uri: uri in [each.uri for each in client.shown])
+        assert client.shown[-1].external == external
+        text = Path(to_fs_path(uri)).read_text()
+        assert "handlens_tiny" in text
+        if form == "json":
+            assert load(text).reports[0].status == "ok"
 
 
 async def test_restarting_the_worker_runs_everything_again(client, model):

@@ -65,17 +65,17 @@ async def test_hints_move_with_the_text_and_say_that_they_are_of_before(client, 
 async def test_a_lens_tells_the_state_of_its_target_and_runs_it(client, held, model):
     document = client.open("lens.py", held.text)
     await held.begun()
-    [lens] = await lenses(client, document)
+    [lens, *_] = await lenses(client, document)
     assert lens.command.title == "Handlens: comparing …"
     assert lens.range == document.range("handlens_tiny")
 
     client.save(document, model)
     await client.diagnostics(document)
-    [lens] = await lenses(client, document)
+    [lens, *_] = await lenses(client, document)
     title = r"Handlens: output \d+\.\d dB · worst \w+ \d+\.\d dB · rerun"
     assert re.fullmatch(title, lens.command.title)
     client.change(document, model.replace("block(x)", "block(2 * x)"))
-    [lens] = await lenses(client, document)
+    [lens, *_] = await lenses(client, document)
     assert lens.command.title.endswith(" · stale · rerun")
 
     await client.workspace_execute_command_async(
@@ -84,12 +84,12 @@ async def test_a_lens_tells_the_state_of_its_target_and_runs_it(client, held, mo
     await client.diagnostics(
         document, lambda found: document.range("block(2 * x)") in [each.range for each in found]
     )
-    [lens] = await lenses(client, document)
+    [lens, *_] = await lenses(client, document)
     assert re.fullmatch(title, lens.command.title)
 
     client.save(document, model.replace("return x\n", "return y\n"))
     await client.diagnostics(document, lambda found: "HL302" in [each.code for each in found])
-    [lens] = await lenses(client, document)
+    [lens, *_] = await lenses(client, document)
     assert lens.command.title == "Handlens: the run failed · rerun"
 
 

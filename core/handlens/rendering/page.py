@@ -16,8 +16,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from handlens.rendering.svg import bars
 from handlens.rendering.view import SEVERITIES, View, clean, count
-from handlens.report import Document, Finding, Histogram, OpReport, Report, Span
+from handlens.report import Document, Finding, OpReport, Report, Span
 from handlens.rules import RULES
 
 _WIDTH, _HEIGHT = 1000, 260
@@ -196,6 +197,11 @@ class _Page:
             depth, groups = depth + 1, deeper
         return [_block(name, ops) for name, ops in groups[: 4 * _BLOCKS]]
 
+    @property
+    def cells(self) -> int:
+        """How many cells the longest block has, and a few more where all are short."""
+        return max([12, *(len(block.cells) for block in self.blocks)])
+
     def _grouped(self, depth: int) -> list[tuple[str, list[OpReport]]]:
         groups: dict[str, list[OpReport]] = {}
         for op in self.report.ops:
@@ -225,7 +231,7 @@ class _Page:
         span = op.span
         place = self._view.place(span) if span else ""
         line = self._line(span) if span else ("", "", "")
-        return Worst(op, finding, place, line, _histogram(op.errors) if op.errors else "")
+        return Worst(op, finding, place, line, bars(op.errors) if op.errors else "")
 
     def _line(self, span: Span) -> tuple[str, str, str]:
         lines = (self._view.read(span.file) or "").split("\n")
@@ -280,19 +286,6 @@ _LEGEND = [
     *((i, f"{10 * i} dB" if i else "under 10 dB") for i in range(_STEPS)),
     (_STEPS, "no error"),
 ]
-
-
-def _histogram(histogram: Histogram) -> str:
-    top = max(histogram.counts, default=0)
-    if not top:
-        return ""
-    width = 120 / len(histogram.counts)
-    path = "M0 32"
-    for i, number in enumerate(histogram.counts):
-        # The root, so that the tails are seen: they are what saturation and outliers look like.
-        height = 32 - 30 * math.sqrt(number / top)
-        path += f"L{i * width:.1f} {height:.1f}H{(i + 1) * width:.1f}"
-    return path + "V32Z"
 
 
 def _ratio(verdict: str, ratio: float | None) -> str:

@@ -36,7 +36,13 @@ def register(server: HandlensServer) -> None:
             end = positions.to_position(target.line, target.end_column, lines, encoding)
             title = _title(target, results.get(target.name), running)
             command = types.Command(title, execute_command.RERUN, arguments=[document.uri])
-            lenses.append(types.CodeLens(types.Range(start, end), command))
+            where = types.Range(start, end)
+            lenses.append(types.CodeLens(where, command))
+            if target.name in results and not running:
+                show = types.Command(
+                    "Report", execute_command.REPORT, arguments=[document.uri, "html"]
+                )
+                lenses.append(types.CodeLens(where, show))
         return lenses
 
 

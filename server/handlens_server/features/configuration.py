@@ -27,6 +27,8 @@ def register(server: HandlensServer) -> None:
     def initialized(params: types.InitializedParams) -> None:
         if server.client.register_configuration:
             server.spawn(_subscribe(server))
+        if server.client.register_watched_files:
+            server.spawn(_watch(server))
         if server.client.configuration:
             server.spawn(_pull(server))
         else:
@@ -50,6 +52,21 @@ async def _subscribe(server: HandlensServer) -> None:
         await server.client_register_capability_async(types.RegistrationParams([registration]))
     except Exception as error:
         logger.warning("the client does not tell of changed settings: %s", error)
+
+
+async def _watch(server: HandlensServer) -> None:
+    """Ask to be told of files that change outside of the editor."""
+    registration = types.Registration(
+        id="handlens-files",
+        method=types.WORKSPACE_DID_CHANGE_WATCHED_FILES,
+        register_options=types.DidChangeWatchedFilesRegistrationOptions(
+            [types.FileSystemWatcher("**/*.py"), types.FileSystemWatcher("**/pyproject.toml")]
+        ),
+    )
+    try:
+        await server.client_register_capability_async(types.RegistrationParams([registration]))
+    except Exception as error:
+        logger.warning("the client does not tell of changed files: %s", error)
 
 
 async def _pull(server: HandlensServer) -> None:

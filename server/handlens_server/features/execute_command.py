@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
+import handlens
+from handlens.rendering import jsondocument, page
+from handlens.rendering.view import View
+from handlens.report import Document as ReportDocument
 from handlens.targets import HOW_TO_DECLARE
 from handlens_server.discovery import discover
-from handlens_server.documents import Document
+from handlens_server.documents import Document, read
 
 if TYPE_CHECKING:
     from handlens_server.server import HandlensServer
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
 RERUN = "handlens.server.rerun"
 CANCEL = "handlens.server.cancel"
 RESTART_WORKER = "handlens.server.restartWorker"
+REPORT = "handlens.server.report"
 SHOW = "handlens.server.show"
 SHOW_TARGETS = "handlens.server.showTargets"
 
@@ -50,11 +56,36 @@ def register(server: HandlensServer) -> None:
         server.spawn(server.pool.close())
         server.runs.restart()
 
+    @server.command(REPORT)
+    def report(uri: str, form: str) -> str | None:
+        """Write what the last runs of a document found to a page, or to JSON, and show it; its uri."""
+        document = opened(REPORT, uri)
+        if form not in ("html", "json"):
+            raise JsonRpcInvalidParams(f"{REPORT}: {form!r} is not html or json")
+        results = server.results.of(document.uri).values()
+        if not results:
+            text = "Handlens: there is no report of this file: nothing in it has been run."
+            server.window_show_message(types.ShowMessageParams(types.MessageType.Info, text))
+            return None
+        texts = {file: text for result in results for file, text in result.texts.items()}
+        whole = ReportDocument(
+            handlens.__version__, None, tuple(result.report for result in results)
+        )
+        if form == "json":
+            content = jsondocument.render(whole)
+        else:
+            folder = server.documents.root(document.file or "")
+            content = page.render(whole, View(lambda file: texts.get(file) or read(file), folder))
+        file = server.reports / f"{Path(document.file or uri).stem}.{form}"
+        file.write_text(content, "utf-8", errors="backslashreplace")
+        server.spawn(server.show(file.as_uri(), external=form == "html"))
+        return file.as_uri()
+
     @server.command(SHOW)
     def show(uri: str, line: int, character: int, end_line: int, end_character: int) -> None:
         """Open a file at a range."""
         start, end = types.Position(line, character), types.Position(end_line, end_character)
-        server.spawn(server.show(uri, types.Range(start, end)))
+        server.spawn(server.show(uri, selection=types.Range(start, end)))
 
     @server.command(SHOW_TARGETS)
     def show_targets(uri: str) -> list[dict[str, Any]]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from lsprotocol import types
 
 from handlens.report import OpReport, Span
 from handlens_server import op_card, positions
+from handlens_server.capabilities import Capabilities
+from handlens_server.features.execute_command import REPORT, RERUN
 from handlens_server.results import Result
 
 if TYPE_CHECKING:
@@ -53,14 +57,25 @@ def register(server: HandlensServer) -> None:
         elif any(result.is_stale(document.file) for result in shown):
             note = "Measured before the last edits of this file."
         return types.Hover(
-            _content(cards, server.client.markdown, note),
+            _content(cards, server.client, note, document.uri),
             positions.to_range(smallest, lines, encoding),
         )
 
 
-def _content(cards: list[op_card.Card], markdown: bool, note: str) -> types.MarkupContent:
-    if markdown:
-        texts = [*([f"*{note}*"] if note else []), *map(op_card.markdown, cards)]
+def _content(
+    cards: list[op_card.Card], client: Capabilities, note: str, uri: str
+) -> types.MarkupContent:
+    if client.markdown:
+        texts = [op_card.markdown(card, client.images) for card in cards]
+        texts = [*([f"*{note}*"] if note else []), *texts]
+        if client.command_links:
+            links = (("Rerun", RERUN, [uri]), ("Report", REPORT, [uri, "html"]))
+            texts.append(
+                " · ".join(
+                    f"[{name}](command:{command}?{quote(json.dumps(arguments))})"
+                    for name, command, arguments in links
+                )
+            )
         return types.MarkupContent(types.MarkupKind.Markdown, "\n\n---\n\n".join(texts))
     texts = [*([note] if note else []), *map(op_card.plain, cards)]
     return types.MarkupContent(types.MarkupKind.PlainText, "\n\n".join(texts))

@@ -1,8 +1,9 @@
-"""textDocument/didOpen, didChange, didSave, didClose: when a document is run, how its results move with
-edits, and when they are forgotten."""
+"""textDocument/didOpen, didChange, didSave, didClose and workspace/didChangeWatchedFiles: when a document
+is run, how its results move with edits, and when they are forgotten."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
@@ -27,13 +28,14 @@ def register(server: HandlensServer) -> None:
         if document is not None and document.file is not None:
             # Runs of other files may have found something here; now the file has a version.
             follow(document.file, document.source)
-            server.runs.start(document)
+            server.runs.open(document)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
     def did_change(params: types.DidChangeTextDocumentParams) -> None:
         document = server.documents.find(params.text_document.uri)
         if document is not None and document.file is not None:
             follow(document.file, document.source)
+            server.runs.typed(document.file)
 
     def follow(file: str, text: str) -> None:
         """Let what is shown in a file follow its text."""
@@ -44,13 +46,23 @@ def register(server: HandlensServer) -> None:
     @server.feature(types.TEXT_DOCUMENT_DID_SAVE)
     def did_save(params: types.DidSaveTextDocumentParams) -> None:
         saved = server.documents.find(params.text_document.uri)
-        if saved is None or saved.file is None:
-            return
-        # A run reads the other files of its model from disk: those that read this one start anew.
-        concerned = {result.run.uri for result in server.results.at(saved.file)} | {saved.uri}
-        for document in server.documents.open:
-            if document.uri in concerned:
-                server.runs.update(document, saved.file)
+        if saved is not None and saved.file is not None:
+            server.runs.saved(saved.file)
+
+    @server.feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)
+    def did_change_watched_files(params: types.DidChangeWatchedFilesParams) -> None:
+        for change in params.changes:
+            file = to_fs_path(change.uri)
+            if file is None:
+                continue
+            if Path(file).name == "pyproject.toml":
+                for document in server.documents.open:
+                    if document.file and Path(file).parent in Path(document.file).parents:
+                        server.runs.reconfigured(document)
+            elif server.documents.at(file) is None:
+                # What is open is what its editor says it is.
+                follow(file, read(file) or "")
+                server.runs.saved(file)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def did_close(params: types.DidCloseTextDocumentParams) -> None:

@@ -1,0 +1,65 @@
+"""Small pictures as SVG: what a hover and the page draw of one op."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+
+from handlens.report import Histogram
+
+_BLUE, _ORANGE, _GREY = "#4d87e6", "#e0862d", "#8a929c"
+# Points of a sparkline: more would be closer together than they can be seen.
+_POINTS = 400
+
+
+def image(picture: str, said: str) -> str:
+    """A picture as a Markdown image that needs no file."""
+    return f"![{said}](data:image/svg+xml;base64,{base64.b64encode(picture.encode()).decode()})"
+
+
+def sparkline(ratios: Sequence[float]) -> str:
+    """Ratios in dB from left to right, the lowest one marked and both ends of the scale named."""
+    size = math.ceil(len(ratios) / _POINTS)
+    shown = [min(ratios[i : i + size]) for i in range(0, len(ratios), size)]
+    low, high = min(shown), max(shown)
+    span = high - low or 1.0
+    points = [
+        (5 + 230 * i / max(len(shown) - 1, 1), 8 + 30 * (high - ratio) / span)
+        for i, ratio in enumerate(shown)
+    ]
+    x, y = points[shown.index(low)]
+    path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="310" height="46">'
+        f'<path d="M{path}" fill="none" stroke="{_BLUE}" stroke-width="1.6"/>'
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.2" fill="{_ORANGE}"/>'
+        f'<g fill="{_GREY}" font-family="sans-serif" font-size="10">'
+        f'<text x="244" y="12">{high:.1f} dB</text><text x="244" y="42">{low:.1f} dB</text></g></svg>'
+    )
+
+
+def histogram(errors: Histogram) -> str:
+    """A histogram of errors around zero, with both ends of its scale named."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="130" height="50">'
+        f'<g transform="translate(5 2)"><path d="{bars(errors)}" fill="{_BLUE}"/>'
+        f'<path d="M60 0V34" stroke="{_GREY}"/>'
+        f'<g fill="{_GREY}" font-family="sans-serif" font-size="10" text-anchor="middle">'
+        f'<text x="0" y="44" text-anchor="start">{errors.low:.2g}</text><text x="60" y="44">0</text>'
+        f'<text x="120" y="44" text-anchor="end">{errors.high:.2g}</text></g></g></svg>'
+    )
+
+
+def bars(histogram: Histogram) -> str:
+    """The path of a histogram, 120 by 32; empty where nothing was counted."""
+    top = max(histogram.counts, default=0)
+    if not top:
+        return ""
+    width = 120 / len(histogram.counts)
+    path = "M0 32"
+    for i, number in enumerate(histogram.counts):
+        # The root, so that the tails are seen: they are what saturation and outliers look like.
+        height = 32 - 30 * math.sqrt(number / top)
+        path += f"L{i * width:.1f} {height:.1f}H{(i + 1) * width:.1f}"
+    return path + "V32Z"

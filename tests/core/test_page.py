@@ -1,0 +1,122 @@
+"""The report page: it says what was measured, shows hostile text as text, and loads nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+from handlens.rendering import page
+from handlens.rendering.view import View
+from handlens.report import (
+    Coverage,
+    Document,
+    Failure,
+    Finding,
+    Histogram,
+    OutputAccuracy,
+    Report,
+    Unmatched,
+    failed,
+)
+from sample_ops import FILE, losing_op
+
+HOSTILE = "<script>alert(1)</script>&\"'\u202e\x1b[31m{{ 1 }}"
+SOURCE = "\n".join(f"    y = {'x' * 5} # {HOSTILE}" for _ in range(40))
+VIEW = View(lambda file: SOURCE if file == FILE else None, "/")
+
+
+def report(ops, **fields) -> Report:
+    given = {
+        "output": OutputAccuracy("ok", 17.25, 0.1, 0.2, 0.99),
+        "batches": 2,
+        "coverage": Coverage(
+            len(ops) + 1, len(ops), len(ops), (Unmatched("a.b", "n", "m", "why"),)
+        ),
+        "ops": tuple(ops),
+        "findings": (),
+        "timings": {"load": 0.5, "compare": 1.5},
+    }
+    return Report("handlens_x", FILE, "x86", "ok", **(given | fields))
+
+
+def render(*reports: Report) -> str:
+    return page.render(Document("1.0", "2.13.0", reports), VIEW)
+
+
+class Reader(HTMLParser):
+    """The elements and the texts of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        if data.strip() and self.tags[-1][0] != "style":
+            self.texts.append(data.strip())
+
+
+def test_the_page_has_what_was_measured():
+    errors = Histogram(-1.0, 1.0, (1, 4, 1))
+    ops = [losing_op(1, 12.5, module="blocks.0", errors=errors), losing_op(2, None, module="head")]
+    finding = Finding("HL101", "error", "conv2d 12.5 dB", 1, ops[0].span, cause="because\nof this")
+    texts = Reader(render(report(ops, findings=(finding,)))).texts
+    for said in (
+        "17.2 dB",
+        "2 of 3 ops",
+        "blocks.0",
+        "12.5 dB",
+        "HL101 low-sqnr",
+        "because",
+        "why",
+    ):
+        assert said in texts
+    assert "load 0.50 s" in texts
+
+
+def test_whatever_a_text_says_it_is_text():
+    op = losing_op(1, 3.0, module=HOSTILE, node=HOSTILE)
+    finding = Finding("HL101", "error", HOSTILE, 1, op.span, cause=HOSTILE)
+    hostile = replace(report([op], findings=(finding,)), target=HOSTILE, recipe=HOSTILE)
+    broken = failed(HOSTILE, FILE, HOSTILE, Failure("HL301", HOSTILE, None, HOSTILE))
+    text = render(hostile, broken)
+    read = Reader(text)
+    assert "script" not in {tag for tag, _ in read.tags}
+    assert not any(name.startswith("on") for _, attributes in read.tags for name in attributes)
+    assert any("<script>alert(1)</script>" in said for said in read.texts)
+    assert "\u202e" not in text
+    assert "\x1b" not in text
+    assert "{{ 1 }}" in text
+
+
+def test_the_page_loads_nothing_and_its_policy_allows_its_own_style_alone():
+    text = render(report([losing_op(1, 3.0)]))
+    read = Reader(text)
+    for tag, attributes in read.tags:
+        assert tag not in ("script", "link", "img", "iframe")
+        assert not {"src", "href", "style"} & attributes.keys()
+    [style] = re.findall("<style>(.*)</style>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = next(a["content"] for _, a in read.tags if a.get("http-equiv"))
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'"
+    assert "url(" not in style
+
+
+def test_ten_thousand_ops_fit_a_page():
+    ops = [
+        losing_op(n, 10 + n % 50, module=f"layers.{n // 7}.part.{n % 7}", line=1 + n % 40)
+        for n in range(1, 10_001)
+    ]
+    assert len(render(report(ops))) < 1_000_000
+
+
+def test_a_run_that_measured_nothing_has_a_page_too():
+    nothing = report([], output=None, coverage=None, timings={})
+    assert "handlens_x" in render(nothing)

@@ -1,0 +1,113 @@
+"""When runs start: on opening and saving, while typing, by hand, and when what they read changes."""
+
+from __future__ import annotations
+
+import pytest
+from lsprotocol import types
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CONV = "self.conv(x)"
+
+
+def shows_conv(document):
+    return lambda found: document.range(CONV) in [each.range for each in found]
+
+
+def using(model, name):
+    """A model whose width is in another module."""
+    return f"import {name}\n" + model.replace("8, 3)", f"{name}.SIZE, 3)").replace(
+        "Linear(8, 8)", f"Linear({name}.SIZE, {name}.SIZE)"
+    )
+
+
+async def test_runs_keep_up_with_typing_if_they_are_to(serving, tmp_path, model):
+    async with serving(tmp_path, run="onType") as client:
+        document = client.open("typed.py", model)
+        await client.diagnostics(document)
+        edited = model.replace(CONV, "self.conv(2 * x)")
+        client.change(document, edited[: edited.index("2 * x)") + 3])
+        client.change(document, edited)
+        await client.diagnostics(
+            document,
+            lambda found: document.range("self.conv(2 * x)") in [each.range for each in found],
+        )
+        assert document.file.read_text() == model
+
+
+async def test_text_that_does_not_parse_while_it_is_typed_is_no_failure(serving, tmp_path, model):
+    async with serving(tmp_path, run="onType") as client:
+        document = client.open("half.py", model)
+        await client.diagnostics(document)
+        client.change(document, model + "\nx = (")
+        found = await client.diagnostics(document)
+        client.change(document, model + "\nx = (1)\n")
+        await client.diagnostics(document, shows_conv(document))
+        published = client.published[document.uri]
+        assert "HL301" not in {e.code for each in published for e in each.diagnostics}
+        assert found
+
+
+async def test_nothing_runs_by_itself_if_runs_are_by_hand(serving, tmp_path, model):
+    async with serving(tmp_path, run="manual") as client:
+        document = client.open("manual.py", model)
+        client.save(document, model + "# saved\n")
+        [lens] = await client.text_document_code_lens_async(
+            types.CodeLensParams(document.identifier)
+        )
+        assert lens.command.title == "Handlens: compare with the quantized model"
+        assert not client.progress
+        await client.rerun(document)
+        await client.diagnostics(document, shows_conv(document))
+
+
+async def test_an_unsaved_import_is_run_as_it_is_in_its_editor(client, model):
+    imported = client.open("width.py", "SIZE = nothing\n")
+    document = client.open("uses_width.py", using(model, "width"))
+    await client.diagnostics(
+        imported, lambda found: any("nothing" in each.message for each in found)
+    )
+    client.change(imported, "SIZE = 8\n")
+    await client.rerun(document)
+    await client.diagnostics(document, shows_conv(document))
+    assert imported.file.read_text() == "SIZE = nothing\n"
+
+
+async def test_saving_an_import_that_shows_nothing_runs_what_imports_it(client, model):
+    imported = client.open("height.py", "SIZE = 8\n")
+    document = client.open("uses_height.py", using(model, "height"))
+    await client.diagnostics(document, shows_conv(document))
+    client.save(imported, "SIZE = None\n")
+    await client.diagnostics(document, lambda found: "HL301" in {each.code for each in found})
+    client.save(imported, "SIZE = 8\n")
+    await client.diagnostics(
+        document,
+        lambda found: shows_conv(document)(found) and "HL301" not in {e.code for e in found},
+    )
+
+
+async def test_a_change_on_disk_runs_what_reads_the_file(client, model):
+    imported = client.write("depth.py", "SIZE = 8\n")
+    document = client.open("uses_depth.py", using(model, "depth"))
+    await client.diagnostics(document, shows_conv(document))
+    imported.write_text("SIZE = 1 / 0\n")
+    changed(client, imported)
+    shown = client.published[imported.as_uri()]
+    await client.until(lambda: shown and "HL301" in {each.code for each in shown[-1].diagnostics})
+
+
+async def test_another_pyproject_runs_its_documents_with_its_settings(client, model):
+    project = client.write("project/pyproject.toml", "[tool.handlens]\n")
+    document = client.open("project/net.py", model)
+    await client.diagnostics(document, shows_conv(document))
+    project.write_text('[tool.handlens]\nignore = ["HL101"]\n')
+    changed(client, project)
+    await client.diagnostics(document, lambda found: "HL101" not in {each.code for each in found})
+
+
+def changed(client, file):
+    client.workspace_did_change_watched_files(
+        types.DidChangeWatchedFilesParams(
+            [types.FileEvent(file.as_uri(), types.FileChangeType.Changed)]
+        )
+    )

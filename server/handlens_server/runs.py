@@ -42,6 +42,8 @@ class Runs:
         self._server = server
         self._generations = itertools.count(1)
         self._current: dict[str, tuple[Run, asyncio.Task[None]]] = {}
+        self._crashed: dict[str, str] = {}
+        """By document, the text that has brought its process down, or ran out of time."""
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -73,8 +75,14 @@ class Runs:
         return found
 
     def update(self, document: Document, edited: str) -> None:
-        """Run what a document has, unless the edit of a file changed nothing that makes a difference."""
+        """Run what a document has, unless the edit of a file changed nothing that makes a difference.
+
+        What has brought its process down is not run again as it is, but by hand.
+        """
         results = self._server.results.of(document.uri)
+        if edited == document.file and self._crashed.get(document.uri) == document.source:
+            logger.info("%s: the text that crashed is not run again", edited)
+            return
         if document.uri not in self._current and document.file is not None and results:
             names = {target.name for target in discover(document.source, document.file).targets}
             if names == results.keys() and all(each.holds(edited) for each in results.values()):
@@ -183,7 +191,19 @@ class Runs:
                 self._server, target.name, cancel=lambda: self._cancel_run(run)
             ) as progress:
                 worker = await self._server.pool.worker(settings.interpreter, root)
-                return await worker.run(request, progress.stage)
+                report = await asyncio.wait_for(
+                    worker.run(request, progress.stage), settings.deadline_s
+                )
+                self._crashed.pop(run.uri, None)
+                if report.error is not None and report.error.rule == "HL304":
+                    self._crashed[run.uri] = run.text
+                return report
+        except asyncio.TimeoutError:
+            self._crashed[run.uri] = run.text
+            reason = (
+                f"{target.name} was killed: it ran for more than {settings.deadline_s:g} s. "
+                "The setting handlens.deadline allows for more."
+            )
         except WorkerUnusable as problem:
             reason = str(problem)
         except Exception as error:

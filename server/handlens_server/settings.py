@@ -6,7 +6,7 @@ import json
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from handlens.rules import ChosenThresholds
 
@@ -33,6 +33,8 @@ class Settings:
     """The thresholds; those that are not set are the project's, else what suits the recipe."""
     run: Run = "onSave"
     """When to run: while a file is typed in, when it is opened and saved, or only when asked to."""
+    deadline_s: float = 600.0
+    """A run that takes longer is killed."""
     inlay_hints: bool = True
     """Whether lines show the worst ratio of their ops."""
 
@@ -56,6 +58,7 @@ def parse(data: object) -> tuple[Settings, list[str]]:
         _text(data, "recipe", "the name of a recipe, or null", problems),
         thresholds,
         _choice(data, "run", typing.get_args(Run), "onSave", problems),
+        _seconds(data, "deadline", 600.0, problems),
         _flag(data, "inlayHints", True, problems),
     )
     return settings, problems
@@ -66,6 +69,15 @@ def _flag(data: Mapping[str, object], key: str, default: bool, problems: list[st
     if value is None or isinstance(value, bool):
         return default if value is None else value
     problems.append(_refusal(f"{SECTION}.{key}", value, "true or false"))
+    return default
+
+
+def _seconds(data: Mapping[str, object], key: str, default: float, problems: list[str]) -> float:
+    value = data.get(key)
+    # A comparison with NaN is false.
+    if value is None or (type(value) in (int, float) and 1 <= cast(float, value) <= 1e6):
+        return default if value is None else cast(float, value)
+    problems.append(_refusal(f"{SECTION}.{key}", value, "a number of seconds, 1 or more"))
     return default
 
 

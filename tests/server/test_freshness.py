@@ -111,3 +111,25 @@ def changed(client, file):
             [types.FileEvent(file.as_uri(), types.FileChangeType.Changed)]
         )
     )
+
+
+async def test_a_run_beyond_its_deadline_is_killed_and_says_so(serving, tmp_path, held, model):
+    async with serving(tmp_path / "late", deadline=1) as client:
+        document = client.open("late.py", held.text)
+        await held.begun()
+        [found] = await client.diagnostics(document)
+        assert found.code == "HL304"
+        assert "more than 1 s. The setting handlens.deadline" in found.message
+        await held.killed()
+
+
+async def test_a_text_that_crashed_is_not_run_again_before_it_changes(client, model):
+    document = client.open("crashing.py", "import os\nos.abort()\n" + model)
+    await client.diagnostics(document, lambda found: "HL304" in {each.code for each in found})
+    runs = len(client.progress)
+    client.save(document)
+    assert await client.execute("handlens.server.showTargets", document.uri)
+    assert not (await client.execute("handlens.server.showTargets", document.uri))[0]["running"]
+    assert len(client.progress) == runs or client.progress[-1][1].kind == "end"
+    client.save(document, model)
+    await client.diagnostics(document, shows_conv(document))

@@ -189,6 +189,8 @@ class Worker:
 def _died(request: RunRequest, reason: str) -> Report:
     target = request.target
     message = f"Running {target.name} failed: {reason}. Its output says what happened before."
+    if request.memory_limit_mib is not None:
+        message += f" It was allowed {request.memory_limit_mib} MiB, by handlens.memoryLimit."
     return failed(
         target.name, target.file, request.recipe or "", Failure("HL304", message, None, "")
     )

@@ -4,6 +4,9 @@ To the worker       {"run": id, "request": {…}}    {"cancel": id}
 From the worker     {"event": "ready", "python": …, "torch": …, "torchao": …}
                     {"event": "unusable", "message": …}, and it exits
                     {"event": "stage", "run": id, "stage": name}
+                    {"event": "kept", "run": id, "process": id}, from a run to the worker alone:
+                        its export is kept, and that process goes on from there
+                    {"event": "outdated", "run": id}, likewise: what was kept is of no use any more
     and, to end     {"event": "report", "run": id, "report": {…}}
     each run, one   {"event": "died", "run": id, "reason": …}
     of              {"event": "cancelled", "run": id}
@@ -38,6 +41,13 @@ class RunRequest:
     """What takes the place of the thresholds that suit the recipe, each over those before it."""
     unsaved: dict[str, str] = field(default_factory=dict)
     """The texts of other files, by their paths, that the disk does not have yet."""
+    keep_export: bool = False
+    """Whether to keep the exported model in memory, for another recipe."""
+    reuse_export: bool = False
+    """Whether to take the model that a run of the same text has kept, unless a file that it read is
+    another one by now."""
+    memory_limit_mib: int | None = None
+    """What the run may take beyond the interpreter and torch; the allocation that exceeds it fails."""
 
 
 def encode(message: dict[str, Any]) -> bytes:

@@ -193,6 +193,11 @@ class Unmatched:
     node: str
     module: str
     reason: str
+    handle: int | None = None
+    span: Span | None = None
+    """Where it is shown; None for the target as a whole."""
+    expected: bool = True
+    """Whether that is as it should be: a folded batch norm is no news."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +208,8 @@ class Coverage:
     matched: int
     quantized: int
     unmatched: tuple[Unmatched, ...] = ()
+    unquantized: tuple[str, ...] = ()
+    """The kinds of op that the recipe should quantize and the model has, and none of them was."""
 
 
 @dataclass(frozen=True)

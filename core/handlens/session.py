@@ -17,7 +17,7 @@ from handlens import loading, recipes
 from handlens.capture import Captured, capture, is_installed
 from handlens.comparison import Comparison, Measurements, merge
 from handlens.comparison.graph import UNUSED, Compared
-from handlens.diagnosis import diagnose, floor_sqnr_db
+from handlens.diagnosis import floor_sqnr_db, judge
 from handlens.failures import failure
 from handlens.handles import generate_numeric_debug_handle, graph_modules, handle_of
 from handlens.protocol import RunRequest
@@ -25,7 +25,6 @@ from handlens.recipes import CalibrationFailed, Quantized, Recipe
 from handlens.report import (
     Coverage,
     Failure,
-    Finding,
     OpReport,
     OutputAccuracy,
     Quantizer,
@@ -33,14 +32,14 @@ from handlens.report import (
     Span,
     Unmatched,
     failed,
-    op_name,
 )
-from handlens.rules import suppress, thresholds_for
 from handlens.targets import discover, parse_failure
 
 _FOLDED = "folded by the recipe"
 _NO_TENSOR = "no tensor output"
 _CONSTANT = "computed from constants, beforehand"
+# How torch's allocator says it.
+_NO_MEMORY = "can't allocate memory"
 _EXPECTED = (_FOLDED, _NO_TENSOR, _CONSTANT, UNUSED)
 
 
@@ -52,10 +51,13 @@ class _Failed(Exception):
 
 def run(request: RunRequest, on_stage: Callable[[str], None]) -> Report:
     """The report of one target. The user's code runs here; whatever it raises is in the report."""
-    return _Session(request, on_stage).run()
+    session = Session(request, on_stage)
+    return session.export() or session.compare(request)
 
 
-class _Session:
+class Session:
+    """A run in two halves: what follows the export can be done again, with another recipe."""
+
     def __init__(self, request: RunRequest, on_stage: Callable[[str], None]) -> None:
         self._request = request
         self._target = request.target
@@ -65,28 +67,51 @@ class _Session:
         self._timings: dict[str, float] = {}
         self._recipe_name = request.recipe or ""
         self._texts: dict[str, str] = {}
+        self._subject: loading.Subject
+        self._captured: Captured
 
-    def run(self) -> Report:
-        target = self._target
+    def export(self) -> Report | None:
+        """Load the target and export its model; the report of the run if it ends with that."""
         try:
-            report = self._run()
+            with self._stage("load"):
+                self._subject = self._load()
+                self._recipe_name = self._recipe(self._subject).name
+            with self._stage("export"):
+                self._captured = self._export(self._subject)
+                generate_numeric_debug_handle(self._captured.program)
         except _Failed as error:
-            report = failed(target.name, target.file, self._recipe_name, error.failure)
-        return replace(report, timings=self._timings, files=tuple(sorted(self._files())))
+            return self._finished(self._failed(error))
+        return None
 
-    def _run(self) -> Report:
-        with self._stage("load"):
-            subject = self._load()
-            recipe = self._recipe(subject)
+    def compare(self, request: RunRequest) -> Report:
+        """Quantize the exported model as ``request`` says, which may ask for another recipe only."""
+        if request is not self._request:
+            # The export took no time of this run.
+            self._request, self._timings = request, {}
+        try:
+            recipe = self._recipe(self._subject)
             self._recipe_name = recipe.name
-        with self._stage("export"):
-            captured = self._export(subject)
-            generate_numeric_debug_handle(captured.program)
-        with self._stage("quantize"):
-            quantized = self._quantize(captured, recipe, subject)
-        with self._stage("compare"):
-            comparison, batches = self._compare(captured, quantized, subject)
-            return self._report(captured, recipe, quantized, comparison, batches)
+            with self._stage("quantize"):
+                quantized = self._quantize(self._captured, recipe, self._subject)
+            with self._stage("compare"):
+                comparison, batches = self._compare(self._captured, quantized, self._subject)
+                report = self._report(self._captured, recipe, quantized, comparison, batches)
+        except _Failed as error:
+            report = self._failed(error)
+        return self._finished(report)
+
+    def files(self) -> Iterator[str]:
+        """The workspace files that were imported, beside the target's."""
+        for module in list(sys.modules.values()):
+            file = getattr(module, "__file__", None)
+            if isinstance(file, str) and file != self._file and self._in_workspace(file):
+                yield file
+
+    def _failed(self, error: _Failed) -> Report:
+        return failed(self._target.name, self._target.file, self._recipe_name, error.failure)
+
+    def _finished(self, report: Report) -> Report:
+        return replace(report, timings=self._timings, files=tuple(sorted(self.files())))
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -221,25 +246,13 @@ class _Session:
             len(ops),
             sum(bool(op.quantizers) for op in ops),
             tuple(
-                Unmatched(_op(nodes[handle]), nodes[handle].name, _module(nodes[handle]), reason)
+                self._unmatched(captured, nodes[handle], reason)
                 for handle, reason in sorted(unmatched.items())
             ),
+            quantized.unquantized,
         )
-        thresholds = thresholds_for(recipe.name)
-        for chosen in self._request.thresholds:
-            thresholds = chosen.over(thresholds)
-        findings = [
-            *self._nothing_quantized(recipe, quantized, coverage),
-            *diagnose(ops, thresholds),
-            *(
-                self._not_compared(captured, nodes[handle], reason)
-                for handle, reason in sorted(unmatched.items())
-                if reason not in _EXPECTED
-            ),
-        ]
-        kept, suppressed = suppress(findings, self._texts_of(ops), self._own_files())
         total = comparison.output.total.accumulated
-        return Report(
+        report = Report(
             self._target.name,
             self._target.file,
             recipe.name,
@@ -250,8 +263,23 @@ class _Session:
             batches=batches,
             coverage=coverage,
             ops=ops,
-            findings=tuple(kept),
-            suppressed=suppressed,
+        )
+        texts = self._texts_of(ops)
+        return judge(
+            report, self._request.thresholds, texts, self._declaration(), self._own_files()
+        )
+
+    def _unmatched(self, captured: Captured, node: Node, reason: str) -> Unmatched:
+        spans = captured.spans(node)
+        shown = self._shown(spans)
+        return Unmatched(
+            _op(node),
+            node.name,
+            _module(node),
+            reason,
+            handle_of(node),
+            None if shown is None else spans[shown],
+            reason in _EXPECTED,
         )
 
     def _op(
@@ -305,34 +333,6 @@ class _Session:
             errors=compared.recorder.errors,
         )
 
-    def _nothing_quantized(
-        self, recipe: Recipe, quantized: Quantized, coverage: Coverage
-    ) -> Iterator[Finding]:
-        kinds = ", ".join(quantized.unquantized)
-        if coverage.quantized == 0:
-            message = f"recipe {recipe.name} quantized nothing, of {coverage.ops} op"
-            message += "" if coverage.ops == 1 else "s"
-            message += f": no {kinds}" if kinds else ""
-        elif kinds:
-            message = f"recipe {recipe.name} quantized no {kinds}, though the model has some"
-        else:
-            return
-        yield Finding("HL201", "warning", message, None, self._declaration())
-
-    def _not_compared(self, captured: Captured, node: Node, reason: str) -> Finding:
-        spans = captured.spans(node)
-        shown = self._shown(spans)
-        span = self._declaration() if shown is None else spans[shown]
-        message = f"{op_name(_op(node))} was not compared: {reason}"
-        return Finding("HL202", "information", message, handle_of(node), span)
-
-    def _files(self) -> Iterator[str]:
-        """The workspace files that were imported, beside the target's."""
-        for module in list(sys.modules.values()):
-            file = getattr(module, "__file__", None)
-            if isinstance(file, str) and file != self._file and self._in_workspace(file):
-                yield file
-
     # -- files and lines ---------------------------------------------------------------------------
 
     def _in_workspace(self, file: str) -> bool:
@@ -348,7 +348,12 @@ class _Session:
         return Span(self._file, target.line, target.column, target.line, target.end_column)
 
     def _failure(self, rule: str, what: str, error: BaseException) -> Failure:
-        return failure(rule, what, error, self._in_workspace, self._declaration())
+        raised = failure(rule, what, error, self._in_workspace, self._declaration())
+        limit = self._request.memory_limit_mib
+        if limit is not None and (isinstance(error, MemoryError) or _NO_MEMORY in str(error)):
+            advice = f"The run may take {limit} MiB; handlens.memoryLimit allows for more."
+            raised = replace(raised, message=f"{raised.message} {advice}")
+        return raised
 
     def _own_files(self) -> list[str]:
         """The files in which this target alone decides whether a suppression is used."""

@@ -6,10 +6,14 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 import pytest_asyncio
+import torch
 
 from handlens.client import Worker, WorkerUnusable
 from handlens.protocol import RunRequest
@@ -23,6 +27,9 @@ def handlens_main():
 """
 
 
+ALL_STAGES = ["load", "export", "quantize", "compare"]
+
+
 class Running:
     """A worker and what it printed."""
 
@@ -30,11 +37,12 @@ class Running:
         self.output: list[str] = []
         self.worker: Worker
 
-    async def run(self, text: str, stages: list[str] | None = None) -> Report:
+    async def run(self, text: str, **options: Any) -> Report:
         target = next(
             iter(discover(text, "model.py")), Target("handlens_main", "function", "model.py")
         )
-        return await self.worker.run(RunRequest(target, text), (stages or []).append)
+        self.stages: list[str] = []
+        return await self.worker.run(RunRequest(target, text, **options), self.stages.append)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -51,11 +59,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_a_run_gives_a_report_and_tells_its_stages(running: Running) -> None:
-    stages: list[str] = []
-    target = discover(MODEL, "model.py")[0]
-    report = await running.worker.run(RunRequest(target, MODEL), stages.append)
+    report = await running.run(MODEL)
     assert report.status == "ok", report.error
-    assert stages == ["load", "export", "quantize", "compare"]
+    assert running.stages == ALL_STAGES
 
 
 async def test_no_state_leaks_from_one_run_to_the_next(running: Running) -> None:
@@ -175,3 +181,207 @@ async def test_a_line_that_is_no_event_ends_nothing(running: Running) -> None:
     )
     assert (await running.run(text)).status in ("ok", "failed")
     assert (await running.run(MODEL)).status == "ok"
+
+
+# -- kept exports ----------------------------------------------------------------------------------
+
+# Its weights and its inputs are large enough for OpenMP's and OpenBLAS' threads to start while it is
+# loaded, and for the recipes to differ.
+WIDE = """\
+import os, sys
+import numpy, torch
+from torch import nn
+def batches():
+    {evaluating}
+    yield (torch.ones(1, 3, 64, 64),)
+def handlens_wide():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3))
+    model(torch.randn(4, 3, 128, 128))
+    numpy.linalg.inv(numpy.random.default_rng(0).normal(size=(300, 300)))
+    {loading}
+    inputs = (torch.randn(1, 3, 64, 64),)
+    return {{"model": model, "example_inputs": inputs, "evaluation": batches()}}
+"""
+
+
+def wide(loading: str = "", evaluating: str = "") -> str:
+    return WIDE.format(loading=loading or "pass", evaluating=evaluating or "pass")
+
+
+def measured(report: Report) -> Report:
+    return replace(report, timings={})
+
+
+async def kept(running: Running, text: str, **options: Any) -> Report:
+    report = await running.run(text, keep_export=True, **options)
+    assert report.status == "ok", report.error
+    assert running.stages == ALL_STAGES
+    return report
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="exports are kept on Linux only")
+
+
+@linux
+async def test_another_recipe_finds_on_a_kept_export_what_it_finds_on_a_new_one(
+    running: Running,
+) -> None:
+    text = wide()
+    first = await kept(running, text, recipe="x86")
+    for recipe in ("xnnpack", "bf16", "int8-dynamic", "x86"):
+        other = await running.run(text, recipe=recipe, keep_export=True, reuse_export=True)
+        assert running.stages == ["quantize", "compare"]
+        assert other.timings.keys() == {"quantize", "compare"}
+        assert measured(other) == measured(await running.run(text, recipe=recipe))
+    assert measured(other) == measured(first)
+
+
+@linux
+async def test_a_run_that_does_not_ask_for_it_exports_again(running: Running) -> None:
+    await kept(running, wide())
+    await running.run(wide(), keep_export=True)
+    assert running.stages == ALL_STAGES
+
+
+@linux
+async def test_another_text_exports_again(running: Running) -> None:
+    await kept(running, wide())
+    await running.run(wide() + "# another\n", reuse_export=True)
+    assert running.stages == ALL_STAGES
+
+
+@linux
+@pytest.mark.parametrize(
+    "reading", ["open({file!r}, 'rb').read()", "torch.load({file!r})", "import imported; imported.value"]
+)
+async def test_a_file_that_has_changed_is_read_again(
+    running: Running, tmp_path: Path, reading: str
+) -> None:
+    file = tmp_path / ("imported.py" if "import" in reading else "weights.pt")
+
+    def write(value: int) -> None:
+        if file.suffix == ".pt":
+            torch.save(torch.zeros(value), file)
+        else:
+            file.write_text(f"value = {'1' * value}\n")
+
+    write(1)
+    text = wide(loading=reading.format(file=str(file)))
+    folder = (str(tmp_path),)
+    await kept(running, text, workspace=folder)
+    await running.run(text, workspace=folder, keep_export=True, reuse_export=True)
+    assert running.stages == ["quantize", "compare"]
+    write(1000)
+    report = await running.run(text, workspace=folder, keep_export=True, reuse_export=True)
+    assert report.status == "ok", report.error
+    assert running.stages == ALL_STAGES
+
+
+@linux
+@pytest.mark.parametrize(
+    ("death", "said"),
+    [
+        ("os._exit(7)", "exit status 7"),
+        ("os.kill(os.getpid(), 9)", "SIGKILL"),
+        ("os.abort()", "SIGABRT"),
+    ],
+)
+async def test_a_run_that_dies_behind_a_kept_export_is_a_report(
+    running: Running, death: str, said: str
+) -> None:
+    report = await running.run(wide(evaluating=death), keep_export=True)
+    assert report.error is not None
+    assert report.error.rule == "HL304"
+    assert said in report.error.message
+    assert (await running.run(MODEL)).status == "ok"
+
+
+@linux
+@pytest.mark.parametrize("reused", [False, True])
+async def test_cancelling_kills_a_run_behind_a_kept_export(
+    running: Running, tmp_path: Path, reused: bool
+) -> None:
+    fifo = tmp_path / "alive"
+    subprocess.run(["mkfifo", str(fifo)], check=True)
+    text = wide(
+        evaluating=f"""if os.path.exists({str(tmp_path / "hang")!r}):
+        import subprocess
+        pipe = open({str(fifo)!r}, "w")
+        subprocess.Popen(["sleep", "1000"], pass_fds=[pipe.fileno()])
+        pipe.write("started\\n"); pipe.flush()
+        while True: pass"""
+    )
+    if reused:
+        await kept(running, text)
+    (tmp_path / "hang").touch()
+    task = asyncio.create_task(running.run(text, keep_export=True, reuse_export=reused))
+    reader = await asyncio.to_thread(open, fifo)
+    assert await asyncio.to_thread(reader.readline) == "started\n"
+    assert running.stages == (["quantize", "compare"] if reused else ALL_STAGES)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.wait_for(asyncio.to_thread(reader.read), 10) == ""
+    reader.close()
+    (tmp_path / "hang").unlink()
+    assert (await running.run(text, reuse_export=True)).status == "ok"
+    assert running.stages == ALL_STAGES
+
+
+@linux
+async def test_what_was_printed_before_the_export_is_printed_once(running: Running) -> None:
+    text = wide(loading="print('only once')")
+    running.output.clear()
+    await kept(running, text)
+    await running.run(text, reuse_export=True, keep_export=True)
+    assert running.stages == ["quantize", "compare"]
+    await running.run(MODEL + "print('the end')\n")
+    while "the end" not in running.output:
+        await asyncio.sleep(0)
+    assert running.output.count("only once") == 1
+
+
+@linux
+async def test_a_model_with_threads_of_its_own_is_not_kept(running: Running) -> None:
+    threads = (
+        "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()"
+    )
+    text = wide(loading=threads)
+    assert (await running.run(text, keep_export=True)).status == "ok"
+    assert (await running.run(text, keep_export=True, reuse_export=True)).status == "ok"
+    assert running.stages == ALL_STAGES
+
+
+@linux
+async def test_no_more_than_two_exports_are_kept() -> None:
+    worker, _ = await Worker.start(sys.executable, lambda line: None)
+    process = psutil.Process(worker._process.pid)
+    for number in range(4):
+        text = MODEL + f"# {number}\n"
+        target = replace(discover(MODEL, "model.py")[0], name="handlens_main", line=number + 1)
+        request = RunRequest(target, text, keep_export=True)
+        assert (await worker.run(request, lambda stage: None)).status == "ok"
+        living = [each for each in process.children() if each.status() != psutil.STATUS_ZOMBIE]
+        assert 1 <= len(living) <= 3
+    children = process.children(recursive=True)
+    await worker.close()
+    psutil.wait_procs(children, timeout=10)
+    assert not any(each.is_running() for each in children)
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+
+@linux
+@pytest.mark.parametrize("kept", [False, True])
+async def test_what_exceeds_its_memory_is_told_at_its_line(running: Running, kept: bool) -> None:
+    text = MODEL.replace("    return", "    torch.ones(1 << 28)\n    return")
+    report = await running.run(text, memory_limit_mib=512, keep_export=kept)
+    assert report.error is not None
+    assert report.error.rule == "HL301"
+    assert "512 MiB" in report.error.message
+    assert report.error.span is not None
+    assert report.error.span.line == 3
+    assert (await running.run(MODEL, memory_limit_mib=512)).status == "ok"
+    assert (await running.run(text, memory_limit_mib=4096)).status == "ok"

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
+from handlens.diagnosis import judge
+from handlens.project import ProjectSettings
 from handlens.report import OpReport, Report, Span
-from handlens.rules import suppressions
+from handlens.rules import ChosenThresholds, suppressions
 from handlens.targets import Target
 from handlens_server import positions
 from handlens_server.anchors import Anchors
+from handlens_server.discovery import discover
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,9 @@ class Run:
     text: str
     unsaved: dict[str, str] = field(default_factory=dict)
     """The texts of other files, by path, that were not saved then."""
+    project: ProjectSettings = field(default_factory=ProjectSettings)
+    thresholds: tuple[ChosenThresholds, ...] = ()
+    """The project's and the editor's, each over those before it."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +74,65 @@ class Result:
 
     def holds(self, file: str) -> bool:
         """Whether another run could only find the same, as far as the text of a file goes."""
-        if self.reads(file):
-            # What it was when it was read is not known here.
-            return False
+        # Of what it read and shows nothing in, it is not known here what it was.
+        return (
+            self.report.error is None
+            and self.text(file) is not None
+            and not self.is_stale(file)
+            and not self.reads(file)
+        )
+
+    def has_other_suppressions(self, file: str) -> bool:
+        """Whether the comments of a file suppress something else than they did, in the same code."""
         before, now = self.texts.get(file), self.text(file)
-        if self.report.error is not None or before is None or now is None or self.is_stale(file):
+        if before is None or now is None or self.is_stale(file) or self.report.coverage is None:
             return False
-        return _suppressed(before) == _suppressed(now)
+        return _suppressed(before) != _suppressed(now)
+
+    def judged(self, project: ProjectSettings, thresholds: tuple[ChosenThresholds, ...]) -> Result:
+        """What it says by other thresholds, and by the suppressions of now if the code is the same."""
+        run = replace(self.run, project=project, thresholds=thresholds)
+        if self.report.coverage is None:
+            return replace(self, run=run)
+        moved = self if any(map(self.is_stale, self.texts)) else self._rebased()
+        texts = {file: text for file, text in moved.texts.items() if text is not None}
+        own = texts.get(moved.run.file, "")
+        # Another target of the file may have use for a suppression.
+        declared = discover(own, moved.run.file).targets
+        alone = [moved.run.file] if len(declared) == 1 else []
+        report = judge(moved.report, thresholds, texts, moved.declaration, alone)
+        run = replace(run, text=moved.run.text)
+        judged = replace(moved, run=run, report=project.selected(report), _anchors={}, _ops={})
+        for file, text in judged.texts.items():
+            judged.move_to(file, self.text(file) or text or "")
+        return judged
+
+    def _rebased(self) -> Result:
+        """The same of the texts of now, as if those had been run."""
+        texts = {file: self.text(file) for file in self.texts}
+        if texts == self.texts or self.target is None:
+            return self
+
+        def moved(op: OpReport) -> OpReport:
+            shown = None if op.span is None else self.span(op.span)
+            spans = tuple(filter(None, map(self.span, op.spans)))
+            return replace(op, spans=spans, shown=None if shown is None else spans.index(shown))
+
+        target = self.target
+        if (place := self.span(self.declaration)) is not None:
+            target = replace(
+                target, line=place.line, column=place.column, end_column=place.end_column
+            )
+        coverage = self.report.coverage
+        if coverage is not None:
+            unmatched = (
+                replace(each, span=each.span and self.span(each.span))
+                for each in coverage.unmatched
+            )
+            coverage = replace(coverage, unmatched=tuple(unmatched))
+        report = replace(self.report, ops=tuple(map(moved, self.report.ops)), coverage=coverage)
+        run = replace(self.run, text=texts.get(self.run.file) or "")
+        return replace(self, run=run, target=target, report=report, texts=texts)
 
     def text(self, file: str) -> str | None:
         """What ``span`` refers to: the text of a file as it is now."""
@@ -118,8 +177,11 @@ def files(report: Report) -> set[str]:
     return {span.file for span in _spans(report)}
 
 
+@lru_cache(8)
 def _suppressed(text: str) -> list[tuple[str, frozenset[str]]]:
     """The lines that have suppressions, without their indentation, and what those suppress."""
+    if "handlens" not in text:
+        return []
     lines = positions.split_lines(text)
     return [(lines[each.line - 1].strip(), each.codes) for each in suppressions(text)]
 
@@ -149,6 +211,12 @@ class Results:
             results[result.name] = result, replace(good, kept=True)
         return {file for each in (result, *previous) for file in each.texts}
 
+    def exchange(self, old: Result, new: Result) -> set[str]:
+        """Put a result in the place of what it was made from; the files that may show anything else."""
+        targets = self._results[old.run.uri]
+        targets[old.name] = tuple(new if each is old else each for each in targets[old.name])
+        return set(old.texts)
+
     def keep(self, uri: str, names: set[str]) -> set[str]:
         """Forget all but the named targets of a document; the files that show less from now on."""
         results = self._results.get(uri, {})
@@ -158,6 +226,10 @@ class Results:
     def of(self, uri: str) -> dict[str, Result]:
         """The results of a document's own runs, by target."""
         return {name: results[0] for name, results in self._results.get(uri, {}).items()}
+
+    def all_of(self, uri: str) -> list[Result]:
+        """The results of a document's own runs, with the last good ones beside those that failed."""
+        return [result for results in self._results.get(uri, {}).values() for result in results]
 
     def using(self, file: str) -> set[str]:
         """The uris of the documents whose runs read a file, whether or not they show anything there."""

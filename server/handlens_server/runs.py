@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
@@ -13,6 +15,7 @@ from handlens.client import WorkerUnusable
 from handlens.project import ProjectSettings
 from handlens.protocol import RunRequest
 from handlens.report import Failure, Report, failed
+from handlens.rules import ChosenThresholds
 from handlens.targets import Target
 from handlens_server.discovery import Discovery, discover
 from handlens_server.documents import Document, read
@@ -47,10 +50,11 @@ class Runs:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    def start(self, document: Document) -> Discovery:
+    def start(self, document: Document, reuse_export: bool = False) -> Discovery:
         """Run every target that a document has right now, in place of the run it may have.
 
-        Returns what there is to run; the run itself goes on in the background.
+        ``reuse_export`` where the last run exported the same model. Returns what there is to run; the run
+        itself goes on in the background.
         """
         self.cancel(document.uri)
         file, text = document.file, document.source
@@ -61,14 +65,23 @@ class Runs:
             for each in self._server.documents.open
             if each.file not in (None, file) and each.is_python and each.is_unsaved
         }
-        run = Run(document.uri, file, document.version, next(self._generations), text, unsaved)
         found = discover(text, file)
+        run = Run(
+            document.uri,
+            file,
+            document.version,
+            next(self._generations),
+            text,
+            unsaved,
+            found.project,
+            self._thresholds(found.project),
+        )
         changed = self._server.results.keep(run.uri, {target.name for target in found.targets})
         self._server.diagnostics.publish(changed)
         if found.failure is not None:
             self._show(run, None, failed("", file, "", found.failure))
         elif found.targets:
-            task = asyncio.create_task(self._run(run, found))
+            task = asyncio.create_task(self._run(run, found, reuse_export))
             self._current[run.uri] = run, task
             self._server.refresh()
             task.add_done_callback(lambda task: self._finished(run, task))
@@ -91,9 +104,11 @@ class Runs:
         self.start(document)
 
     def open(self, document: Document) -> None:
-        """Run a document that was opened, unless runs are by hand."""
+        """Run a document that was opened, unless runs are by hand; have a worker ready at least."""
         if self._server.settings.run != "manual":
             self.start(document)
+        if document.file is not None and document.is_python and "torch" in document.source:
+            self._server.spawn(self._warm_up(document.file))
 
     def typed(self, file: str) -> None:
         """Run what an edit concerns once no other edit follows, if runs keep up with typing."""
@@ -114,9 +129,47 @@ class Runs:
                     self.update(document, file)
 
     def reconfigured(self, document: Document) -> None:
-        """Run a document whose project's pyproject.toml has changed."""
-        if self._server.settings.run != "manual":
+        """Follow a change of the pyproject.toml of a document's project, with a run if it takes one."""
+        results = self._server.results.all_of(document.uri)
+        found = discover(document.source, document.file) if document.file else Discovery()
+        declared = {each.name: (each.references, each.keep_float) for each in found.targets}
+        if declared and declared == {
+            each.name: (each.target.references, each.target.keep_float)
+            for each in results
+            if each.target is not None and each.run.project.recipe == found.project.recipe
+        }:
+            self._judge(results, found.project)
+        elif self._server.settings.run != "manual":
             self.start(document)
+
+    def rethink(self, document: Document) -> None:
+        """Follow a change of the thresholds, which takes no run."""
+        for result in self._server.results.all_of(document.uri):
+            self._judge([result], result.run.project)
+
+    def follow(self, file: str) -> None:
+        """Follow an edit of a file that changed what its comments suppress."""
+        for result in list(self._server.results.at(file)):
+            if result.has_other_suppressions(file):
+                self._judge([result], result.run.project)
+
+    def _judge(self, results: Iterable[Result], project: ProjectSettings) -> None:
+        changed: set[str] = set()
+        for result in results:
+            new = result.judged(project, self._thresholds(project))
+            changed |= self._server.results.exchange(result, new)
+        self._server.diagnostics.publish(changed)
+
+    def _thresholds(self, project: ProjectSettings) -> tuple[ChosenThresholds, ...]:
+        return project.thresholds, self._server.settings.thresholds
+
+    async def _warm_up(self, file: str) -> None:
+        """Have the worker of a file import torch before it is needed."""
+        await self._server.configured.wait()
+        with contextlib.suppress(WorkerUnusable):
+            await self._server.pool.worker(
+                self._server.settings.interpreter, self._server.documents.root(file)
+            )
 
     def _concerned(self, file: str) -> set[str]:
         """The open documents that a file is, or whose runs read it."""
@@ -136,10 +189,10 @@ class Runs:
         """Whether a document is being run."""
         return uri in self._current
 
-    def restart(self) -> None:
-        """Run every open document anew."""
+    def restart(self, reuse_export: bool = False) -> None:
+        """Run every open document anew, from the exports of the last runs where there are any."""
         for document in self._server.documents.open:
-            self.start(document)
+            self.start(document, reuse_export)
 
     def cancel(self, uri: str) -> None:
         """End the run of a document; what it has shown stays."""
@@ -164,27 +217,30 @@ class Runs:
             self.cancel(uri)
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, run: Run, found: Discovery) -> None:
+    async def _run(self, run: Run, found: Discovery, reuse_export: bool) -> None:
         await self._server.configured.wait()
         async with self._slots:
             for target in found.targets:
                 logger.info("run %d: %s of %s", run.generation, target.name, run.file)
-                report = await self._compare(run, target, found.project)
+                report = await self._compare(run, target, reuse_export)
                 if self._current.get(run.uri, (None,))[0] is not run:
                     return
                 self._show(run, target, found.project.selected(report))
 
-    async def _compare(self, run: Run, target: Target, project: ProjectSettings) -> Report:
+    async def _compare(self, run: Run, target: Target, reuse_export: bool) -> Report:
         settings, documents = self._server.settings, self._server.documents
         root = documents.root(run.file)
         request = RunRequest(
             target,
             run.text,
             settings.recipe,
-            project.recipe,
+            run.project.recipe,
             (root, *documents.roots),
-            (project.thresholds, settings.thresholds),
+            run.thresholds,
             run.unsaved,
+            keep_export=True,
+            reuse_export=reuse_export,
+            memory_limit_mib=settings.memory_limit_mib,
         )
         try:
             async with RunProgress(
@@ -224,6 +280,9 @@ class Runs:
             # It may have been edited while it was run.
             if (document := self._server.documents.at(file)) is not None:
                 result.move_to(file, document.source)
+        thresholds = self._thresholds(run.project)
+        if thresholds != run.thresholds or any(map(result.has_other_suppressions, texts)):
+            result = result.judged(run.project, thresholds)
         changed = self._server.results.put(result)
         self._server.diagnostics.publish(changed, always=run.file)
         if report.error is not None and report.error.traceback:

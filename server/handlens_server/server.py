@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import dataclasses
 import functools
 import logging
 import os
@@ -83,11 +82,14 @@ class HandlensServer(LanguageServer):
             return
         logger.info("settings: %s", chosen)
         self.refresh()
-        if dataclasses.replace(chosen, inlay_hints=previous.inlay_hints) == previous:
-            return
         if chosen.interpreter != previous.interpreter:
             self.spawn(self.pool.close())
-        self.runs.restart()
+            self.runs.restart()
+        elif chosen.recipe != previous.recipe:
+            self.runs.restart(reuse_export=True)
+        elif chosen.thresholds != previous.thresholds:
+            for document in self.documents.open:
+                self.runs.rethink(document)
 
     def refresh(self) -> None:
         """Let the client ask again for what it asks for by itself."""

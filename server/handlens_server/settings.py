@@ -35,6 +35,8 @@ class Settings:
     """When to run: while a file is typed in, when it is opened and saved, or only when asked to."""
     deadline_s: float = 600.0
     """A run that takes longer is killed."""
+    memory_limit_mib: int | None = None
+    """What a run may take beyond the interpreter and torch; None for no limit."""
     inlay_hints: bool = True
     """Whether lines show the worst ratio of their ops."""
 
@@ -59,6 +61,7 @@ def parse(data: object) -> tuple[Settings, list[str]]:
         thresholds,
         _choice(data, "run", typing.get_args(Run), "onSave", problems),
         _seconds(data, "deadline", 600.0, problems),
+        _memory(data, "memoryLimit", problems),
         _flag(data, "inlayHints", True, problems),
     )
     return settings, problems
@@ -79,6 +82,16 @@ def _seconds(data: Mapping[str, object], key: str, default: float, problems: lis
         return default if value is None else cast(float, value)
     problems.append(_refusal(f"{SECTION}.{key}", value, "a number of seconds, 1 or more"))
     return default
+
+
+def _memory(data: Mapping[str, object], key: str, problems: list[str]) -> int | None:
+    value = data.get(key)
+    if value is None or (type(value) is int and 1 <= value <= 1 << 30):
+        return value
+    problems.append(
+        _refusal(f"{SECTION}.{key}", value, "a whole number of MiB, 1 or more, or null")
+    )
+    return None
 
 
 def _choice(

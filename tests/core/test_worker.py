@@ -253,7 +253,8 @@ async def test_another_text_exports_again(running: Running) -> None:
 
 @linux
 @pytest.mark.parametrize(
-    "reading", ["open({file!r}, 'rb').read()", "torch.load({file!r})", "import imported; imported.value"]
+    "reading",
+    ["open({file!r}, 'rb').read()", "torch.load({file!r})", "import imported; imported.value"],
 )
 async def test_a_file_that_has_changed_is_read_again(
     running: Running, tmp_path: Path, reading: str

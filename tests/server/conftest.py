@@ -250,6 +250,10 @@ class Client(LanguageClient):
                 "it never came; the server said:\n" + "".join(self.stderr)
             ) from None
 
+    async def until_said(self, text: str) -> None:
+        """Wait for a line in the server's log."""
+        await self.until(lambda: any(text in line for line in self.stderr))
+
     async def diagnostics(
         self,
         document: OpenDocument,
@@ -381,6 +385,7 @@ class Client(LanguageClient):
         assert self.process.stderr is not None
         while line := await self.process.stderr.readline():
             self.stderr.append(line.decode())
+            self._arrived.set()
 
 
 def full_capabilities(pulls: bool = False, **general: Any) -> types.ClientCapabilities:

@@ -135,3 +135,16 @@ async def test_the_pool_has_one_worker_for_an_interpreter_and_a_folder_and_compl
 
     await pool.close()
     assert not worker.alive
+
+
+async def test_a_worker_that_keeps_dying_is_not_started_at_once(starts, monkeypatch):
+    monkeypatch.setattr(host, "_LONGEST_PAUSE_S", 0.01)
+    made = Host("python", "/", print)
+    for deaths in range(4):
+        asking = asyncio.create_task(made.worker())
+        if deaths > 1:
+            while made.state is not State.WAITING:
+                await asyncio.sleep(0)
+        worker = starts.ready(await starts.next())
+        assert await asking is worker
+        worker.alive = False

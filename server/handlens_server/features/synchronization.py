@@ -41,6 +41,7 @@ def register(server: HandlensServer) -> None:
         """Let what is shown in a file follow its text."""
         for result in server.results.at(file):
             result.move_to(file, text)
+        server.runs.follow(file)
         server.diagnostics.follow(file)
 
     @server.feature(types.TEXT_DOCUMENT_DID_SAVE)

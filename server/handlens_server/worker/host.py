@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+import time
 from collections.abc import Callable
 
 from handlens.client import Worker, WorkerUnusable
@@ -13,12 +14,19 @@ logger = logging.getLogger(__name__)
 
 _PATIENCE_S = 4.0
 
+# A worker that ends soon is not started again at once: the second time in a row after one second, then
+# after two, four, and so on.
+_SOON_S = 60.0
+_LONGEST_PAUSE_S = 30.0
+
 
 class State(enum.Enum):
     """What a host's worker is doing."""
 
     IDLE = "idle"
     """No worker yet."""
+    WAITING = "waiting"
+    """The last ones died soon after they started: the next one is not started at once."""
     STARTING = "starting"
     """Its interpreter imports torch."""
     READY = "ready"
@@ -39,6 +47,9 @@ class Host:
         self._on_output = on_output
         self._worker: Worker | None = None
         self._starting: asyncio.Task[Worker] | None = None
+        self._started_at = 0.0
+        self._deaths = 0
+        """How many workers in a row died soon after they started."""
 
     async def worker(self) -> Worker:
         """The live worker. Cancelling this leaves its start alone: the next run will want it warm.
@@ -61,8 +72,16 @@ class Host:
         await self._end()
 
     async def _start(self) -> Worker:
-        self._enter(State.STARTING)
+        if self.state is State.READY:
+            soon = time.monotonic() - self._started_at < _SOON_S
+            self._deaths = self._deaths + 1 if soon else 0
         await self._end()
+        if self._deaths > 1:
+            pause = min(2.0 ** (self._deaths - 2), _LONGEST_PAUSE_S)
+            self._enter(State.WAITING, f"{self._deaths} died soon, the next starts in {pause:g} s")
+            await asyncio.sleep(pause)
+        self._enter(State.STARTING)
+        self._started_at = time.monotonic()
         try:
             self._worker, environment = await Worker.start(
                 self.interpreter, self._on_output, cwd=self.folder

@@ -148,10 +148,8 @@ def _is_source(file: str) -> bool:
 @cache
 def span_of_frame(file: str, code: CodeType, offset: int) -> Span:
     """The expression that a frame was in at a bytecode offset; its line where that is not known."""
-    line = _line_of(code, offset)
     if sys.version_info >= (3, 11):
-        positions = next(itertools.islice(code.co_positions(), offset // 2, None))
-        start, end, column, end_column = positions
+        start, end, column, end_column = _positions(code)[offset // 2]
         if start is not None and end is not None and column is not None and end_column is not None:
             return Span(
                 file,
@@ -161,7 +159,15 @@ def span_of_frame(file: str, code: CodeType, offset: int) -> Span:
                 _code_points(file, end, end_column),
                 code.co_qualname,
             )
-    return _whole_line(file, line, code.co_name)
+    return _whole_line(file, _line_of(code, offset), code.co_name)
+
+
+@lru_cache(256)
+def _positions(code: CodeType) -> list[tuple[int | None, int | None, int | None, int | None]]:
+    # Python tells them from the first to the last only.
+    if sys.version_info >= (3, 11):
+        return list(code.co_positions())
+    return []
 
 
 def _line_of(code: CodeType, offset: int) -> int:

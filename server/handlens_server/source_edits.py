@@ -8,9 +8,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import tomlkit
-import tomlkit.exceptions
-
 from handlens.report import Span
 from handlens.rules import Suppression, suppressions
 from handlens.targets import Target
@@ -108,6 +105,10 @@ def keep_float(text: str, target: Target, module: str) -> Edit:
 
 def keep_float_configured(text: str, target: Target, module: str) -> Edit:
     """Name ``module`` in the ``keep_float`` of a target in the text of a pyproject.toml. Raises NoEdit."""
+    # It takes a while to import, which a server that starts has no need of.
+    import tomlkit
+    import tomlkit.exceptions
+
     try:
         document = tomlkit.parse(text)
         table = document["tool"]["handlens"]["targets"][target.name]

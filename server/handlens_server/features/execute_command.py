@@ -10,7 +10,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
 import handlens
-from handlens.rendering import jsondocument, page
+from handlens.rendering import jsondocument
 from handlens.rendering.view import View
 from handlens.report import Document as ReportDocument
 from handlens.targets import HOW_TO_DECLARE
@@ -74,6 +74,9 @@ def register(server: HandlensServer) -> None:
         if form == "json":
             content = jsondocument.render(whole)
         else:
+            # The template engine takes a while to import, and nobody has asked for a page so far.
+            from handlens.rendering import page
+
             folder = server.documents.root(document.file or "")
             content = page.render(whole, View(lambda file: texts.get(file) or read(file), folder))
         file = server.reports / f"{Path(document.file or uri).stem}.{form}"

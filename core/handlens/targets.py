@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,6 +53,12 @@ def discover(text: str, file: str) -> list[Target]:
 
     Raises SyntaxError where ``text`` is not Python, InvalidConfiguration for a wrong pyproject.toml.
     """
+    return [*_declared(text, file), *_configured(file)]
+
+
+@lru_cache(16)
+def _declared(text: str, file: str) -> tuple[Target, ...]:
+    """Those in the text. An editor asks for them all the time."""
     tree = ast.parse(text, file)
     # As the compiler counts them: a form feed, which str.splitlines counts too, ends no line.
     lines = re.split(r"\r\n|\r|\n", text)
@@ -65,7 +72,7 @@ def discover(text: str, file: str) -> list[Target]:
         for node in tree.body
         if isinstance(node, ast.ClassDef) and _is_runnable_module(node)
     ]
-    return [*functions, *classes, *_configured(file)]
+    return (*functions, *classes)
 
 
 def parse_failure(error: Exception, file: str) -> Failure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tokenize
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -21,9 +22,9 @@ class Document(TextDocument):
 
     @property
     def lines(self) -> tuple[str, ...]:
-        return tuple(positions.split_lines(self.source))
+        return positions.split_lines(self.source)
 
-    @property
+    @cached_property
     def file(self) -> str | None:
         """The path of the document; None if it is not a file (``untitled:``, a notebook cell)."""
         return to_fs_path(self.uri)

@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from lsprotocol.types import Position, PositionEncodingKind, Range
 
 from handlens.report import Span
 
-_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
+_LINE_END = re.compile(r"(\r\n|\r|\n)")
 
 
-def split_lines(text: str) -> list[str]:
+@lru_cache(16)
+def split_lines(text: str) -> tuple[str, ...]:
     """The lines of a text with their ends; after the last line end comes one more, empty line.
 
     The protocol and Python's parser know three line ends. ``str.splitlines`` knows more: a form
     feed or U+2028 in a file would shift every line below it.
     """
-    lines: list[str] = []
-    end = 0
-    while match := _LINE.match(text, end):
-        lines.append(match[0])
-        end = match.end()
-        if not match[0].endswith(("\r", "\n")):
-            break
-    return lines
+    pieces = _LINE_END.split(text)
+    return (*map(str.__add__, pieces[:-1:2], pieces[1::2]), pieces[-1])
 
 
 def units(text: str, encoding: PositionEncodingKind | str) -> int:

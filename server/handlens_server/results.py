@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from handlens.diagnosis import judge
 from handlens.project import ProjectSettings
@@ -49,9 +49,6 @@ class Result:
     kept: bool = False
     """Whether it is the last good one, beside that of a run that failed."""
     _anchors: dict[str, Anchors] = field(default_factory=dict, repr=False)
-    _ops: dict[str, tuple[int, list[tuple[Span, OpReport]]]] = field(
-        default_factory=dict, repr=False
-    )
 
     def __post_init__(self) -> None:
         spans = _spans(self.report) | {self.declaration}
@@ -63,6 +60,10 @@ class Result:
         """Follow an edit of a file; ``text`` is what has become of it."""
         if file in self._anchors:
             self._anchors[file].move_to(text)
+
+    def settle(self, file: str) -> bool:
+        """Find out whether an edit has changed the code of a file; whether it turns out that it has not."""
+        return file in self._anchors and self._anchors[file].settle()
 
     def reads(self, file: str) -> bool:
         """Whether the run imported a file that it shows nothing in."""
@@ -102,7 +103,7 @@ class Result:
         alone = [moved.run.file] if len(declared) == 1 else []
         report = judge(moved.report, thresholds, texts, moved.declaration, alone)
         run = replace(run, text=moved.run.text)
-        judged = replace(moved, run=run, report=project.selected(report), _anchors={}, _ops={})
+        judged = replace(moved, run=run, report=project.selected(report), _anchors={})
         for file, text in judged.texts.items():
             judged.move_to(file, self.text(file) or text or "")
         return judged
@@ -143,21 +144,34 @@ class Result:
         anchors = self._anchors.get(span.file)
         return span if anchors is None else anchors.span(span)
 
-    def ops(self, file: str) -> list[tuple[Span, OpReport]]:
-        """The ops that are shown in a file, and where they are now."""
-        if file not in self._anchors:
-            return []
-        edition = self._anchors[file].edition
-        known = self._ops.get(file)
-        if known is None or known[0] != edition:
-            placed = (
-                (self.span(op.span), op)
-                for op in self.report.ops
-                if op.span is not None and op.span.file == file
-            )
-            known = edition, [(span, op) for span, op in placed if span is not None]
-            self._ops[file] = known
-        return known[1]
+    def ops_starting_in(self, file: str, first: int, last: int) -> Iterator[tuple[Span, OpReport]]:
+        """The ops that are shown in some lines of a file, and where they are now."""
+        if file in self._anchors:
+            yield from self._with_ops(self._anchors[file].starting_in(first, last))
+
+    def ops_at(self, file: str, line: int, column: int) -> Iterator[tuple[Span, OpReport]]:
+        """The ops that are shown at a place of a file, and where they are now."""
+        if file in self._anchors:
+            yield from self._with_ops(self._anchors[file].covering(line, column))
+
+    def _with_ops(self, spans: Iterable[tuple[Span, Span]]) -> Iterator[tuple[Span, OpReport]]:
+        for span, now in spans:
+            for op in self._ops_by_span.get(span, ()):
+                yield now, op
+
+    @cached_property
+    def _ops_by_span(self) -> dict[Span, list[OpReport]]:
+        found: dict[Span, list[OpReport]] = {}
+        for op in self.report.ops:
+            if op.span is not None:
+                found.setdefault(op.span, []).append(op)
+        return found
+
+    @cached_property
+    def worst(self) -> OpReport | None:
+        """The op with the lowest ratio; None where none was measured."""
+        measured = ((op.sqnr_db, op.handle, op) for op in self.report.ops if op.sqnr_db is not None)
+        return min(measured, default=(0.0, 0, None))[2]
 
     @property
     def name(self) -> str:
@@ -180,7 +194,7 @@ def files(report: Report) -> set[str]:
 @lru_cache(8)
 def _suppressed(text: str) -> list[tuple[str, frozenset[str]]]:
     """The lines that have suppressions, without their indentation, and what those suppress."""
-    if "handlens" not in text:
+    if "handlens:" not in text:
         return []
     lines = positions.split_lines(text)
     return [(lines[each.line - 1].strip(), each.codes) for each in suppressions(text)]

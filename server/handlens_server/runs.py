@@ -111,18 +111,19 @@ class Runs:
             self._server.spawn(self._warm_up(document.file))
 
     def typed(self, file: str) -> None:
-        """Run what an edit concerns once no other edit follows, if runs keep up with typing."""
-        if self._server.settings.run == "onType":
-            for uri in self._concerned(file):
-                if (timer := self._timers.pop(uri, None)) is not None:
-                    timer.cancel()
+        """Once no other edit follows, see what has changed, and run it if runs keep up with typing."""
+        for uri in self._concerned(file):
+            if (timer := self._timers.pop(uri, None)) is not None:
+                timer.cancel()
+            if self._server.settings.run == "onType":
                 # What it began with is not what there is now.
                 self.cancel(uri)
-                loop = asyncio.get_running_loop()
-                self._timers[uri] = loop.call_later(_DEBOUNCE_S, self._settled, uri, file)
+            loop = asyncio.get_running_loop()
+            self._timers[uri] = loop.call_later(_DEBOUNCE_S, self._settled, uri, file)
 
     def saved(self, file: str) -> None:
         """Run what a file that was saved, or changed on disk, concerns."""
+        self._settle(file)
         if self._server.settings.run != "manual":
             for uri in self._concerned(file):
                 if (document := self._server.documents.find(uri)) is not None:
@@ -176,8 +177,19 @@ class Runs:
         itself = self._server.documents.at(file)
         return self._server.results.using(file) | ({itself.uri} if itself else set())
 
+    def _settle(self, file: str) -> None:
+        """See whether the last edits of a file have changed its code."""
+        settled = [result.settle(file) for result in self._server.results.at(file)]
+        if any(settled):
+            self.follow(file)
+            self._server.diagnostics.follow(file)
+            self._server.refresh()
+
     def _settled(self, uri: str, file: str) -> None:
         del self._timers[uri]
+        self._settle(file)
+        if self._server.settings.run != "onType":
+            return
         document = self._server.documents.find(uri)
         # Half a statement is no failure of the model: what was found before it stays.
         if document is not None and document.file is not None:

@@ -25,7 +25,7 @@ class Columns:
     """From the parser's lines and columns, which count bytes, to offsets in a text."""
 
     def __init__(self, text: str) -> None:
-        self._lines = positions.split_lines(text)
+        self._lines = list(positions.split_lines(text))
         self._starts = list(line_starts(text))
         if text.startswith(_BOM):
             # The parser does not count it.

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlens.report import Span
+from handlens_server import anchors as module
 from handlens_server.anchors import Anchors, offsets
 
 TEXT = """\
@@ -127,3 +128,60 @@ def test_through_any_edits_a_span_covers_the_same_text_or_is_gone(
                 continue
             found = covered(place, text)
             assert found == piece or ast.dump(ast.parse(found)) == ast.dump(ast.parse(piece))
+
+
+# What looks like a comment and is none, and the other way round.
+INTRICATE = (
+    '"""\n# in a string\n\n    """',
+    "x = '# no comment'  # a comment",
+    "y = 1",
+    '# only "a comment',
+    "z = f'{y}#{y}'",
+    "if x:",
+    "    w = (1,  # here",
+    "         2)",
+    "v = 1 + \\",
+    "    2",
+    "u = '''",
+    "# still '''",
+    "",
+)
+_line = st.sampled_from(INTRICATE)
+_piece = st.sampled_from(
+    ["#", "# é", "\n", "\n\n", "  ", "'", '"""', "\\", "\n# more\n", "x", "\t"]
+)
+
+
+@given(st.lists(_line, max_size=12), st.floats(0, 1), st.integers(0, 12), _piece)
+@settings(max_examples=600, deadline=None)
+def test_what_is_said_to_be_about_comments_only_leaves_the_code_as_it_is(
+    lines: list[str], where: float, length: int, typed: str
+) -> None:
+    old = "\n".join(lines)
+    start = round(where * len(old))
+    new = old[:start] + typed + old[start + length :]
+    if not module._is_about_comments(old, new, list(module._edits(old, new))):
+        return
+
+    def code(text: str) -> str | None:
+        try:
+            return ast.dump(ast.parse(text))
+        except SyntaxError:
+            return None
+
+    if code(old) is not None:
+        assert code(new) == code(old)
+
+
+def test_a_large_text_is_compared_once_it_settles() -> None:
+    text = TEXT + "\n".join(f"x{i} = {i}" for i in range(3000)) + "\n"
+    spans = [span_of(text, piece) for piece in PIECES]
+    anchors = Anchors(text, spans)
+    anchors.move_to(text.replace("torch.relu(self.conv(x)) + 1", "torch.relu( self.conv(x) ) + 1"))
+    assert anchors.is_stale
+    assert anchors.settle()
+    assert not anchors.is_stale
+    assert all(anchors.span(span) is not None for span in spans)
+    anchors.move_to(text.replace("+ 1", "+ 2"))
+    assert not anchors.settle()
+    assert anchors.is_stale

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
-from handlens.report import OpReport, Report
 from handlens.targets import Target
 from handlens_server import positions
 from handlens_server.discovery import discover
@@ -54,12 +53,12 @@ def _title(target: Target, result: Result | None, running: bool) -> str:
     if result.report.error is not None:
         return "Handlens: the run failed · rerun"
     stale = " · stale" if result.is_stale(target.file) else ""
-    return f"Handlens: {_summary(result.report)}{stale} · rerun"
+    return f"Handlens: {_summary(result)}{stale} · rerun"
 
 
-def _summary(report: Report) -> str:
+def _summary(result: Result) -> str:
     """The accuracy of the output, and the op that is worst."""
-    output = report.output
+    output = result.report.output
     parts = []
     if output is not None:
         verdict = {"exact": "exact", "non-finite": "NaN or Inf", "no-signal": "no signal"}
@@ -67,13 +66,6 @@ def _summary(report: Report) -> str:
         if accuracy is None and output.sqnr_db is not None:
             accuracy = f"{output.sqnr_db:.1f} dB"
         parts.append(f"output {accuracy}")
-    measured = [op for op in report.ops if op.sqnr_db is not None]
-    if measured:
-        worst = min(measured, key=_ratio)
-        parts.append(f"worst {worst.name} {_ratio(worst):.1f} dB")
+    if result.worst is not None:
+        parts.append(f"worst {result.worst.name} {result.worst.sqnr_db:.1f} dB")
     return " · ".join(parts) or "nothing was measured"
-
-
-def _ratio(op: OpReport) -> float:
-    assert op.sqnr_db is not None
-    return op.sqnr_db

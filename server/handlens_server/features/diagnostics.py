@@ -101,12 +101,11 @@ class Diagnostics:
     def of(self, file: str) -> list[types.Diagnostic]:
         """The diagnostics of a file."""
         # Two targets that share a line may say exactly the same about it; once is enough.
-        found: list[types.Diagnostic] = []
+        found: dict[object, types.Diagnostic] = {}
         for result in self._server.results.at(file):
-            for diagnostic in self._render(result, file):
-                if diagnostic not in found:
-                    found.append(diagnostic)
-        return found
+            for place, diagnostic in self._render(result, file):
+                found.setdefault((place, diagnostic.code, diagnostic.message), diagnostic)
+        return list(found.values())
 
     def _publish(self, file: str, diagnostics: list[types.Diagnostic]) -> None:
         uri = self._server.documents.uri(file)
@@ -123,12 +122,12 @@ class Diagnostics:
             types.PublishDiagnosticsParams(uri, diagnostics, version)
         )
 
-    def _render(self, result: Result, file: str) -> Iterator[types.Diagnostic]:
+    def _render(self, result: Result, file: str) -> Iterator[tuple[Span, types.Diagnostic]]:
         for finding in result.report.findings:
             span = finding.span or result.declaration
             # What was found of a text that is not there any more is found of nothing.
             if span.file == file and (place := result.span(span)) is not None:
-                yield self._diagnostic(finding, place, result)
+                yield place, self._diagnostic(finding, place, result)
 
     def _diagnostic(self, finding: Finding, span: Span, result: Result) -> types.Diagnostic:
         client = self._server.client

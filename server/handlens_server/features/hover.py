@@ -32,9 +32,7 @@ def register(server: HandlensServer) -> None:
         for result in server.results.at(document.file):
             # Numbers beside a line that they were not measured on are worse than none.
             if result.text(document.file) == text:
-                found += [
-                    (span, op, result) for span, op in result.ops(document.file) if _has(span, at)
-                ]
+                found += [(span, op, result) for span, op in result.ops_at(document.file, *at)]
         if not found:
             return None
         smallest = min((span for span, _, _ in found), key=_size)
@@ -79,10 +77,6 @@ def _content(
         return types.MarkupContent(types.MarkupKind.Markdown, "\n\n---\n\n".join(texts))
     texts = [*([note] if note else []), *map(op_card.plain, cards)]
     return types.MarkupContent(types.MarkupKind.PlainText, "\n\n".join(texts))
-
-
-def _has(span: Span, at: tuple[int, int]) -> bool:
-    return span.start <= at < span.end
 
 
 def _size(span: Span) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
@@ -29,9 +29,9 @@ def register(server: HandlensServer) -> None:
             for result in server.results.at(document.file)
         )
         hints = []
-        for line, ops in sorted(_by_line(server, document).items()):
-            label = _label(ops)
-            if label and params.range.start.line < line <= params.range.end.line + 1:
+        shown = _by_line(server, document, params.range.start.line + 1, params.range.end.line + 1)
+        for line, ops in sorted(shown.items()):
+            if label := _label(ops):
                 end = positions.to_position(line, len(lines[line - 1]), lines, encoding)
                 hints.append(
                     types.InlayHint(
@@ -47,9 +47,9 @@ def register(server: HandlensServer) -> None:
     def resolve(hint: types.InlayHint) -> types.InlayHint:
         data = hint.data if isinstance(hint.data, dict) else {}
         document = server.documents.find(str(data.get("uri")))
-        ops = _by_line(server, document).get(data.get("line", 0)) if document else None
-        if ops:
-            card = op_card.card(ops)
+        line = int(data.get("line", 0))
+        if document is not None and (ops := _by_line(server, document, line, line)):
+            card = op_card.card(ops[line])
             if server.client.markdown:
                 markdown = types.MarkupKind.Markdown
                 hint.tooltip = types.MarkupContent(markdown, op_card.markdown(card))
@@ -58,23 +58,17 @@ def register(server: HandlensServer) -> None:
         return hint
 
 
-def _by_line(server: HandlensServer, document: Document) -> dict[int, list[OpReport]]:
-    """The ops that are shown in a document, by the line that they start in."""
+def _by_line(
+    server: HandlensServer, document: Document, first: int, last: int
+) -> dict[int, list[OpReport]]:
+    """The ops that are shown in some lines of a document, by the line that they start in."""
     found: dict[int, list[OpReport]] = {}
-    for line, op in _placed(server, document):
-        found.setdefault(line, []).append(op)
-    return found
-
-
-def _placed(server: HandlensServer, document: Document) -> Iterator[tuple[int, OpReport]]:
-    file, text = document.file, document.source
-    if file is None:
-        return
-    for result in server.results.at(file):
+    for result in server.results.at(document.file or ""):
         # Numbers beside a line that they were not measured on are worse than none.
-        if result.text(file) == text:
-            for span, op in result.ops(file):
-                yield span.line, op
+        if document.file is not None and result.text(document.file) == document.source:
+            for span, op in result.ops_starting_in(document.file, first, last):
+                found.setdefault(span.line, []).append(op)
+    return found
 
 
 def _label(ops: Sequence[OpReport]) -> str:

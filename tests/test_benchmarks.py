@@ -169,16 +169,16 @@ def test_readme_says_where_torchao_raises() -> None:
 
 def test_readme_is_replaced_between_its_markers_only() -> None:
     before = f"# Title\n\n{BEGIN}\nold\n{END}\n\nMore.\n"
-    after = replaced(before, DOCUMENT)
+    after = replaced(before, section(DOCUMENT))
     assert after.startswith(f"# Title\n\n{BEGIN}\n")
     assert after.endswith(f"{END}\n\nMore.\n")
     assert "old" not in after
-    assert replaced(after, DOCUMENT) == after
+    assert replaced(after, section(DOCUMENT)) == after
     with pytest.raises(ValueError, match="nothing to replace"):
-        replaced("# No markers\n", DOCUMENT)
+        replaced("# No markers\n", "")
 
 
 def test_readme_of_the_repository_quotes_the_kept_results() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     results = json.loads((ROOT / "benchmarks/results/latest.json").read_text("utf-8"))
-    assert replaced(readme, results) == readme
+    assert replaced(readme, section(results)) == readme

@@ -1,7 +1,10 @@
-"""``python -m benchmarks run`` measures, ``show`` prints what was measured, ``readme`` quotes it."""
+"""``python -m benchmarks run`` measures, ``show`` prints what was measured, ``readme`` quotes it;
+``latency`` measures how long an editor waits."""
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import json
 import os
 import subprocess
@@ -14,11 +17,13 @@ from typing import Any
 
 import click
 
-from benchmarks import machine, readme, tables
+from benchmarks import latency, machine, readme, tables
 from benchmarks.workloads import MEASURES, ROOT, WORKLOADS
 
 RESULTS = ROOT / "benchmarks/results/latest.json"
+LATENCIES = ROOT / "benchmarks/results/latency.json"
 README = ROOT / "README.md"
+PROTOCOL = ROOT / "docs/lsp.md"
 
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 ENVIRONMENTS: dict[str, dict[str, str]] = {"default": {}, "huge pages": {HUGE_PAGES: "1"}}
@@ -93,9 +98,36 @@ def show(results: Path) -> None:
 @click.argument("results", type=_file, default=RESULTS)
 @click.option("--file", type=_file, default=README, show_default=True)
 def write_readme(results: Path, file: Path) -> None:
-    """Replace what the README quotes of the figures by those of a file of results."""
-    text = file.read_text("utf-8")
-    file.write_text(readme.replaced(text, json.loads(results.read_text("utf-8"))), "utf-8")
+    """Replace what the README and docs/lsp.md quote of the figures by those of the files of results."""
+    _quote(file, readme.section(json.loads(results.read_text("utf-8"))))
+    if LATENCIES.exists():
+        _quote(PROTOCOL, readme.latencies(json.loads(LATENCIES.read_text("utf-8"))))
+
+
+def _quote(file: Path, content: str) -> None:
+    file.write_text(readme.replaced(file.read_text("utf-8"), content), "utf-8")
+
+
+@main.command("latency")
+@click.option("--only", multiple=True, type=click.Choice(list(latency.SCENARIOS)))
+@click.option("--quick", is_flag=True, help="Each thing a few times only.")
+@click.option("--output", type=_file, default=LATENCIES, show_default=True)
+def measure_latency(only: tuple[str, ...], quick: bool, output: Path) -> None:
+    """Measure how long an editor waits for the server, and write all figures as JSON."""
+    document: dict[str, Any] = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine.describe(),
+        "quick": quick,
+        "latencies": [],
+    }
+
+    async def measure() -> None:
+        async for each in latency.measure(only, latency.QUICK if quick else latency.THOROUGH):
+            tables.show_latency(each)
+            document["latencies"].append(dataclasses.asdict(each))
+            output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+
+    asyncio.run(measure())
 
 
 if __name__ == "__main__":

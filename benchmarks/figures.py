@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from statistics import median
 from typing import Any
@@ -97,3 +98,8 @@ def ratios(values: Iterable[float | None]) -> str:
 
 def _digits(value: float) -> str:
     return f"{value:.0f}" if value >= 99.5 else f"{value:.1f}" if value >= 9.95 else f"{value:.2f}"
+
+
+def p95(samples: list[float]) -> float:
+    """What 95 % of the samples do not exceed."""
+    return sorted(samples)[math.ceil(0.95 * len(samples)) - 1]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from statistics import median
 
-from benchmarks.figures import COMPARISONS, Block, Document, blocks, duration, ratios, size
+from benchmarks.figures import COMPARISONS, Block, Document, blocks, duration, p95, ratios, size
 from benchmarks.workloads import WORKLOADS
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
@@ -14,30 +14,45 @@ BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 _HEADS = ("", "time ÷ torchao", "memory ÷ torchao", "run ÷ both models", "memory ÷ both models")
 
 
-def replaced(text: str, document: Document) -> str:
-    """``text`` with what is between the two markers made anew. Raises ValueError without them."""
+def replaced(text: str, content: str) -> str:
+    """``text`` with ``content`` between the two markers. Raises ValueError without them."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"nothing to replace: no {BEGIN} … {END}")
-    return f"{before}{BEGIN}\n{section(document)}{END}{after}"
+    return f"{before}{BEGIN}\n{content}{END}{after}"
 
 
 def section(document: Document) -> str:
     """Date and machine, a table of ratios for each environment, and what has no ratio as a list."""
-    machine = document["machine"]
-    versions = machine["versions"]
-    taken = datetime.fromisoformat(document["date"])
-    paragraphs = [
-        f"Measured on {taken:%Y-%m-%d}: {machine['cpu']}, {machine['cores']} cores, "
-        f"{size(machine['memory'])}, torch {versions['torch']}, torchao {versions['torchao']}."
-    ]
+    paragraphs = [_taken(document)]
     for block in blocks(document):
         variables = " ".join(f"`{name}={value}`" for name, value in block.variables.items())
         title = f"With {variables}, for all alike" if variables else "With nothing set"
         paragraphs.append(f"{title}:\n\n{_table(block)}")
     paragraphs.append("\n".join(_facts(blocks(document)[0])))
     return "\n" + "\n\n".join(filter(None, paragraphs)) + "\n\n"
+
+
+def latencies(document: Document) -> str:
+    """Date and machine, and a table of how long an editor waits."""
+    lines = [_line(("", "p50", "p95", "should be under")), _line(["---", "--:", "--:", "--:"])]
+    for each in document["latencies"]:
+        goal = "" if each["goal"] is None else duration(each["goal"])
+        samples = each["samples"]
+        lines.append(_line([each["name"], duration(median(samples)), duration(p95(samples)), goal]))
+    table = "\n".join(lines)
+    return f"\n{_taken(document)}\n\n{table}\n\n"
+
+
+def _taken(document: Document) -> str:
+    machine = document["machine"]
+    versions = machine["versions"]
+    taken = datetime.fromisoformat(document["date"])
+    return (
+        f"Measured on {taken:%Y-%m-%d}: {machine['cpu']}, {machine['cores']} cores, "
+        f"{size(machine['memory'])}, torch {versions['torch']}, torchao {versions['torchao']}."
+    )
 
 
 def _table(block: Block) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from statistics import median
 
+import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -17,9 +18,11 @@ from benchmarks.figures import (
     best_and_median,
     blocks,
     duration,
+    p95,
     ratios,
     size,
 )
+from benchmarks.latency import Latency
 
 STAGES = ("start", "load", "export", "quantize", "compare", "total")
 WIDTH = 100
@@ -183,3 +186,12 @@ def _table(title: str, *heads: str) -> Table:
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     return table
+
+
+def show_latency(latency: Latency) -> None:
+    """Print one line about a latency."""
+    samples = latency.samples
+    goal = f", should be under {duration(latency.goal)}" if latency.goal is not None else ""
+    click.echo(
+        f"{latency.name:60} p50 {duration(median(samples)):>8}  p95 {duration(p95(samples)):>8}{goal}"
+    )

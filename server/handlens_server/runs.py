@@ -21,6 +21,7 @@ from handlens_server.discovery import Discovery, discover
 from handlens_server.documents import Document, read
 from handlens_server.progress import RunProgress
 from handlens_server.results import Result, Run, files
+from handlens_server.settings import Settings
 
 if TYPE_CHECKING:
     from handlens_server.server import HandlensServer
@@ -74,7 +75,7 @@ class Runs:
             text,
             unsaved,
             found.project,
-            self._thresholds(found.project),
+            self._thresholds(file, found.project),
         )
         changed = self._server.results.keep(run.uri, {target.name for target in found.targets})
         self._server.diagnostics.publish(changed)
@@ -105,7 +106,7 @@ class Runs:
 
     def open(self, document: Document) -> None:
         """Run a document that was opened, unless runs are by hand; have a worker ready at least."""
-        if self._server.settings.run != "manual":
+        if self._mode(document.uri) != "manual":
             self.start(document)
         if document.file is not None and document.is_python and "torch" in document.source:
             self._server.spawn(self._warm_up(document.file))
@@ -115,7 +116,7 @@ class Runs:
         for uri in self._concerned(file):
             if (timer := self._timers.pop(uri, None)) is not None:
                 timer.cancel()
-            if self._server.settings.run == "onType":
+            if self._mode(uri) == "onType":
                 # What it began with is not what there is now.
                 self.cancel(uri)
             loop = asyncio.get_running_loop()
@@ -124,12 +125,12 @@ class Runs:
     def saved(self, file: str) -> None:
         """Run what a file that was saved, or changed on disk, concerns."""
         self._settle(file)
-        if self._server.settings.run != "manual":
-            for uri in self._concerned(file):
-                if (document := self._server.documents.find(uri)) is not None:
-                    self.update(document, file)
+        for uri in self._concerned(file):
+            document = self._server.documents.find(uri)
+            if document is not None and self._mode(uri) != "manual":
+                self.update(document, file)
 
-    def reconfigured(self, document: Document) -> None:
+    def project_changed(self, document: Document) -> None:
         """Follow a change of the pyproject.toml of a document's project, with a run if it takes one."""
         results = self._server.results.all_of(document.uri)
         found = discover(document.source, document.file) if document.file else Discovery()
@@ -140,13 +141,19 @@ class Runs:
             if each.target is not None and each.run.project.recipe == found.project.recipe
         }:
             self._judge(results, found.project)
-        elif self._server.settings.run != "manual":
+        elif self._mode(document.uri) != "manual":
             self.start(document)
 
-    def rethink(self, document: Document) -> None:
-        """Follow a change of the thresholds, which takes no run."""
-        for result in self._server.results.all_of(document.uri):
-            self._judge([result], result.run.project)
+    def reconfigured(self, document: Document, before: Settings) -> None:
+        """Follow a change of the settings of a document, with as little work as it takes."""
+        now = self._server.settings(document.file)
+        if now.interpreter != before.interpreter:
+            self.start(document)
+        elif now.recipe != before.recipe:
+            self.start(document, reuse_export=True)
+        elif now.thresholds != before.thresholds:
+            for result in self._server.results.all_of(document.uri):
+                self._judge([result], result.run.project)
 
     def follow(self, file: str) -> None:
         """Follow an edit of a file that changed what its comments suppress."""
@@ -157,19 +164,24 @@ class Runs:
     def _judge(self, results: Iterable[Result], project: ProjectSettings) -> None:
         changed: set[str] = set()
         for result in results:
-            new = result.judged(project, self._thresholds(project))
+            new = result.judged(project, self._thresholds(result.run.file, project))
             changed |= self._server.results.exchange(result, new)
         self._server.diagnostics.publish(changed)
 
-    def _thresholds(self, project: ProjectSettings) -> tuple[ChosenThresholds, ...]:
-        return project.thresholds, self._server.settings.thresholds
+    def _thresholds(self, file: str, project: ProjectSettings) -> tuple[ChosenThresholds, ...]:
+        return project.thresholds, self._server.settings(file).thresholds
+
+    def _mode(self, uri: str) -> str:
+        """When a document is to be run."""
+        document = self._server.documents.find(uri)
+        return self._server.settings(document.file if document else None).run
 
     async def _warm_up(self, file: str) -> None:
         """Have the worker of a file import torch before it is needed."""
         await self._server.configured.wait()
         with contextlib.suppress(WorkerUnusable):
             await self._server.pool.worker(
-                self._server.settings.interpreter, self._server.documents.root(file)
+                self._server.settings(file).interpreter, self._server.documents.root(file)
             )
 
     def _concerned(self, file: str) -> set[str]:
@@ -188,7 +200,7 @@ class Runs:
     def _settled(self, uri: str, file: str) -> None:
         del self._timers[uri]
         self._settle(file)
-        if self._server.settings.run != "onType":
+        if self._mode(uri) != "onType":
             return
         document = self._server.documents.find(uri)
         # Half a statement is no failure of the model: what was found before it stays.
@@ -201,10 +213,10 @@ class Runs:
         """Whether a document is being run."""
         return uri in self._current
 
-    def restart(self, reuse_export: bool = False) -> None:
-        """Run every open document anew, from the exports of the last runs where there are any."""
+    def restart(self) -> None:
+        """Run every open document anew."""
         for document in self._server.documents.open:
-            self.start(document, reuse_export)
+            self.start(document)
 
     def cancel(self, uri: str) -> None:
         """End the run of a document; what it has shown stays."""
@@ -240,7 +252,7 @@ class Runs:
                 self._show(run, target, found.project.selected(report))
 
     async def _compare(self, run: Run, target: Target, reuse_export: bool) -> Report:
-        settings, documents = self._server.settings, self._server.documents
+        settings, documents = self._server.settings(run.file), self._server.documents
         root = documents.root(run.file)
         request = RunRequest(
             target,
@@ -292,7 +304,7 @@ class Runs:
             # It may have been edited while it was run.
             if (document := self._server.documents.at(file)) is not None:
                 result.move_to(file, document.source)
-        thresholds = self._thresholds(run.project)
+        thresholds = self._thresholds(run.file, run.project)
         if thresholds != run.thresholds or any(map(result.has_other_suppressions, texts)):
             result = result.judged(run.project, thresholds)
         changed = self._server.results.put(result)

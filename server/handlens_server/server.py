@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -51,7 +51,9 @@ class HandlensServer(LanguageServer):
         super().__init__("handlens", handlens.__version__, protocol_cls=Protocol)
         self.client = Capabilities()
         """What the client can do, from ``initialize`` on."""
-        self.settings = Settings()
+        self._settings = Settings()
+        self._folder_settings: dict[str, Settings] = {}
+        """By the path of a workspace folder, where the client has told them."""
         self.configured = asyncio.Event()
         """Set once the settings are known; runs wait for it."""
         self.results = Results()
@@ -68,28 +70,31 @@ class HandlensServer(LanguageServer):
         """The open documents and the workspace folders."""
         return cast(Documents, self.workspace)
 
-    def configure(self, data: object) -> None:
-        """Take the settings that the client sent, and run again what they change."""
-        chosen, problems = settings.parse(data)
+    def settings(self, file: str | None) -> Settings:
+        """The settings for a file: those of its workspace folder, else those for all."""
+        folder = self.documents.root(file) if file is not None else ""
+        return self._folder_settings.get(folder, self._settings)
+
+    def configure(self, data: object, folders: Mapping[str, object] | None = None) -> None:
+        """Take the settings that the client sent for all and for some folders, and follow the change."""
+        before = {each.uri: self.settings(each.file) for each in self.documents.open}
+        self._settings, problems = settings.parse(data)
+        self._folder_settings = {}
+        for folder, given in (folders or {}).items():
+            self._folder_settings[folder], wrong = settings.parse(given)
+            # Most clients repeat for a folder what they said for all.
+            problems += [f"{each} In {folder}." for each in wrong if each not in problems]
         for problem in problems:
             if problem not in self._problems:
                 self.window_show_message(
                     types.ShowMessageParams(types.MessageType.Warning, problem)
                 )
         self._problems = problems
-        previous, self.settings = self.settings, chosen
-        if chosen == previous:
-            return
-        logger.info("settings: %s", chosen)
+        logger.info("settings: %s %s", self._settings, self._folder_settings or "")
+        for document in self.documents.open:
+            if document.uri in before:
+                self.runs.reconfigured(document, before[document.uri])
         self.refresh()
-        if chosen.interpreter != previous.interpreter:
-            self.spawn(self.pool.close())
-            self.runs.restart()
-        elif chosen.recipe != previous.recipe:
-            self.runs.restart(reuse_export=True)
-        elif chosen.thresholds != previous.thresholds:
-            for document in self.documents.open:
-                self.runs.rethink(document)
 
     def refresh(self) -> None:
         """Let the client ask again for what it asks for by itself."""

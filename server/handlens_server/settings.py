@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from handlens.rules import ChosenThresholds
 
@@ -14,31 +13,117 @@ SECTION = "handlens"
 
 Run = Literal["onType", "onSave", "manual"]
 
-_THRESHOLDS = {
-    "errorDb": "error_db",
-    "warningDb": "warning_db",
-    "informationDb": "information_db",
-}
-
 
 @dataclass(frozen=True)
 class Settings:
     """The settings in force."""
 
     interpreter: str | None = None
-    """The Python that runs the models; None to choose one (see ``worker.interpreter``)."""
     recipe: str | None = None
-    """The quantization recipe; None for the one that the target asks for."""
     thresholds: ChosenThresholds = field(default_factory=ChosenThresholds)
-    """The thresholds; those that are not set are the project's, else what suits the recipe."""
     run: Run = "onSave"
-    """When to run: while a file is typed in, when it is opened and saved, or only when asked to."""
     deadline_s: float = 600.0
-    """A run that takes longer is killed."""
     memory_limit_mib: int | None = None
-    """What a run may take beyond the interpreter and torch; None for no limit."""
     inlay_hints: bool = True
-    """Whether lines show the worst ratio of their ops."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One setting, for those who read it, set it or look it up."""
+
+    key: str
+    """Below the section; a dot leads into an object."""
+    attribute: str
+    """Of ``Settings``, or of its thresholds."""
+    description: str
+    accepted: str
+    """What a value has to be, as a message says it."""
+    accepts: Callable[[object], bool]
+    schema: Mapping[str, object]
+    """What a value has to be, as JSON Schema says it, with the default."""
+    project: str = ""
+    """The key in ``[tool.handlens]`` that it goes over."""
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(low: float, high: float) -> Callable[[object], bool]:
+    # A comparison with NaN is false.
+    return lambda value: type(value) in (int, float) and low <= typing.cast(float, value) <= high
+
+
+def _threshold(severity: str) -> Definition:
+    return Definition(
+        f"thresholds.{severity}Db",
+        f"{severity}_db",
+        f"Accumulated SQNR in dB under which an op is shown as {severity}; what suits the recipe "
+        "if not set.",
+        "a number of decibels",
+        _is_number(-1000, 1000),
+        {"type": ["number", "null"], "default": None},
+        f"{severity}-db",
+    )
+
+
+DEFINITIONS = (
+    Definition(
+        "interpreter",
+        "interpreter",
+        "The Python that runs the models, with torch and torchao: a path (a relative one starts at "
+        "the workspace folder) or the name of a command. If not set: the active virtual "
+        "environment, the workspace folder's .venv, the server's own Python.",
+        "the path of a Python interpreter, or null",
+        _is_text,
+        {"type": ["string", "null"], "default": None},
+    ),
+    Definition(
+        "recipe",
+        "recipe",
+        "The quantization recipe for all targets. If not set: the target's own, the project's, x86.",
+        "the name of a recipe, or null",
+        _is_text,
+        {"type": ["string", "null"], "default": None},
+        "recipe",
+    ),
+    *map(_threshold, ("error", "warning", "information")),
+    Definition(
+        "run",
+        "run",
+        "When to compare: while you type, when a file is opened and saved, or only when asked to.",
+        "one of " + ", ".join(f'"{each}"' for each in typing.get_args(Run)),
+        lambda value: value in typing.get_args(Run),
+        {"type": "string", "enum": list(typing.get_args(Run)), "default": Settings.run},
+    ),
+    Definition(
+        "deadline",
+        "deadline_s",
+        "A run that takes more seconds than these is killed.",
+        "a number of seconds, 1 or more",
+        _is_number(1, 1e6),
+        {"type": "number", "minimum": 1, "default": Settings.deadline_s},
+    ),
+    Definition(
+        "memoryLimit",
+        "memory_limit_mib",
+        "What a run may take beyond the interpreter and torch, in MiB; on Linux. An allocation that "
+        "exceeds it fails, and is shown at its line. No limit if not set.",
+        "a whole number of MiB, 1 or more, or null",
+        lambda value: type(value) is int and 1 <= value <= 1 << 30,
+        {"type": ["integer", "null"], "minimum": 1, "default": None},
+    ),
+    Definition(
+        "inlayHints",
+        "inlay_hints",
+        "Whether the end of a line shows the lowest SQNR of its ops.",
+        "true or false",
+        lambda value: isinstance(value, bool),
+        {"type": "boolean", "default": Settings.inlay_hints},
+    ),
+)
+
+_THRESHOLDS = {each.attribute: each.key for each in DEFINITIONS if "thresholds." in each.key}
 
 
 def parse(data: object) -> tuple[Settings, list[str]]:
@@ -49,97 +134,36 @@ def parse(data: object) -> tuple[Settings, list[str]]:
     """
     if isinstance(data, Mapping) and SECTION in data:
         data = data[SECTION]
-    if data is None:
-        return Settings(), []
-    if not isinstance(data, Mapping):
-        return Settings(), [_refusal(SECTION, data, "an object")]
+    values: dict[str, Any] = {}
     problems: list[str] = []
-    thresholds = _thresholds(data.get("thresholds"), problems)
-    settings = Settings(
-        _text(data, "interpreter", "the path of a Python interpreter, or null", problems),
-        _text(data, "recipe", "the name of a recipe, or null", problems),
-        thresholds,
-        _choice(data, "run", typing.get_args(Run), "onSave", problems),
-        _seconds(data, "deadline", 600.0, problems),
-        _memory(data, "memoryLimit", problems),
-        _flag(data, "inlayHints", True, problems),
-    )
-    return settings, problems
-
-
-def _flag(data: Mapping[str, object], key: str, default: bool, problems: list[str]) -> bool:
-    value = data.get(key)
-    if value is None or isinstance(value, bool):
-        return default if value is None else value
-    problems.append(_refusal(f"{SECTION}.{key}", value, "true or false"))
-    return default
-
-
-def _seconds(data: Mapping[str, object], key: str, default: float, problems: list[str]) -> float:
-    value = data.get(key)
-    # A comparison with NaN is false.
-    if value is None or (type(value) in (int, float) and 1 <= cast(float, value) <= 1e6):
-        return default if value is None else cast(float, value)
-    problems.append(_refusal(f"{SECTION}.{key}", value, "a number of seconds, 1 or more"))
-    return default
-
-
-def _memory(data: Mapping[str, object], key: str, problems: list[str]) -> int | None:
-    value = data.get(key)
-    if value is None or (type(value) is int and 1 <= value <= 1 << 30):
-        return value
-    problems.append(
-        _refusal(f"{SECTION}.{key}", value, "a whole number of MiB, 1 or more, or null")
-    )
-    return None
-
-
-def _choice(
-    data: Mapping[str, object],
-    key: str,
-    accepted: Sequence[Any],
-    default: Any,
-    problems: list[str],
-) -> Any:
-    value = data.get(key)
-    if value is None or value in accepted:
-        return default if value is None else value
-    names = ", ".join(json.dumps(each) for each in accepted)
-    problems.append(_refusal(f"{SECTION}.{key}", value, f"one of {names}"))
-    return default
-
-
-def _text(data: Mapping[str, object], key: str, accepted: str, problems: list[str]) -> str | None:
-    value = data.get(key)
-    if value is None or isinstance(value, str):
+    for each in DEFINITIONS:
+        value, at = data, SECTION
+        for part in each.key.split("."):
+            if value is None:
+                break
+            if not isinstance(value, Mapping):
+                problems.append(_refusal(at, value, "an object"))
+                value = None
+                break
+            value, at = value.get(part), f"{at}.{part}"
         # An empty string is what VS Code's settings editor leaves behind.
-        return value or None
-    problems.append(_refusal(f"{SECTION}.{key}", value, accepted))
-    return None
-
-
-def _thresholds(data: object, problems: list[str]) -> ChosenThresholds:
-    if data is None:
-        return ChosenThresholds()
-    name = f"{SECTION}.thresholds"
-    if not isinstance(data, Mapping):
-        problems.append(_refusal(name, data, f"an object with {', '.join(_THRESHOLDS)}"))
-        return ChosenThresholds()
-    values: dict[str, float] = {}
-    for key, attribute in _THRESHOLDS.items():
-        value = data.get(key)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1000:
-            values[attribute] = float(value)
-        elif value is not None:
-            problems.append(_refusal(f"{name}.{key}", value, "a number of decibels"))
-    chosen = ChosenThresholds(**values)
-    if chosen.in_order:
-        return chosen
-    found = ", ".join(f"{key} {data[key]:g}" for key in _THRESHOLDS if _THRESHOLDS[key] in values)
-    problems.append(
-        f"Handlens: {name} is ignored: it needs errorDb ≤ warningDb ≤ informationDb, and has {found}."
-    )
-    return ChosenThresholds()
+        if value is None or value == "":
+            continue
+        if each.accepts(value):
+            values[each.attribute] = value
+        else:
+            problems.append(_refusal(at, value, each.accepted))
+    given = {name: values.pop(name) for name in _THRESHOLDS if name in values}
+    thresholds = ChosenThresholds(**given)
+    if not thresholds.in_order:
+        found = ", ".join(f"{_THRESHOLDS[name]} {value:g}" for name, value in given.items())
+        problems.append(
+            f"Handlens: {SECTION}.thresholds is ignored: it needs errorDb ≤ warningDb ≤ "
+            f"informationDb, and has {found}."
+        )
+        thresholds = ChosenThresholds()
+    # What is wrong with an object is wrong for each of its keys, and said once.
+    return Settings(thresholds=thresholds, **values), list(dict.fromkeys(problems))
 
 
 def _refusal(name: str, value: object, accepted: str) -> str:

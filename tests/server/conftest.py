@@ -164,6 +164,8 @@ class Client(LanguageClient):
         self.progress: list[tuple[str | int, Any]] = []
         self.registered: list[types.Registration] = []
         self.configuration: dict[str, Any] | None = None
+        self.folder_configuration: dict[str, dict[str, Any]] = {}
+        """What is set beyond that, by the uri of a folder."""
         self.stderr: list[str] = []
         self.initialized_with: types.InitializeResult | None = None
         self.shown: list[types.ShowDocumentParams] = []
@@ -195,7 +197,10 @@ class Client(LanguageClient):
         )
         keep(types.WORKSPACE_DIAGNOSTIC_REFRESH, self._keep_refresh)
         keep(types.WINDOW_SHOW_DOCUMENT, self._keep_shown)
-        keep(types.WORKSPACE_CONFIGURATION, lambda params: [self.configuration])
+        keep(
+            types.WORKSPACE_CONFIGURATION,
+            lambda params: [self._configured(item.scope_uri) for item in params.items],
+        )
 
     @property
     def process(self) -> asyncio.subprocess.Process:
@@ -207,6 +212,7 @@ class Client(LanguageClient):
         capabilities: types.ClientCapabilities,
         options: dict[str, Any],
         process_id: int | None,
+        folders: Sequence[Path],
     ) -> None:
         environment = {**os.environ, "PYTHONPATH": SOURCES}
         await self.start_io(sys.executable, "-m", "handlens_server", "--stdio", env=environment)
@@ -216,7 +222,9 @@ class Client(LanguageClient):
                 capabilities=capabilities,
                 process_id=process_id,
                 root_uri=self.root.as_uri(),
-                workspace_folders=[types.WorkspaceFolder(self.root.as_uri(), "workspace")],
+                workspace_folders=[
+                    types.WorkspaceFolder(each.as_uri(), each.name) for each in folders
+                ],
                 initialization_options=options,
             )
         )
@@ -352,6 +360,10 @@ class Client(LanguageClient):
     async def rerun(self, document: OpenDocument) -> None:
         await self.execute("handlens.server.rerun", document.uri)
 
+    def _configured(self, folder: str | None) -> dict[str, Any] | None:
+        own = self.folder_configuration.get(folder or "", {})
+        return self.configuration and {**self.configuration, **own}
+
     def _keep_refresh(self, params: None) -> None:
         self.refreshes += 1
 
@@ -426,13 +438,14 @@ async def serving_client(
     capabilities: types.ClientCapabilities | None = None,
     process_id: int | None = None,
     configuration: dict[str, Any] | None = None,
+    folders: Sequence[Path] = (),
     **options: Any,
 ) -> AsyncIterator[Client]:
     """A client and its server for the length of a block."""
     client = Client(root)
     client.configuration = configuration
     settings = {"interpreter": sys.executable, "thresholds": EVERYTHING, **options}
-    await client.start(capabilities or full_capabilities(), settings, process_id)
+    await client.start(capabilities or full_capabilities(), settings, process_id, folders or [root])
     try:
         yield client
     finally:

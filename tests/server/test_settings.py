@@ -1,16 +1,21 @@
 """What the user can set, and how the server learns of it."""
 
 import os
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from lsprotocol import types
+from tests.server.conftest import EVERYTHING
 
 from handlens.rules import ChosenThresholds
 from handlens_server import settings
 from handlens_server.settings import Settings
 from handlens_server.worker import interpreter
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_the_section_is_found_with_and_without_its_name():
@@ -111,6 +116,60 @@ async def test_settings_come_and_change_while_the_server_runs(
             types.MessageType.Warning,
             types.MessageType.Error,
         ]
+
+
+async def test_each_folder_has_its_own_settings(serving, capabilities, tmp_path, model):
+    able = capabilities()
+    able.workspace = types.WorkspaceClientCapabilities(configuration=True)
+    first, second = tmp_path / "first", tmp_path / "second"
+    async with serving(
+        tmp_path,
+        able,
+        configuration={"interpreter": sys.executable, "thresholds": EVERYTHING},
+        folders=[first, second],
+    ) as client:
+        client.folder_configuration[second.as_uri()] = {"recipe": "bf16"}
+        client.workspace_did_change_configuration(types.DidChangeConfigurationParams(None))
+        documents = [client.open(f"{folder.name}/net.py", model) for folder in (first, second)]
+        for document in documents:
+            await client.diagnostics(document)
+        assert await recipes(client, documents) == ["x86", "bf16"]
+
+        # The other folder has nothing to do with it.
+        ran = len(client.progress)
+        client.folder_configuration[second.as_uri()] = {"recipe": "fp16", "deadline": "soon"}
+        client.workspace_did_change_configuration(types.DidChangeConfigurationParams(None))
+        await client.diagnostics(documents[1])
+        assert await recipes(client, documents) == ["x86", "fp16"]
+        assert len({token for token, _ in client.progress[ran:]}) == 1
+        [message] = client.messages
+        assert "handlens.deadline is ignored: 'soon'" in message.message
+        assert str(second) in message.message
+
+        # A folder that comes later is asked for, too.
+        third = tmp_path / "third"
+        client.folder_configuration[third.as_uri()] = {"recipe": "int8-dynamic"}
+        client.workspace_did_change_workspace_folders(
+            types.DidChangeWorkspaceFoldersParams(
+                types.WorkspaceFoldersChangeEvent(
+                    [types.WorkspaceFolder(third.as_uri(), "third")], []
+                )
+            )
+        )
+        documents.append(client.open("third/net.py", model))
+        await client.diagnostics(documents[2])
+        while await recipes(client, documents[2:]) != ["int8-dynamic"]:
+            await client.diagnostics(documents[2])
+
+
+async def recipes(client, documents):
+    found = [await client.execute("handlens.server.showTargets", each.uri) for each in documents]
+    return [target["recipe"] for [target] in found]
+
+
+def test_the_page_of_the_settings_is_made_from_their_definitions():
+    page = runpy.run_path(str(DOCS / "settings.py"))["page"]()
+    assert (DOCS / "settings.md").read_text("utf-8") == page
 
 
 async def test_an_interpreter_without_torch_is_named_once(serving, tmp_path, model):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
+from pygls.uris import from_fs_path
 
 from handlens_server import settings
 
@@ -41,6 +42,12 @@ def register(server: HandlensServer) -> None:
         else:
             server.configure(params.settings)
 
+    @server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
+    def did_change_workspace_folders(params: types.DidChangeWorkspaceFoldersParams) -> None:
+        # pygls has taken them over; what they ask for is another thing.
+        if server.client.configuration:
+            server.spawn(_pull(server))
+
 
 async def _subscribe(server: HandlensServer) -> None:
     registration = types.Registration(
@@ -70,16 +77,23 @@ async def _watch(server: HandlensServer) -> None:
 
 
 async def _pull(server: HandlensServer) -> None:
-    item = types.ConfigurationItem(section=settings.SECTION)
+    folders = server.documents.roots
+    items = [types.ConfigurationItem(section=settings.SECTION)]
+    items += [
+        types.ConfigurationItem(scope_uri=from_fs_path(each), section=settings.SECTION)
+        for each in folders
+    ]
     try:
         answer = await asyncio.wait_for(
-            server.workspace_configuration_async(types.ConfigurationParams([item])), _PATIENCE_S
+            server.workspace_configuration_async(types.ConfigurationParams(items)), _PATIENCE_S
         )
     except Exception as error:
         logger.warning("the client does not tell its settings: %r", error)
     else:
         # Clients without such a section answer null or {}; then the initialization options hold.
-        if answer and isinstance(answer[0], Mapping) and answer[0]:
-            server.configure(answer[0])
+        given = [each if isinstance(each, Mapping) and each else None for each in answer or ()]
+        if any(given):
+            scoped = {folder: each for folder, each in zip(folders, given[1:]) if each}
+            server.configure(given[0], scoped)
     finally:
         server.configured.set()

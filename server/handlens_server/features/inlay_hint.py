@@ -21,7 +21,9 @@ def register(server: HandlensServer) -> None:
     @server.feature(types.TEXT_DOCUMENT_INLAY_HINT, types.InlayHintOptions(resolve_provider=True))
     def inlay_hint(params: types.InlayHintParams) -> list[types.InlayHint]:
         document = server.documents.find(params.text_document.uri)
-        if document is None or document.file is None or not server.settings.inlay_hints:
+        if document is None or not server.settings(document.file).inlay_hints:
+            return []
+        if document.file is None:
             return []
         lines, encoding = document.lines, server.documents.encoding
         stale = any(

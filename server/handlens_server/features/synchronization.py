@@ -59,7 +59,7 @@ def register(server: HandlensServer) -> None:
             if Path(file).name == "pyproject.toml":
                 for document in server.documents.open:
                     if document.file and Path(file).parent in Path(document.file).parents:
-                        server.runs.reconfigured(document)
+                        server.runs.project_changed(document)
             elif server.documents.at(file) is None:
                 # What is open is what its editor says it is.
                 follow(file, read(file) or "")

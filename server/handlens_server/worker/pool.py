@@ -1,4 +1,4 @@
-"""The workers of the server: one for each interpreter and workspace folder."""
+"""The workers of the server: one for each workspace folder, in the interpreter chosen for it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ class Pool:
         self._on_output = on_output
         self._on_unusable = on_unusable
         """Told once of each interpreter that is unusable, and again if it was usable since."""
-        self._hosts: dict[tuple[str, str], Host] = {}
+        self._hosts: dict[str, Host] = {}
+        """By folder."""
         self._unusable: set[str] = set()
 
     async def worker(self, setting: str | None, root: str) -> Worker:
         """The worker for files under ``root``. Raises WorkerUnusable."""
         python = interpreter.choose(setting, root)
         # The user's code opens files by relative paths, so a worker belongs to a folder too.
-        host = self._hosts.setdefault((python, root), Host(python, root, self._on_output))
+        host = self._hosts.get(root)
+        if host is None or host.interpreter != python:
+            if host is not None:
+                await host.close()
+            host = self._hosts[root] = Host(python, root, self._on_output)
         try:
             worker = await host.worker()
         except WorkerUnusable as problem:

@@ -1,0 +1,457 @@
+"""How long an editor waits: a real client beside a real server, each thing many times over.
+
+Beside it what people do today: a script with torchao's debugger, started cold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from lsprotocol import types
+from pygls.lsp.client import LanguageClient
+
+from benchmarks.workloads import ROOT
+
+TINY = ROOT / "examples/tiny_cnn.py"
+EFFICIENTNET = ROOT / "examples/efficientnet_lite.py"
+
+_LONGEST_S = 600.0
+_OPS = 10_000
+_OPS_A_LINE = 5
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What was measured, in seconds, and what it should stay under."""
+
+    name: str
+    goal: float | None
+    samples: list[float]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How often to do each thing."""
+
+    starts: int = 20
+    requests: int = 300
+    runs: int = 20
+    long_runs: int = 8
+
+
+THOROUGH = Effort()
+QUICK = Effort(starts=2, requests=10, runs=2, long_runs=2)
+
+
+# -- the client ------------------------------------------------------------------------------------
+
+
+class _Client(LanguageClient):
+    """An editor that has one document open at a time, and knows when something arrives."""
+
+    def __init__(self) -> None:
+        super().__init__("benchmark", "1")
+        self.published: dict[str, types.PublishDiagnosticsParams] = {}
+        self.stages: list[str] = []
+        self.tokens: list[str | int] = []
+        self._arrived = asyncio.Event()
+
+        def publish(params: types.PublishDiagnosticsParams) -> None:
+            self.published[params.uri] = params
+            self._wake()
+
+        def create(params: types.WorkDoneProgressCreateParams) -> None:
+            self.tokens.append(params.token)
+
+        def progress(params: Any) -> None:
+            self.stages.append(params.value.get("message") or "")
+            self._wake()
+
+        self.feature(types.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS)(publish)
+        self.feature(types.WINDOW_WORK_DONE_PROGRESS_CREATE)(create)
+        self.feature(types.PROGRESS)(progress)
+        for method in (types.WINDOW_LOG_MESSAGE, types.WINDOW_SHOW_MESSAGE):
+            self.feature(method)(lambda params: None)
+
+    async def begin(self, root: Path, **options: object) -> None:
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'core'}{os.pathsep}{ROOT / 'server'}"}
+        await self.start_io(sys.executable, "-m", "handlens_server", "--stdio", env=environment)
+        self._async_tasks.append(asyncio.create_task(self._drain()))
+        capabilities = types.ClientCapabilities(
+            window=types.WindowClientCapabilities(work_done_progress=True),
+            text_document=types.TextDocumentClientCapabilities(
+                hover=types.HoverClientCapabilities(content_format=[types.MarkupKind.Markdown]),
+                publish_diagnostics=types.PublishDiagnosticsClientCapabilities(
+                    related_information=True, version_support=True
+                ),
+            ),
+        )
+        await self.initialize_async(
+            types.InitializeParams(
+                capabilities=capabilities,
+                process_id=os.getpid(),
+                root_uri=root.as_uri(),
+                workspace_folders=[types.WorkspaceFolder(root.as_uri(), root.name)],
+                initialization_options=options,
+            )
+        )
+        self.initialized(types.InitializedParams())
+
+    async def _drain(self) -> None:
+        assert self._server is not None
+        assert self._server.stderr is not None
+        while await self._server.stderr.readline():
+            pass
+
+    @property
+    def process(self) -> psutil.Process:
+        assert self._server is not None
+        return psutil.Process(self._server.pid)
+
+    def _wake(self) -> None:
+        self._arrived.set()
+        self._arrived = asyncio.Event()
+
+    async def until(self, wanted: Callable[[], Any]) -> None:
+        async def wait() -> None:
+            while not wanted():
+                await self._arrived.wait()
+
+        await asyncio.wait_for(wait(), _LONGEST_S)
+
+    async def end(self) -> None:
+        await self.shutdown_async(None)
+        self.exit(None)
+        await self.stop()  # type: ignore[no-untyped-call]
+
+
+@contextlib.asynccontextmanager
+async def _serving(root: Path, **options: object) -> AsyncIterator[_Client]:
+    client = _Client()
+    await client.begin(root, **options)
+    try:
+        yield client
+    finally:
+        await client.end()
+
+
+@dataclass
+class _Document:
+    client: _Client
+    file: Path
+    text: str
+    version: int = 0
+    uri: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.uri = self.file.as_uri()
+
+    async def open(self) -> None:
+        """Open it, and wait for its run."""
+        self.file.write_text(self.text, "utf-8")
+        item = types.TextDocumentItem(self.uri, "python", self.version, self.text)
+        self.client.text_document_did_open(types.DidOpenTextDocumentParams(item))
+        await self.shown()
+
+    async def shown(self) -> None:
+        """Wait for the diagnostics of its version."""
+        await self.client.until(
+            lambda: (
+                (published := self.client.published.get(self.uri)) is not None
+                and published.version == self.version
+            )
+        )
+
+    def append(self, text: str) -> None:
+        """Type at the end."""
+        end = types.Position(self.text.count("\n"), 0)
+        self._change(types.Range(end, end), text)
+        self.text += text
+
+    def insert(self, text: str) -> None:
+        """Type at the beginning."""
+        start = types.Position(0, 0)
+        self._change(types.Range(start, start), text)
+        self.text = text + self.text
+
+    def _change(self, where: types.Range, text: str) -> None:
+        self.version += 1
+        self.client.text_document_did_change(
+            types.DidChangeTextDocumentParams(
+                types.VersionedTextDocumentIdentifier(self.version, self.uri),
+                [types.TextDocumentContentChangePartial(where, text)],
+            )
+        )
+
+    def save(self) -> None:
+        self.file.write_text(self.text, "utf-8")
+        self.client.text_document_did_save(types.DidSaveTextDocumentParams(self.identifier))
+
+    def edit_and_save(self) -> None:
+        """Change the code, and nothing about the model."""
+        self.append(f"_edit = {self.version}\n")
+        self.save()
+
+    @property
+    def identifier(self) -> types.TextDocumentIdentifier:
+        return types.TextDocumentIdentifier(self.uri)
+
+
+async def _timed(work: Callable[[], Awaitable[Any]], times: int) -> list[float]:
+    samples = []
+    for _ in range(times):
+        start = time.perf_counter()
+        await work()
+        samples.append(time.perf_counter() - start)
+    return samples
+
+
+# -- what is measured ------------------------------------------------------------------------------
+
+
+async def _start(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
+    samples = []
+    for _ in range(effort.starts):
+        client = _Client()
+        start = time.perf_counter()
+        await client.begin(folder)
+        samples.append(time.perf_counter() - start)
+        await client.end()
+    yield Latency("start: spawn to the answer of initialize", 0.5, samples)
+
+
+async def _saves(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
+    for example, times, goal in ((TINY, effort.runs, 0.6), (EFFICIENTNET, effort.long_runs, None)):
+        async with _serving(folder) as client:
+            document = _Document(client, folder / example.name, example.read_text("utf-8"))
+            await document.open()
+
+            samples = []
+            for _ in range(times):
+                document.append(f"_edit = {document.version}\n")
+                await document.shown()
+                client.published.clear()
+                start = time.perf_counter()
+                document.save()
+                await document.shown()
+                samples.append(time.perf_counter() - start)
+            yield Latency(f"save to diagnostics: {example.stem}", goal, samples)
+
+
+async def _cancel(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
+    samples = []
+    async with _serving(folder) as client:
+        text = EFFICIENTNET.read_text("utf-8")
+        document = _Document(client, folder / "cancelled.py", text)
+        await document.open()
+        [worker] = client.process.children()
+        idle = set(worker.children(recursive=True))
+        for stage in ("exporting", "quantizing", "comparing") * effort.long_runs:
+            client.stages.clear()
+            document.edit_and_save()
+            await client.until(functools.partial(client.stages.__contains__, stage))
+            runs = [each for each in worker.children(recursive=True) if each not in idle]
+            start = time.perf_counter()
+            client.window_work_done_progress_cancel(
+                types.WorkDoneProgressCancelParams(client.tokens[-1])
+            )
+            while any(each.is_running() for each in runs):
+                await asyncio.sleep(0.001)
+            samples.append(time.perf_counter() - start)
+    yield Latency("cancel to the end of the run's processes", 0.5, samples)
+
+
+def _many_ops() -> str:
+    lines = "\n".join(
+        f"        x = torch.sin(x) * {1 + i % 7 / 10} + torch.cos(self.layer(x))"
+        for i in range(_OPS // _OPS_A_LINE)
+    )
+    return (
+        "import torch\n\n\nclass Many(torch.nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        torch.manual_seed(0)\n"
+        "        self.layer = torch.nn.Linear(4, 4)\n\n    def forward(self, x):\n"
+        f"{lines}\n        return x\n\n\n"
+        "def handlens_many():\n"
+        '    return {"model": Many(), "example_inputs": (torch.ones(1, 4),), "recipe": "int8-dynamic"}\n'
+    )
+
+
+async def _requests(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
+    """What is asked of a document of 10,000 ops, alone and while another one is run."""
+    # Some of the ops show a finding, as in a model that has a problem.
+    async with _serving(folder, thresholds={"informationDb": 55}) as client:
+        document = _Document(client, folder / "many.py", _many_ops())
+        await document.open()
+        lines = document.text.count("\n")
+        first = document.text.partition("x = ")[0].count("\n")
+        positions = (
+            types.Position(first + i * 37 % (_OPS // _OPS_A_LINE), 18) for i in range(1 << 30)
+        )
+
+        async def hover() -> None:
+            answer = await client.text_document_hover_async(
+                types.HoverParams(document.identifier, next(positions))
+            )
+            assert answer is not None
+
+        async def hints() -> None:
+            # An editor asks for what it shows.
+            top = next(positions).line
+            where = types.Range(types.Position(top, 0), types.Position(min(top + 60, lines), 0))
+            answer = await client.text_document_inlay_hint_async(
+                types.InlayHintParams(document.identifier, where)
+            )
+            assert answer
+
+        async def lens() -> None:
+            answer = await client.text_document_code_lens_async(
+                types.CodeLensParams(document.identifier)
+            )
+            assert answer
+
+        async def ask(when: str) -> AsyncIterator[Latency]:
+            for name, work in (("hover", hover), ("inlay hints", hints), ("code lens", lens)):
+                samples = await _timed(work, effort.requests)
+                yield Latency(f"{name}: {_OPS:,} ops, {when}", 0.01, samples)
+
+        await hover()
+        async for latency in ask("idle"):
+            yield latency
+
+        async def comment() -> None:
+            document.insert("# A comment.\n")
+            await document.shown()
+
+        samples = await _timed(comment, effort.runs)
+        yield Latency(f"comment typed to diagnostics: {_OPS:,} ops", 0.05, samples)
+
+        busy = _Document(client, folder / "busy.py", EFFICIENTNET.read_text("utf-8"))
+        await busy.open()
+
+        async def keep_busy() -> None:
+            while True:
+                client.stages.clear()
+                busy.edit_and_save()
+                await client.until(lambda: "done" in client.stages)
+
+        running = asyncio.create_task(keep_busy())
+        await client.until(lambda: "exporting" in client.stages)
+        async for latency in ask("while another model is run"):
+            yield latency
+        running.cancel()
+
+    async with _serving(folder) as client:
+        text = EFFICIENTNET.read_text("utf-8")
+        document = _Document(client, folder / "comments.py", text)
+        await document.open()
+        samples = await _timed(comment, effort.requests // 3)
+        yield Latency("comment typed to diagnostics: efficientnet_lite", 0.05, samples)
+
+
+# -- what it stands beside -------------------------------------------------------------------------
+
+_IN_PROCESS = """
+import json, sys, time
+import torch
+from handlens.protocol import RunRequest
+from handlens.session import run
+from handlens.targets import discover
+file, times = sys.argv[1], int(sys.argv[2])
+text = open(file, encoding="utf-8").read()
+request = RunRequest(discover(text, file)[0], text)
+samples = []
+for _ in range(times + 1):
+    start = time.perf_counter()
+    report = run(request, lambda stage: None)
+    samples.append(time.perf_counter() - start)
+    assert report.status == "ok", report.error
+print(json.dumps(samples[1:]))
+"""
+
+_SCRIPT = """
+import sys
+import torch
+from torchao.quantization.pt2e import (
+    compare_results, extract_results_from_loggers, generate_numeric_debug_handle,
+    prepare_for_propagation_comparison)
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+import torchao.quantization.pt2e.quantizer.x86_inductor_quantizer as x86
+sys.path.insert(0, sys.argv[1])
+import importlib
+module = importlib.import_module(sys.argv[2])
+given = getattr(module, sys.argv[3])()
+given = given if isinstance(given, dict) else dict(zip(("model", "example_inputs"), given))
+inputs = given["example_inputs"]
+exported = torch.export.export(given["model"].eval(), inputs)
+generate_numeric_debug_handle(exported)
+model = exported.module()
+quantizer = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
+prepared = prepare_pt2e(exported.module(), quantizer)
+for batch in given.get("calibration", [inputs]):
+    prepared(*batch)
+quantized = convert_pt2e(prepared)
+reference = prepare_for_propagation_comparison(model)
+actual = prepare_for_propagation_comparison(quantized)
+for batch in given.get("evaluation", [inputs]):
+    reference(*batch)
+    actual(*batch)
+for summary in compare_results(
+    extract_results_from_loggers(reference), extract_results_from_loggers(actual)
+).values():
+    print([float(each.sqnr) for each in summary.results])
+"""
+
+
+def _python(script: str, *arguments: object) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "core"), "THP_MEM_ALLOC_ENABLE": "1"}
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr[-4000:])
+    return done.stdout
+
+
+async def _beside(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
+    targets = (
+        (TINY, "handlens_tiny", effort.runs),
+        (EFFICIENTNET, "handlens_imagenet", effort.long_runs),
+    )
+    for example, target, times in targets:
+        samples = json.loads(_python(_IN_PROCESS, example, times))
+        yield Latency(f"the same in one warm process: {example.stem}", None, samples)
+        samples = []
+        for _ in range(max(2, times // 4)):
+            start = time.perf_counter()
+            _python(_SCRIPT, example.parent, example.stem, target)
+            samples.append(time.perf_counter() - start)
+        yield Latency(f"a script with torchao's debugger: {example.stem}", None, samples)
+
+
+SCENARIOS = {
+    "start": _start,
+    "saves": _saves,
+    "beside": _beside,
+    "cancel": _cancel,
+    "requests": _requests,
+}
+
+
+async def measure(names: tuple[str, ...], effort: Effort) -> AsyncIterator[Latency]:
+    """Each scenario in turn, in a folder of its own."""
+    for name in names or SCENARIOS:
+        with tempfile.TemporaryDirectory(prefix="handlens-latency-") as folder:
+            async for latency in SCENARIOS[name](Path(folder), effort):
+                yield latency

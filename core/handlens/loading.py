@@ -118,7 +118,9 @@ def load(
     package = name.rpartition(".")[0]
     if package:
         importlib.import_module(package)
-    spec = importlib.util.spec_from_file_location(name, file)
+    # An editor's text need not be in a file that Python would import: a notebook, an untitled one.
+    loader = importlib.machinery.SourceFileLoader(name, file)
+    spec = importlib.util.spec_from_file_location(name, file, loader=loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

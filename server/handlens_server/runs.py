@@ -174,7 +174,9 @@ class Runs:
     def _mode(self, uri: str) -> str:
         """When a document is to be run."""
         document = self._server.documents.find(uri)
-        return self._server.settings(document.file if document else None).run
+        mode = self._server.settings(document.file if document else None).run
+        # What has no file is not saved.
+        return "onType" if mode == "onSave" and document and document.is_untitled else mode
 
     async def _warm_up(self, file: str) -> None:
         """Have the worker of a file import torch before it is needed."""

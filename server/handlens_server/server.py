@@ -48,7 +48,15 @@ class HandlensServer(LanguageServer):
     protocol: Protocol
 
     def __init__(self) -> None:
-        super().__init__("handlens", handlens.__version__, protocol_cls=Protocol)
+        cells = types.NotebookDocumentFilterWithNotebook(
+            "*", [types.NotebookCellLanguage("python")]
+        )
+        super().__init__(
+            "handlens",
+            handlens.__version__,
+            protocol_cls=Protocol,
+            notebook_document_sync=types.NotebookDocumentSyncOptions([cells], save=True),
+        )
         self.client = Capabilities()
         """What the client can do, from ``initialize`` on."""
         self._settings = Settings()

@@ -54,7 +54,7 @@ def register(server: HandlensServer) -> None:
             )
         if has_targets:
             found.append(types.CodeAction(TITLE, kind=RERUN, command=command))
-        found += actions.declare(params.range.start.line + 1)
+        found += actions.declare(document.place(params.range.start)[0])
         return [each for each in found if _asked_for(each.kind or "", params.context.only)]
 
 
@@ -99,13 +99,14 @@ class _Actions:
         model = target_template.model_class(text, line)
         if model is not None:
             function = target_template.target_function(model, text)
-            edit = self._edit(self.document.uri, text, Edit(len(text), len(text), function))
+            edit = self._edit(self.file, text, Edit(len(text), len(text), function))
+            if edit is None:
+                return
             title = f"Declare a Handlens target for {model.name}"
             yield types.CodeAction(title, kind=DECLARE, edit=edit)
 
     def _finding(self, diagnostic: types.Diagnostic) -> tuple[Result, Finding, Span] | None:
         """What a diagnostic is about, if that still holds."""
-        encoding = self.server.documents.encoding
         for result in self.server.results.at(self.file):
             if result.text(self.file) != self.document.source:
                 continue
@@ -115,7 +116,7 @@ class _Actions:
                     finding.rule == diagnostic.code
                     and place is not None
                     and place.file == self.file
-                    and positions.to_range(place, self.document.lines, encoding) == diagnostic.range
+                    and self.document.range(place) == diagnostic.range
                 ):
                     return result, finding, place
         return None
@@ -139,10 +140,8 @@ class _Actions:
                 return
             action.disabled = types.CodeActionDisabled(str(reason))
         else:
-            if file is None:
-                action.edit = self._edit(self.document.uri, self.document.source, edit)
-            else:
-                action.edit = self._edit(self.server.documents.uri(file), self._text(file), edit)
+            changed = file or self.file
+            action.edit = self._edit(changed, self._text(changed), edit)
         yield action
 
     def _go_to_origin(
@@ -155,12 +154,14 @@ class _Actions:
         text = result.text(place.file)
         if text is None:
             return
-        lines = positions.split_lines(text)
-        uri = self.server.documents.uri(place.file)
-        span = positions.to_range(place, lines, self.server.documents.encoding)
+        documents = self.server.documents
+        span = positions.to_range(place, positions.split_lines(text), documents.encoding)
+        where = documents.location(place.file, span)
+        if where is None:
+            return
         title = f"Go to where the error begins: {related.message}"
-        start, end = span.start, span.end
-        arguments = [uri, start.line, start.character, end.line, end.character]
+        start, end = where.range.start, where.range.end
+        arguments = [where.uri, start.line, start.character, end.line, end.character]
         command = types.Command(title, execute_command.SHOW, arguments=arguments)
         yield types.CodeAction(title, kind=_QUICK_FIX, diagnostics=[diagnostic], command=command)
 
@@ -196,9 +197,12 @@ class _Actions:
         document = self.server.documents.at(file)
         return document.source if document else read(file) or ""
 
-    def _edit(self, uri: str, text: str, edit: Edit) -> types.WorkspaceEdit:
+    def _edit(self, file: str, text: str, edit: Edit) -> types.WorkspaceEdit | None:
         lines, encoding = positions.split_lines(text), self.server.documents.encoding
-        where = types.Range(
+        whole = types.Range(
             positions.at(edit.start, lines, encoding), positions.at(edit.end, lines, encoding)
         )
-        return types.WorkspaceEdit(changes={uri: [types.TextEdit(where, edit.text)]})
+        where = self.server.documents.location(file, whole)
+        if where is None:
+            return None
+        return types.WorkspaceEdit(changes={where.uri: [types.TextEdit(where.range, edit.text)]})

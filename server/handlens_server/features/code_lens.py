@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
+from handlens.report import Span
 from handlens.targets import Target
-from handlens_server import positions
 from handlens_server.discovery import discover
 from handlens_server.features import execute_command
 from handlens_server.results import Result
@@ -24,18 +24,18 @@ def register(server: HandlensServer) -> None:
         document = server.documents.find(params.text_document.uri)
         if document is None or document.file is None or not document.is_python:
             return []
-        lines, encoding = document.lines, server.documents.encoding
         results = server.results.of(document.uri)
         running = server.runs.is_running(document.uri)
         lenses = []
         for target in discover(document.source, document.file).targets:
             if target.file != document.file:
                 continue
-            start = positions.to_position(target.line, target.column, lines, encoding)
-            end = positions.to_position(target.line, target.end_column, lines, encoding)
+            name = Span(target.file, target.line, target.column, target.line, target.end_column)
+            where = document.range(name)
+            if where is None:
+                continue
             title = _title(target, results.get(target.name), running)
             command = types.Command(title, execute_command.RERUN, arguments=[document.uri])
-            where = types.Range(start, end)
             lenses.append(types.CodeLens(where, command))
             if target.name in results and not running:
                 show = types.Command(

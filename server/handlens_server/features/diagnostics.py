@@ -7,12 +7,13 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+import attrs
 from lsprotocol import types
 
 from handlens.report import Finding, Span
 from handlens.rules import RULES
 from handlens_server import positions
-from handlens_server.documents import Document
+from handlens_server.documents import Document, Part
 from handlens_server.results import Result
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class Diagnostics:
 
     def __init__(self, server: HandlensServer) -> None:
         self._server = server
-        self._published: dict[str, str] = {}
-        """By file, the uri of its diagnostics, as long as there are any."""
+        self._published: dict[str, set[str]] = {}
+        """By file, the uris of its diagnostics, as long as there are any."""
         self._pulled: dict[str, tuple[str, list[types.Diagnostic]]] = {}
         """By uri, what the client was answered last, and under which result id."""
         self._result_ids = itertools.count(1)
@@ -62,11 +63,12 @@ class Diagnostics:
         file = document.file if document else None
         if document is None or file is None or not self._server.client.pulls_diagnostics:
             return types.RelatedFullDocumentDiagnosticReport([])
-        diagnostics = self.of(file)
-        result_id, known = self._pulled.get(document.uri, ("", None))
+        uri = document.part.uri
+        diagnostics = next((found for part, found in self._of(file) if part.uri == uri), [])
+        result_id, known = self._pulled.get(uri, ("", None))
         if known != diagnostics:
             result_id = str(next(self._result_ids))
-            self._pulled[document.uri] = result_id, diagnostics
+            self._pulled[uri] = result_id, diagnostics
         if result_id == previous:
             return types.RelatedUnchangedDocumentDiagnosticReport(result_id)
         return types.RelatedFullDocumentDiagnosticReport(diagnostics, result_id=result_id)
@@ -84,38 +86,44 @@ class Diagnostics:
         """Push what is not pulled; whether something that the client has pulled is another now."""
         outdated = False
         for file in files:
-            diagnostics = self.of(file)
-            document = self._server.documents.at(file)
-            if document is not None and self._server.client.pulls_diagnostics:
-                if (published := self._published.pop(file, None)) is not None:
-                    self._send(published, [], None)
-                outdated |= self._pulled.get(document.uri, ("", []))[1] != diagnostics
-            elif diagnostics or file in self._published or file == always:
-                self._publish(file, diagnostics)
+            found = self._of(file)
+            if self._server.documents.at(file) and self._server.client.pulls_diagnostics:
+                self._clear(file, set())
+                outdated |= any(
+                    self._pulled.get(part.uri, ("", []))[1] != diagnostics
+                    for part, diagnostics in found
+                )
+            elif file in self._published or file == always or any(each for _, each in found):
+                self._clear(file, {part.uri for part, _ in found})
+                if any(each for _, each in found):
+                    self._published[file] = {part.uri for part, _ in found}
+                for part, diagnostics in found:
+                    self._send(part.uri, diagnostics, part.version)
         return outdated
 
     def forget(self, uri: str) -> None:
         """Forget what was pulled of a document that is closed."""
         self._pulled.pop(uri, None)
 
-    def of(self, file: str) -> list[types.Diagnostic]:
-        """The diagnostics of a file."""
+    def _clear(self, file: str, uris: set[str]) -> None:
+        """Take back what was pushed of a file under other uris than those."""
+        for uri in sorted(self._published.pop(file, set()) - uris):
+            self._send(uri, [], None)
+
+    def _of(self, file: str) -> list[tuple[Part, list[types.Diagnostic]]]:
+        """The diagnostics of each part of a file."""
         # Two targets that share a line may say exactly the same about it; once is enough.
         found: dict[object, types.Diagnostic] = {}
         for result in self._server.results.at(file):
             for place, diagnostic in self._render(result, file):
                 found.setdefault((place, diagnostic.code, diagnostic.message), diagnostic)
-        return list(found.values())
-
-    def _publish(self, file: str, diagnostics: list[types.Diagnostic]) -> None:
-        uri = self._server.documents.uri(file)
-        previous = self._published.pop(file, uri)
-        if previous != uri:
-            self._send(previous, [], None)
-        if diagnostics:
-            self._published[file] = uri
-        document = self._server.documents.at(file)
-        self._send(uri, diagnostics, document.version if document else None)
+        parts: list[tuple[Part, list[types.Diagnostic]]] = []
+        for part in self._server.documents.parts(file):
+            inside = ((part.range(each.range), each) for each in found.values())
+            parts.append(
+                (part, [attrs.evolve(each, range=where) for where, each in inside if where])
+            )
+        return parts
 
     def _send(self, uri: str, diagnostics: list[types.Diagnostic], version: int | None) -> None:
         self._server.text_document_publish_diagnostics(
@@ -147,17 +155,16 @@ class Diagnostics:
             diagnostic.data = {"handle": finding.handle, "target": result.name}
         if client.related_information and finding.related:
             diagnostic.related_information = [
-                types.DiagnosticRelatedInformation(
-                    types.Location(
-                        self._server.documents.uri(related.span.file),
-                        self._range(place, result),
-                    ),
-                    related.message,
-                )
+                types.DiagnosticRelatedInformation(where, related.message)
                 for related in finding.related
-                if related.span is not None and (place := result.span(related.span)) is not None
+                if related.span is not None
+                and (place := result.span(related.span)) is not None
+                and (where := self._location(place, result)) is not None
             ]
         return diagnostic
+
+    def _location(self, span: Span, result: Result) -> types.Location | None:
+        return self._server.documents.location(span.file, self._range(span, result))
 
     def _range(self, span: Span, result: Result) -> types.Range:
         text = result.text(span.file)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from lsprotocol import types
 
 from handlens.report import OpReport, Span
-from handlens_server import op_card, positions
+from handlens_server import op_card
 from handlens_server.capabilities import Capabilities
 from handlens_server.features.execute_command import REPORT, RERUN
 from handlens_server.results import Result
@@ -26,8 +26,7 @@ def register(server: HandlensServer) -> None:
         document = server.documents.find(params.text_document.uri)
         if document is None or document.file is None:
             return None
-        text, lines, encoding = document.source, document.lines, server.documents.encoding
-        at = positions.from_position(params.position, lines, encoding)
+        text, at = document.source, document.place(params.position)
         found: list[tuple[Span, OpReport, Result]] = []
         for result in server.results.at(document.file):
             # Numbers beside a line that they were not measured on are worse than none.
@@ -56,7 +55,7 @@ def register(server: HandlensServer) -> None:
             note = "Measured before the last edits of this file."
         return types.Hover(
             _content(cards, server.client, note, document.uri),
-            positions.to_range(smallest, lines, encoding),
+            document.range(smallest),
         )
 
 

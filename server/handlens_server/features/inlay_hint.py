@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
-from handlens.report import OpReport
-from handlens_server import op_card, positions
+from handlens.report import OpReport, Span
+from handlens_server import op_card
 from handlens_server.documents import Document
 
 if TYPE_CHECKING:
@@ -21,28 +21,30 @@ def register(server: HandlensServer) -> None:
     @server.feature(types.TEXT_DOCUMENT_INLAY_HINT, types.InlayHintOptions(resolve_provider=True))
     def inlay_hint(params: types.InlayHintParams) -> list[types.InlayHint]:
         document = server.documents.find(params.text_document.uri)
-        if document is None or not server.settings(document.file).inlay_hints:
+        if document is None or document.file is None:
             return []
-        if document.file is None:
+        if not server.settings(document.file).inlay_hints:
             return []
-        lines, encoding = document.lines, server.documents.encoding
         stale = any(
             result.kept or result.is_stale(document.file)
             for result in server.results.at(document.file)
         )
         hints = []
-        shown = _by_line(server, document, params.range.start.line + 1, params.range.end.line + 1)
+        (first, _), (last, _) = document.place(params.range.start), document.place(params.range.end)
+        shown = _by_line(server, document, first, last)
         for line, ops in sorted(shown.items()):
             if label := _label(ops):
-                end = positions.to_position(line, len(lines[line - 1]), lines, encoding)
-                hints.append(
-                    types.InlayHint(
-                        end,
-                        label + " (stale)" * stale,
-                        padding_left=True,
-                        data={"uri": document.uri, "line": line},
+                width = len(document.lines[line - 1])
+                where = document.range(Span(document.file, line, width, line, width))
+                if where is not None:
+                    hints.append(
+                        types.InlayHint(
+                            where.end,
+                            label + " (stale)" * stale,
+                            padding_left=True,
+                            data={"uri": document.part.uri, "line": line},
+                        )
                     )
-                )
         return hints
 
     @server.feature(types.INLAY_HINT_RESOLVE)

@@ -1,8 +1,9 @@
-"""textDocument/didOpen, didChange, didSave, didClose and workspace/didChangeWatchedFiles: when a document
-is run, how its results move with edits, and when they are forgotten."""
+"""What opens, changes, saves and closes documents and notebooks: when they are run, how their results move
+with edits, and when those are forgotten."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,20 +23,31 @@ def register(server: HandlensServer) -> None:
     of a document have to be taken together.
     """
 
-    @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
-    def did_open(params: types.DidOpenTextDocumentParams) -> None:
-        document = server.documents.find(params.text_document.uri)
+    def opened(uri: str) -> None:
+        document = server.documents.find(uri)
         if document is not None and document.file is not None:
             # Runs of other files may have found something here; now the file has a version.
             follow(document.file, document.source)
             server.runs.open(document)
 
-    @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
-    def did_change(params: types.DidChangeTextDocumentParams) -> None:
-        document = server.documents.find(params.text_document.uri)
+    def changed(uri: str) -> None:
+        document = server.documents.find(uri)
         if document is not None and document.file is not None:
             follow(document.file, document.source)
             server.runs.typed(document.file)
+
+    def saved(uri: str) -> None:
+        document = server.documents.find(uri)
+        if document is not None and document.file is not None:
+            server.runs.saved(document.file)
+
+    def closed(uri: str, parts: Iterable[str]) -> None:
+        server.runs.forget(uri)
+        for part in parts:
+            server.diagnostics.forget(part)
+        if (file := to_fs_path(uri)) is not None:
+            # What runs of other files found here stays, under the uri of a closed file.
+            follow(file, read(file) or "")
 
     def follow(file: str, text: str) -> None:
         """Let what is shown in a file follow its text."""
@@ -43,12 +55,6 @@ def register(server: HandlensServer) -> None:
             result.move_to(file, text)
         server.runs.follow(file)
         server.diagnostics.follow(file)
-
-    @server.feature(types.TEXT_DOCUMENT_DID_SAVE)
-    def did_save(params: types.DidSaveTextDocumentParams) -> None:
-        saved = server.documents.find(params.text_document.uri)
-        if saved is not None and saved.file is not None:
-            server.runs.saved(saved.file)
 
     @server.feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)
     def did_change_watched_files(params: types.DidChangeWatchedFilesParams) -> None:
@@ -65,11 +71,34 @@ def register(server: HandlensServer) -> None:
                 follow(file, read(file) or "")
                 server.runs.saved(file)
 
+    @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
+    def did_open(params: types.DidOpenTextDocumentParams) -> None:
+        opened(params.text_document.uri)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
+    def did_change(params: types.DidChangeTextDocumentParams) -> None:
+        changed(params.text_document.uri)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_SAVE)
+    def did_save(params: types.DidSaveTextDocumentParams) -> None:
+        saved(params.text_document.uri)
+
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def did_close(params: types.DidCloseTextDocumentParams) -> None:
-        uri = params.text_document.uri
-        server.runs.forget(uri)
-        server.diagnostics.forget(uri)
-        if (file := to_fs_path(uri)) is not None:
-            # What runs of other files found here stays, under the uri of a closed file.
-            follow(file, read(file) or "")
+        closed(params.text_document.uri, [params.text_document.uri])
+
+    @server.feature(types.NOTEBOOK_DOCUMENT_DID_OPEN)
+    def did_open_notebook(params: types.DidOpenNotebookDocumentParams) -> None:
+        opened(params.notebook_document.uri)
+
+    @server.feature(types.NOTEBOOK_DOCUMENT_DID_CHANGE)
+    def did_change_notebook(params: types.DidChangeNotebookDocumentParams) -> None:
+        changed(params.notebook_document.uri)
+
+    @server.feature(types.NOTEBOOK_DOCUMENT_DID_SAVE)
+    def did_save_notebook(params: types.DidSaveNotebookDocumentParams) -> None:
+        saved(params.notebook_document.uri)
+
+    @server.feature(types.NOTEBOOK_DOCUMENT_DID_CLOSE)
+    def did_close_notebook(params: types.DidCloseNotebookDocumentParams) -> None:
+        closed(params.notebook_document.uri, [each.uri for each in params.cell_text_documents])

@@ -65,3 +65,34 @@ $(VENV)/dev.stamp: $(VENV)/torch.stamp pyproject.toml
 	$(PIP) --editable '.[dev]'
 	$(PIP) --no-deps "$$(grep '^efficientnet-lite-pytorch==' constraints.txt)"
 	@touch $@
+
+# -- The VS Code extension ------------------------------------------------------------------------------
+
+CLIENT := vscode-client
+CLIENT_SOURCES = $(CLIENT)/package.json $(CLIENT)/esbuild.mjs $(wildcard $(CLIENT)/*.md) \
+	$(shell find $(CLIENT)/src $(CLIENT)/images $(CLIENT)/walkthrough -type f 2>/dev/null)
+SERVER_SOURCES = $(shell find core server -type f ! -path '*/__pycache__/*')
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' core/handlens/__init__.py)
+VSIX = $(CLIENT)/handlens-$(VERSION).vsix
+
+.PHONY: vsix lint-client test-client
+
+vsix: $(VSIX)
+
+$(VSIX): $(CLIENT)/node_modules/.stamp $(CLIENT)/bundled/.stamp $(CLIENT_SOURCES) $(CLIENT)/.vscodeignore
+	cd $(CLIENT) && node esbuild.mjs --production && npx --no-install vsce package --no-dependencies \
+		--out $(notdir $@) >build.log || { cat build.log; exit 1; }
+	@ls -l $@
+
+$(CLIENT)/node_modules/.stamp: $(CLIENT)/package-lock.json $(CLIENT)/.npmrc
+	cd $(CLIENT) && npm ci --ignore-scripts
+	@touch $@
+
+# pip of an environment of its own: the extension can be built without torch.
+build/bundling/.stamp:
+	$(PYTHON) -m venv build/bundling
+	@touch $@
+
+$(CLIENT)/bundled/.stamp: build/bundling/.stamp $(CLIENT)/scripts/bundle.py constraints.txt pyproject.toml $(SERVER_SOURCES)
+	build/bundling/bin/python $(CLIENT)/scripts/bundle.py $(CLIENT)/bundled
+	@touch $@

@@ -1,0 +1,42 @@
+/** What the server is told of the settings. */
+
+export const SECTION = "handlens";
+
+/** What `${…}` stands for in a setting. */
+export interface Variables {
+  workspaceFolder: string | undefined;
+  userHome: string;
+  env: Readonly<Record<string, string | undefined>>;
+}
+
+/** The text with `${workspaceFolder}`, `${userHome}` and `${env:NAME}` replaced; others stay. */
+export function substitute(text: string, variables: Variables): string {
+  return text.replace(/\$\{(\w+)(?::([^}]+))?\}/g, (whole, name: string, argument?: string) => {
+    if (name === "env" && argument !== undefined) {
+      return variables.env[argument] ?? "";
+    }
+    if (name === "workspaceFolder" || name === "userHome") {
+      return variables[name] ?? whole;
+    }
+    return whole;
+  });
+}
+
+/**
+ * The section as the server is told it: `interpreter` is what the user set, and if that is nothing, what
+ * the Python extension has active. Without either the server chooses.
+ */
+export function completed(
+  section: unknown,
+  active: string | undefined,
+  variables: Variables,
+): unknown {
+  if (typeof section !== "object" || section === null) {
+    return section;
+  }
+  const { interpreter } = section as { interpreter?: unknown };
+  if (typeof interpreter === "string" && interpreter) {
+    return { ...section, interpreter: substitute(interpreter, variables) };
+  }
+  return active ? { ...section, interpreter: active } : section;
+}

@@ -1,0 +1,138 @@
+/** What the server and the client say to each other beyond LSP. */
+
+import type { Location, Position, Range } from "vscode-languageclient";
+import {
+  NotificationType,
+  NotificationType0,
+  RequestType,
+} from "vscode-languageclient";
+
+export type Verdict = "ok" | "exact" | "no-signal" | "non-finite";
+export type Severity = "error" | "warning" | "information" | "hint";
+export type Stage = "starting" | "load" | "export" | "quantize" | "compare";
+
+/** How a document and its targets are, sent whenever something of it changes. */
+export interface Status {
+  /** As the client names the document; a notebook's for its cells. */
+  uri: string;
+  trusted: boolean;
+  targets: TargetStatus[];
+  /** Why nothing can run at all. */
+  problem: string | null;
+}
+
+export interface TargetStatus {
+  name: string;
+  kind: "function" | "class" | "configured";
+  /** Of its declaration in the document; null if that is elsewhere. */
+  range: Range | null;
+  /** idle: never run; stale: measured before the last edits. */
+  state: "idle" | "running" | "ok" | "failed" | "stale";
+  stage: Stage | null;
+  percentage: number | null;
+  recipe: string | null;
+  output: { verdict: Verdict; sqnr_db: number | null } | null;
+  findings: Record<Severity, number>;
+  /** The message of a run that failed. */
+  error: string | null;
+  /** ISO 8601, of the last result. */
+  finished: string | null;
+  seconds: number | null;
+  /** Which run of the server it is: another number, another report. */
+  generation: number | null;
+}
+
+/** A result as the report view draws it. */
+export interface ReportData {
+  uri: string;
+  target: string;
+  recipe: string;
+  generation: number;
+  stale: boolean;
+  batches: number;
+  output: {
+    verdict: Verdict;
+    sqnr_db: number | null;
+    mse: number | null;
+    max_abs_error: number | null;
+    cosine: number | null;
+  } | null;
+  coverage: {
+    ops: number;
+    matched: number;
+    quantized: number;
+    unmatched: { op: string; module: string; reason: string }[];
+  } | null;
+  /** Seconds by stage. */
+  timings: Record<string, number>;
+  error: string | null;
+  thresholds: { error_db: number; warning_db: number; information_db: number };
+  findings: {
+    rule: string;
+    severity: Severity;
+    message: string;
+    cause: string;
+    handle: number | null;
+  }[];
+  /** In the order they run. */
+  ops: OpData[];
+}
+
+export interface OpData {
+  handle: number;
+  name: string;
+  module: string;
+  sqnr_db: number | null;
+  verdict: Verdict;
+  introduced_db: number | null;
+  introduced_verdict: Verdict;
+  floor_db: number | null;
+  /** The source text of the expression's first line, trimmed; empty where it is not known. */
+  line: string;
+  /** model.py:42 */
+  place: string;
+}
+
+export interface OpDetail {
+  handle: number;
+  name: string;
+  module: string;
+  place: string;
+  line: string;
+  /** Label and value, ready to be shown. */
+  rows: [string, string][];
+  /** Why, and what helps, in lines. */
+  cause: string[];
+  /** Histogram of actual − reference. */
+  errors: { low: number; high: number; counts: number[] } | null;
+  /** Where the expression is now; null if it was edited away. */
+  location: Location | null;
+}
+
+export const StatusNotification = new NotificationType<Status>("handlens/status");
+export const DidGrantTrustNotification = new NotificationType0("handlens/didGrantTrust");
+export const ReportRequest = new RequestType<
+  { uri: string; target: string },
+  ReportData | null,
+  void
+>("handlens/report");
+export const OpRequest = new RequestType<
+  { uri: string; target: string; handle: number },
+  OpDetail | null,
+  void
+>("handlens/op");
+export const OpsAtRequest = new RequestType<
+  { uri: string; position: Position },
+  { target: string; handle: number }[],
+  void
+>("handlens/opsAt");
+
+/** Commands of the server, which the language client registers by itself. */
+export const SERVER_COMMANDS = {
+  rerun: "handlens.server.rerun",
+  cancel: "handlens.server.cancel",
+  report: "handlens.server.report",
+} as const;
+
+/** A code action that declares a target for a model class. */
+export const DECLARE_TARGET_KIND = "refactor.handlens.declareTarget";

@@ -1,0 +1,103 @@
+/** Which Python runs the server: any from 3.10 on, since the server carries all that it imports. */
+
+import { execFile } from "node:child_process";
+import {
+  formatVersion,
+  isRecentEnough,
+  OLDEST,
+  parseVersion,
+  PRINT_VERSION,
+  type Version,
+} from "./version";
+
+// A first start of an interpreter on a slow disk takes seconds; one that hangs must not keep us waiting.
+const PATIENCE_MS = 15_000;
+
+export interface Candidate {
+  /** A path, or the name of a command. */
+  command: string;
+  /** Where it comes from, for messages. */
+  origin: string;
+}
+
+/** Somebody chose this interpreter, or would take any. */
+export interface Sources {
+  /** `handlens.serverInterpreter`; nothing else is tried if it is set. */
+  setting: string | undefined;
+  /** What the Python extension has active; undefined where there is none or it is not trusted. */
+  active: string | undefined;
+}
+
+export type Choice =
+  | { python: string; version: Version; problem?: undefined }
+  | { problem: string; python?: undefined };
+
+/** Where to look, in this order. */
+export function candidates({ setting, active }: Sources): Candidate[] {
+  if (setting) {
+    return [{ command: setting, origin: "handlens.serverInterpreter" }];
+  }
+  return [
+    ...(active ? [{ command: active, origin: "the Python extension" }] : []),
+    { command: "python3", origin: "PATH" },
+    { command: "python", origin: "PATH" },
+  ];
+}
+
+/** The first candidate that is recent enough, or one message about why there is none. */
+export async function choose(
+  sources: Sources,
+  ask: (command: string) => Promise<string> = askVersion,
+): Promise<Choice> {
+  const refused: string[] = [];
+  for (const { command, origin } of candidates(sources)) {
+    let version: Version | undefined;
+    try {
+      version = parseVersion(await ask(command));
+    } catch (error) {
+      refused.push(`${command} (${origin}) does not start: ${reason(error)}`);
+      continue;
+    }
+    if (version && isRecentEnough(version)) {
+      return { python: command, version };
+    }
+    const found = version ? `is Python ${formatVersion(version)}` : "is no Python interpreter";
+    refused.push(`${command} (${origin}) ${found}`);
+  }
+  return {
+    problem:
+      `Handlens needs Python ${formatVersion(OLDEST)} or newer for its server, and found none: ` +
+      `${refused.join("; ")}. Set handlens.serverInterpreter to the path of one; it needs no packages.`,
+  };
+}
+
+function askVersion(command: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    execFile(
+      command,
+      ["-I", "-c", PRINT_VERSION],
+      { timeout: PATIENCE_MS, windowsHide: true },
+      (error, stdout) => {
+        if (error) {
+          reject(error);
+        } else {
+          resolve(stdout);
+        }
+      },
+    );
+  });
+}
+
+function reason(error: unknown): string {
+  if (error instanceof Error) {
+    const { code, killed } = error as { code?: unknown; killed?: unknown };
+    if (code === "ENOENT") {
+      return "there is no such file";
+    }
+    if (killed === true) {
+      return `it gave no answer within ${PATIENCE_MS / 1000} s`;
+    }
+    return error.message.split("\n")[0] ?? error.message;
+  }
+  return String(error);
+}

@@ -1,0 +1,33 @@
+/** Which target of a document is looked at, for all that show one target only. */
+
+import * as vscode from "vscode";
+import type { Status, TargetStatus } from "./protocol";
+
+export interface Selected {
+  uri: vscode.Uri;
+  target: string;
+}
+
+export class Selection implements vscode.Disposable {
+  private readonly names = new Map<string, string>();
+  private readonly changed = new vscode.EventEmitter<Selected>();
+  /** Somebody selected another target. */
+  readonly onDidChange = this.changed.event;
+
+  /** The selected target of a document, and the first one until somebody selects another. */
+  of(status: Status): TargetStatus | undefined {
+    const name = this.names.get(vscode.Uri.parse(status.uri).toString());
+    return status.targets.find((each) => each.name === name) ?? status.targets[0];
+  }
+
+  select(uri: vscode.Uri, target: string): void {
+    if (this.names.get(uri.toString()) !== target) {
+      this.names.set(uri.toString(), target);
+      this.changed.fire({ uri, target });
+    }
+  }
+
+  dispose(): void {
+    this.changed.dispose();
+  }
+}

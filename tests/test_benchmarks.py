@@ -103,7 +103,7 @@ def test_one_command_measures_and_prints_and_keeps_the_figures(tmp_path: Path) -
     # Both debuggers were at work on the same model.
     compared = [measured[name]["figures"]["compared"] for name in (*COMPARISONS, "torchao")]
     assert compared == [10, 10, 10]
-    assert measured[""]["figures"]["run_by_plain"]["introduced"] > 1
+    assert measured[""]["figures"]["run_by_plain"]["introduced"] > 0
     assert "tiny-cnn" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= tables.WIDTH
 

@@ -116,6 +116,14 @@ class ChosenThresholds:
         return self.error_db, self.warning_db, self.information_db
 
 
+def thresholds_in_force(recipe: str, chosen: Iterable[ChosenThresholds]) -> Thresholds:
+    """Those that suit a recipe, and over them what somebody chose, each over those before it."""
+    thresholds = thresholds_for(recipe)
+    for each in chosen:
+        thresholds = each.over(thresholds)
+    return thresholds
+
+
 def parse_codes(values: Iterable[str]) -> tuple[str, ...]:
     """Rule codes, or beginnings of some, that may be joined by commas. Raises ValueError."""
     codes = [code.strip().upper() for value in values for code in value.split(",") if code.strip()]

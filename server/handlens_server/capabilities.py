@@ -26,6 +26,8 @@ class Capabilities:
     """It shows other places that belong to a diagnostic."""
     code_description: bool = False
     """It links the code of a diagnostic to a page."""
+    unnecessary_tag: bool = False
+    """It fades what a diagnostic calls unnecessary."""
     diagnostic_data: bool = False
     """It hands the data of a diagnostic back with code actions."""
     code_action_literals: bool = False
@@ -44,6 +46,9 @@ class Capabilities:
     command_links: bool = False
     """It takes links to commands in hovers (``experimental.handlens.commandLinks``)."""
 
+    status: bool = False
+    """It shows what the targets are doing (``experimental.handlens.status``)."""
+
     refresh_inlay_hints: bool = False
     refresh_code_lenses: bool = False
     """It asks again when told that there are others."""
@@ -59,6 +64,7 @@ class Capabilities:
         return cls(
             images=bool(ours.get("images")),
             command_links=bool(ours.get("commandLinks")),
+            status=bool(ours.get("status")),
             progress=has("window.work_done_progress"),
             configuration=has("workspace.configuration"),
             register_configuration=has("workspace.did_change_configuration.dynamic_registration"),
@@ -67,6 +73,8 @@ class Capabilities:
             related_information=has(f"{diagnostics}.related_information"),
             code_description=has(f"{diagnostics}.code_description_support"),
             diagnostic_data=has(f"{diagnostics}.data_support"),
+            unnecessary_tag=types.DiagnosticTag.Unnecessary
+            in (get_capability(client, f"{diagnostics}.tag_support.value_set") or ()),
             refresh_inlay_hints=has("workspace.inlay_hint.refresh_support"),
             refresh_code_lenses=has("workspace.code_lens.refresh_support"),
             preferred_actions=has("text_document.code_action.is_preferred_support"),

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from handlens.rendering import svg
+from handlens.rendering.view import clean
 from handlens.report import Channels, Finding, OpReport, Quantizer, Verdict
 
 _OTHERS_SHOWN = 24
+_LONGEST = 300
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ def markdown(card: Card, images: bool = False) -> str:
     if card.cause:
         # Two blanks at the end of a line break it.
         lines += ["  \n".join(map(_escape, card.cause)), ""]
-    lines += [f"| SQNR | **{_accumulated(op)}** |", "|:--|:--|"]
-    lines += [f"| {name} | {_escape(value)} |" for name, value in _rows(op)]
+    (name, value), *others = rows(op)
+    lines += [f"| {name} | **{value}** |", "|:--|:--|"]
+    lines += [f"| {name} | {_escape(value)} |" for name, value in others]
     if card.others:
         shown = ", ".join(
             f"{_code(_place(each))} {_accumulated(each)}" for each in card.others[:_OTHERS_SHOWN]
@@ -74,14 +77,14 @@ def _images(card: Card) -> Iterator[str]:
 def plain(card: Card) -> str:
     """The card as plain text."""
     op = card.op
-    lines = [" · ".join(part for part in (op.name, op.module, card.target) if part)]
+    lines = [" · ".join(_short(part) for part in (op.name, op.module, card.target) if part)]
     lines += card.cause
-    rows = [("SQNR", _accumulated(op)), *_rows(op)]
-    width = max(len(name) for name, _ in rows)
-    lines += [f"{name:{width}}  {value}" for name, value in rows]
+    named = rows(op)
+    width = max(len(name) for name, _ in named)
+    lines += [f"{name:{width}}  {value}" for name, value in named]
     if card.others:
         shown = ", ".join(
-            f"{_place(each)} {_accumulated(each)}" for each in card.others[:_OTHERS_SHOWN]
+            f"{_short(_place(each))} {_accumulated(each)}" for each in card.others[:_OTHERS_SHOWN]
         )
         lines.append(f"Also here: {shown}{_more(card)}")
     return "\n".join(lines)
@@ -116,41 +119,45 @@ def _ratio(verdict: Verdict, decibels: float | None) -> str:
     return "not measured" if decibels is None else f"{decibels:.1f} dB"
 
 
-def _rows(op: OpReport) -> list[tuple[str, str]]:
+def rows(op: OpReport) -> list[tuple[str, str]]:
+    """What was measured at an op: names, and values with their units."""
     introduced = _ratio(op.introduced_verdict, op.introduced_sqnr_db)
     # Where an op's own noise cancels part of what it inherits, a share would be more than all.
     if op.introduced_verdict == "ok" and op.introduced_share <= 1:
         introduced += f", {_percent(op.introduced_share)} of the noise"
-    rows = [("Introduced here", introduced)]
+    named = [("SQNR", _accumulated(op)), ("Introduced here", introduced)]
     if op.floor_sqnr_db is not None:
-        rows.append(("Rounding alone", f"{op.floor_sqnr_db:.1f} dB"))
+        named.append(("Rounding alone", f"{op.floor_sqnr_db:.1f} dB"))
     if op.weight_share is not None and {"weight", "output"} <= {
         each.role for each in op.quantizers
     }:
-        rows.append(
+        named.append(
             ("From its weight", f"{_percent(min(op.weight_share, 1.0))} of what it introduces")
         )
     worst = op.worst_batch_sqnr_db
     # In a run of one batch it is the batch that all the rest is about.
     if worst is not None and f"{worst:.1f} dB" != _accumulated(op):
-        rows.append(("Worst batch", f"{worst:.1f} dB, number {op.worst_batch} counted from 0"))
+        named.append(("Worst batch", f"{worst:.1f} dB, number {op.worst_batch} counted from 0"))
     for name, value, form in (
         ("MSE", op.mse, ".3g"),
         ("Max abs error", op.max_abs_error, ".3g"),
         ("Cosine", op.cosine, ".6f"),
     ):
         if value is not None:
-            rows.append((name, f"{value:{form}}"))
-    rows.append(("Reference range", _range(op.reference_range)))
-    rows.append(("Actual range", _range(op.actual_range)))
+            named.append((name, f"{value:{form}}"))
+    named.append(("Reference range", _range(op.reference_range)))
+    named.append(("Actual range", _range(op.actual_range)))
     if op.saturated > 0:
         clipping = f", {_percent(min(op.clipping_share, 1.0))} of what it introduces"
-        rows.append(("Saturated", _percent(op.saturated) + (clipping if op.clipping_share else "")))
+        named.append(
+            ("Saturated", _percent(op.saturated) + (clipping if op.clipping_share else ""))
+        )
     if op.vanished > 0:
-        rows.append(("Rounded to zero", f"{_percent(op.vanished)} of the nonzero values"))
-    rows += [(f"Loudest {each.role} channel", _channels(each)) for each in op.channels]
-    rows += [(f"Quantized {each.role}", _quantizer(each)) for each in op.quantizers]
-    return rows
+        named.append(("Rounded to zero", f"{_percent(op.vanished)} of the nonzero values"))
+    named += [(f"Loudest {each.role} channel", _channels(each)) for each in op.channels]
+    named += [(f"Quantized {each.role}", _quantizer(each)) for each in op.quantizers]
+    named.append(("Debug handle", str(op.handle)))
+    return named
 
 
 def _channels(channels: Channels) -> str:
@@ -187,12 +194,18 @@ def _percent(share: float) -> str:
 
 def _escape(text: str) -> str:
     """Text that Markdown shows as it is, in a table too."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~!&])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>#|~!&])", r"\\\1", _short(text))
+
+
+def _short(text: str) -> str:
+    """Text on one line, of a length that somebody reads, without characters that act on those around."""
+    text = " ".join(clean(text).split())
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
 def _code(text: str) -> str:
     """Text as inline code, whatever backticks it has."""
-    text = " ".join(text.split())
+    text = _short(text)
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     padding = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{padding}{text}{padding}{fence}"

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_STAGES = {
+STAGES = {
+    "starting": (0, "starting"),
     "load": (5, "loading the model"),
     "export": (15, "exporting"),
     "quantize": (45, "quantizing"),
@@ -33,8 +34,7 @@ class RunProgress:
         self._title = f"Handlens: {target}"
         self._cancel = cancel
         self._token = str(uuid.uuid4())
-        self._percentage = 0
-        self._message = "starting"
+        self._percentage, self._message = STAGES["starting"]
         self._begun = False
         self._ended = False
 
@@ -46,7 +46,7 @@ class RunProgress:
 
     def stage(self, name: str) -> None:
         """Show that a stage (of ``handlens.protocol.STAGES``) begins."""
-        self._percentage, self._message = _STAGES.get(name, (self._percentage, name))
+        self._percentage, self._message = STAGES.get(name, (self._percentage, name))
         if self._begun:
             self._server.work_done_progress.report(
                 self._token,

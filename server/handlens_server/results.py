@@ -48,6 +48,8 @@ class Result:
     """
     kept: bool = False
     """Whether it is the last good one, beside that of a run that failed."""
+    finished: str | None = None
+    """When the run ended, as ISO 8601 says it."""
     _anchors: dict[str, Anchors] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -167,6 +169,14 @@ class Result:
                 found.setdefault(op.span, []).append(op)
         return found
 
+    def op(self, handle: int | None) -> OpReport | None:
+        """The op with a debug handle."""
+        return self._ops_by_handle.get(handle or 0)
+
+    @cached_property
+    def _ops_by_handle(self) -> dict[int, OpReport]:
+        return {op.handle: op for op in self.report.ops}
+
     @cached_property
     def worst(self) -> OpReport | None:
         """The op with the lowest ratio; None where none was measured."""
@@ -205,6 +215,10 @@ def _spans(report: Report) -> set[Span]:
     for finding in report.findings:
         spans += [finding.span, *(related.span for related in finding.related)]
     return {span for span in spans if span is not None}
+
+
+def _size(span: Span) -> tuple[int, int]:
+    return span.end_line - span.line, span.end_column - span.column
 
 
 class Results:
@@ -254,6 +268,27 @@ class Results:
             for result in results
             if file in result.texts or file in result.report.files
         }
+
+    def innermost(
+        self, file: str, text: str, place: tuple[int, int]
+    ) -> tuple[Span | None, list[tuple[Result, OpReport]]]:
+        """The smallest expression around a place of a file that has ops, and those, of all targets.
+
+        Nothing where ``text``, that of the file, is not what the results have followed: numbers beside a
+        line that they were not measured on are worse than none.
+        """
+        found = [
+            (span, result, op)
+            for result in self.at(file)
+            if result.text(file) == text
+            for span, op in result.ops_at(file, *place)
+        ]
+        smallest = min((span for span, _, _ in found), key=_size, default=None)
+        return smallest, [
+            (result, op)
+            for span, result, op in found
+            if smallest is not None and (span.start, span.end) == (smallest.start, smallest.end)
+        ]
 
     def at(self, file: str) -> Iterator[Result]:
         """The results, of any document, that show something in a file."""

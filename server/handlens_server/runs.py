@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import itertools
 import logging
 from collections.abc import Iterable
@@ -46,6 +47,8 @@ class Runs:
         self._server = server
         self._generations = itertools.count(1)
         self._current: dict[str, tuple[Run, asyncio.Task[None]]] = {}
+        self._stages: dict[str, tuple[str, str]] = {}
+        """By document that is being run, the target that it has come to, and the stage of that."""
         self._crashed: dict[str, str] = {}
         """By document, the text that has brought its process down, or ran out of time."""
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -67,6 +70,9 @@ class Runs:
             if each.file not in (None, file) and each.is_python and each.is_unsaved
         }
         found = discover(text, file)
+        if not self._server.trusted:
+            self._server.status.follow(document)
+            return found
         run = Run(
             document.uri,
             file,
@@ -86,6 +92,7 @@ class Runs:
             self._current[run.uri] = run, task
             self._server.refresh()
             task.add_done_callback(lambda task: self._finished(run, task))
+        self._server.status.follow(document)
         return found
 
     def update(self, document: Document, edited: str) -> None:
@@ -108,7 +115,9 @@ class Runs:
         """Run a document that was opened, unless runs are by hand; have a worker ready at least."""
         if self._mode(document.uri) != "manual":
             self.start(document)
-        if document.file is not None and document.is_python and "torch" in document.source:
+        self._server.status.follow(document)
+        needs_worker = document.is_python and "torch" in document.source
+        if self._server.trusted and document.file is not None and needs_worker:
             self._server.spawn(self._warm_up(document.file))
 
     def typed(self, file: str) -> None:
@@ -166,6 +175,7 @@ class Runs:
         for result in results:
             new = result.judged(project, self._thresholds(result.run.file, project))
             changed |= self._server.results.exchange(result, new)
+            self._follow(result.run.uri)
         self._server.diagnostics.publish(changed)
 
     def _thresholds(self, file: str, project: ProjectSettings) -> tuple[ChosenThresholds, ...]:
@@ -198,6 +208,8 @@ class Runs:
             self.follow(file)
             self._server.diagnostics.follow(file)
             self._server.refresh()
+        for uri in self._concerned(file):
+            self._follow(uri)
 
     def _settled(self, uri: str, file: str) -> None:
         del self._timers[uri]
@@ -215,8 +227,20 @@ class Runs:
         """Whether a document is being run."""
         return uri in self._current
 
+    def stage(self, uri: str, target: str) -> str | None:
+        """The stage of a target's run; None while it is not run."""
+        if uri not in self._current:
+            return None
+        running, stage = self._stages.get(uri, ("", ""))
+        if running == target:
+            return stage
+        # The targets of a document are run in turn.
+        result = self._server.results.of(uri).get(target)
+        generation = self._current[uri][0].generation
+        return None if result and result.run.generation == generation else "starting"
+
     def restart(self) -> None:
-        """Run every open document anew."""
+        """Run every open document, anew if it was run before."""
         for document in self._server.documents.open:
             self.start(document)
 
@@ -247,6 +271,7 @@ class Runs:
         await self._server.configured.wait()
         async with self._slots:
             for target in found.targets:
+                self._enter(run, target, "starting")
                 logger.info("run %d: %s of %s", run.generation, target.name, run.file)
                 report = await self._compare(run, target, reuse_export)
                 if self._current.get(run.uri, (None,))[0] is not run:
@@ -273,9 +298,12 @@ class Runs:
                 self._server, target.name, cancel=lambda: self._cancel_run(run)
             ) as progress:
                 worker = await self._server.pool.worker(settings.interpreter, root)
-                report = await asyncio.wait_for(
-                    worker.run(request, progress.stage), settings.deadline_s
-                )
+
+                def on_stage(stage: str) -> None:
+                    progress.stage(stage)
+                    self._enter(run, target, stage)
+
+                report = await asyncio.wait_for(worker.run(request, on_stage), settings.deadline_s)
                 self._crashed.pop(run.uri, None)
                 if report.error is not None and report.error.rule == "HL304":
                     self._crashed[run.uri] = run.text
@@ -298,10 +326,19 @@ class Runs:
         if self._current.get(run.uri, (None,))[0] is run:
             self.cancel(run.uri)
 
+    def _enter(self, run: Run, target: Target, stage: str) -> None:
+        if self._current.get(run.uri, (None,))[0] is run:
+            self._stages[run.uri] = target.name, stage
+            self._follow(run.uri)
+
+    def _follow(self, uri: str) -> None:
+        self._server.status.follow(self._server.documents.find(uri))
+
     def _show(self, run: Run, target: Target | None, report: Report) -> None:
         texts: dict[str, str | None] = {run.file: run.text}
         texts |= {file: run.unsaved.get(file, read(file)) for file in files(report) - {run.file}}
-        result = Result(run, target, report, texts)
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        result = Result(run, target, report, texts, finished=now)
         for file in texts:
             # It may have been edited while it was run.
             if (document := self._server.documents.at(file)) is not None:
@@ -319,4 +356,7 @@ class Runs:
             logger.error("run %d of %s", run.generation, run.file, exc_info=error)
         if self._current.get(run.uri, (None,))[0] is run:
             del self._current[run.uri]
+        if run.uri not in self._current:
+            self._stages.pop(run.uri, None)
         self._server.refresh()
+        self._follow(run.uri)

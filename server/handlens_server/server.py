@@ -30,13 +30,16 @@ from handlens_server.features import (
     execute_command,
     hover,
     inlay_hint,
+    report_view,
     synchronization,
+    trust,
 )
 from handlens_server.features.diagnostics import Diagnostics
 from handlens_server.protocol import Protocol
 from handlens_server.results import Results
 from handlens_server.runs import Runs
 from handlens_server.settings import Settings
+from handlens_server.status import Status
 from handlens_server.worker.pool import Pool
 
 logger = logging.getLogger(__name__)
@@ -68,6 +71,9 @@ class HandlensServer(LanguageServer):
         self.diagnostics = Diagnostics(self)
         self.pool = Pool(self._on_worker_output, self._on_worker_unusable)
         self.runs = Runs(self)
+        self.status = Status(self)
+        self.trusted = True
+        """Whether code of the workspace may be run."""
         self.asked_to_shut_down = False
         self._problems: list[str] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -102,6 +108,7 @@ class HandlensServer(LanguageServer):
         for document in self.documents.open:
             if document.uri in before:
                 self.runs.reconfigured(document, before[document.uri])
+            self.status.follow(document)
         self.refresh()
 
     def refresh(self) -> None:
@@ -192,6 +199,7 @@ def create_server() -> HandlensServer:
     def initialize(params: types.InitializeParams) -> None:
         server.protocol.use_documents()
         server.client = Capabilities.of(params.capabilities)
+        server.trusted = trust.is_given(params.initialization_options)
         server.configure(params.initialization_options)
         if params.process_id is not None:
             server.spawn(server.leave_with(params.process_id))
@@ -209,6 +217,8 @@ def create_server() -> HandlensServer:
     code_lens.register(server)
     code_action.register(server)
     execute_command.register(server)
+    report_view.register(server)
+    trust.register(server)
     return server
 
 

@@ -5,20 +5,59 @@ from __future__ import annotations
 import ast
 import functools
 import itertools
+import re
+from dataclasses import dataclass
 
 from handlens_server import positions
 
 _BOM = "\ufeff"
+_CLASS_NAME = re.compile(r"\bclass\s+(\w+)")
+
+
+@functools.lru_cache(4)
+def tree(text: str) -> ast.Module | None:
+    """The syntax tree of a text; None for what does not parse."""
+    try:
+        return ast.parse(text.removeprefix(_BOM))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
 
 
 @functools.lru_cache(4)
 def parsed(text: str) -> tuple[ast.Module, str] | None:
     """The syntax tree of a text, and all of it but the places; None for what does not parse."""
+    found = tree(text)
     try:
-        tree = ast.parse(text.removeprefix(_BOM))
-        return tree, ast.dump(tree)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None if found is None else (found, ast.dump(found))
+    except RecursionError:
         return None
+
+
+@dataclass(frozen=True)
+class ModuleClass:
+    """A class with a ``forward``: its name's place in the line of its header, and its last line."""
+
+    line: int
+    column: int
+    end_column: int
+    last: int
+
+
+@functools.lru_cache(4)
+def module_classes(text: str) -> tuple[ModuleClass, ...]:
+    """The classes of a text that have a ``forward``, which is what models are made of."""
+    found = tree(text)
+    lines = positions.split_lines(text)
+    classes = []
+    for node in ast.walk(found) if found is not None else ():
+        if isinstance(node, ast.ClassDef) and any(
+            isinstance(each, ast.FunctionDef) and each.name == "forward" for each in node.body
+        ):
+            name = _CLASS_NAME.search(lines[node.lineno - 1])
+            column, end_column = name.span(1) if name else (0, 0)
+            last = node.end_lineno or node.lineno
+            classes.append(ModuleClass(node.lineno, column, end_column, last))
+    return tuple(classes)
 
 
 class Columns:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 
 from handlens import targets
+from handlens_server import syntax
 
 _INDENT = "    "
 
@@ -22,21 +24,20 @@ _IMAGE = "torch.randn(1, 3, 64, 64)"
 _TOKENS = "torch.randint(0, 100, (1, 16))"
 
 
-def model_class(text: str, line: int) -> ast.ClassDef | None:
-    """The model class that has its header on a line (from 1) and that no target calls yet."""
-    try:
-        tree = ast.parse(text.removeprefix("\ufeff"))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    for node in tree.body:
+def model_classes(text: str, first: int, last: int) -> Iterator[ast.ClassDef]:
+    """The model classes that have their header in some lines (from 1) and that no target calls yet."""
+    tree = syntax.tree(text)
+    for node in tree.body if tree else ():
         if (
             isinstance(node, ast.ClassDef)
-            and node.lineno <= line < max(node.body[0].lineno, node.lineno + 1)
+            and node.lineno <= last
+            and first < max(node.body[0].lineno, node.lineno + 1)
             and _method(node, "forward") is not None
             and _method(node, "example_inputs") is None
+            and tree is not None
+            and not _is_called(node.name, tree)
         ):
-            return None if _is_called(node.name, tree) else node
-    return None
+            yield node
 
 
 def target_function(model: ast.ClassDef, text: str) -> str:

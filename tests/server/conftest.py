@@ -419,6 +419,7 @@ def full_capabilities(pulls: bool = False, **general: Any) -> types.ClientCapabi
                 version_support=True,
                 code_description_support=True,
                 data_support=True,
+                tag_support=types.ClientDiagnosticsTagOptions([types.DiagnosticTag.Unnecessary]),
             ),
             diagnostic=types.DiagnosticClientCapabilities() if pulls else None,
             code_action=types.CodeActionClientCapabilities(

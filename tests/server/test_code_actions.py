@@ -54,6 +54,7 @@ async def test_an_unused_suppression_is_removed_and_that_is_the_fix_to_take(clie
     finding = on(document, diagnostics, "# handlens: ignore[HL103]", "HL203")
     action = (await client.act(document, finding))["Remove the unused suppression"]
     assert action.is_preferred
+    assert finding[0].tags == (types.DiagnosticTag.Unnecessary,)
     assert "        return x  # nosec\n" in document.edited(action.edit.changes[document.uri])
 
 
@@ -137,13 +138,13 @@ async def test_commands_tell_of_targets_and_cancel_runs(client, held, model):
     document = client.open("commands.py", held.text)
     await held.begun()
     [listed] = await client.execute("handlens.server.showTargets", document.uri)
-    assert (listed["name"], listed["running"], listed["status"]) == ("handlens_tiny", True, None)
+    assert (listed["name"], listed["state"]) == ("handlens_tiny", "running")
     await client.execute("handlens.server.cancel", document.uri)
     await held.killed()
     client.save(document, model)
     await client.diagnostics(document)
     [listed] = await client.execute("handlens.server.showTargets", document.uri)
-    assert (listed["status"], bool(listed["recipe"])) == ("ok", True)
+    assert (listed["state"], listed["recipe"]) == ("ok", "x86")
     assert listed["output"]["sqnr_db"] > 0
 
 

@@ -56,8 +56,9 @@ def test_a_document_is_found_however_its_uri_is_quoted():
     made = workspace(**{"a b+c": ""})
     assert made.find("file:///project/a%20b%2Bc.py") is made.find("file:///project/a b+c.py")
     assert made.find("file:///project/other.py") is None
-    assert made.uri("/project/a b+c.py") == "file:///project/a b+c.py", "as the client has it"
-    assert made.uri("/project/other file.py") == "file:///project/other%20file.py"
+    [part], [closed] = made.parts("/project/a b+c.py"), made.parts("/project/other file.py")
+    assert part.uri == "file:///project/a b+c.py", "as the client has it"
+    assert closed.uri == "file:///project/other%20file.py"
 
 
 def test_a_document_is_found_by_a_symbolic_link(tmp_path):

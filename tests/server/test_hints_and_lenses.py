@@ -93,6 +93,26 @@ async def test_a_lens_tells_the_state_of_its_target_and_runs_it(client, held, mo
     assert lens.command.title == "Handlens: the run failed · rerun"
 
 
+async def test_a_class_of_modules_tells_what_is_worst_in_it_and_leads_there(client, model):
+    document = client.open("class_lens.py", model)
+    assert [each.range for each in await lenses(client, document)] == [
+        document.range("handlens_tiny")
+    ]
+    await client.diagnostics(document)
+    *_, lens = await lenses(client, document)
+    assert lens.range == document.range("Tiny")
+    worst = re.fullmatch(r"Handlens: 5 ops · worst (\w+) (\d+\.\d) dB", lens.command.title)
+    assert worst, lens.command.title
+
+    # It is the worst that the lines of the class show, and a click goes to its expression.
+    figures = [re.search(r"(\d+\.\d) dB", each.label)[1] for each in await hints(client, document)]
+    assert float(worst[2]) == min(map(float, figures))
+    await client.execute(lens.command.command, *lens.command.arguments)
+    shown = (await client.until(lambda: client.shown))[-1]
+    assert shown.uri == document.uri
+    assert document.covered(shown.selection) in (CONV, f"{CONV}.mean((2, 3))", "block(x)")
+
+
 async def test_a_client_is_told_when_there_is_more_to_ask_for(
     serving, capabilities, tmp_path, model
 ):

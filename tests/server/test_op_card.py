@@ -44,7 +44,8 @@ def test_it_says_what_was_measured():
         "| Saturated | 1.23 % |\n"
         "| Quantized weight | int8 per-channel, scale 0.001 to 0.0125, zero point 0 |\n"
         "| Quantized output | uint8 per-tensor, scale computed for each input, "
-        "zero point computed for each input |"
+        "zero point computed for each input |\n"
+        "| Debug handle | 7 |"
     )
 
 
@@ -53,7 +54,8 @@ def test_plain_text_says_the_same():
     lines = text.splitlines()
     assert lines[0] == "conv2d · features.0 · handlens_main"
     assert lines[1] == "SQNR              12.3 dB"
-    assert len(lines) == 12
+    assert lines[-1] == "Debug handle      7"
+    assert len(lines) == 13
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,12 @@ def test_the_worst_instance_comes_first_and_the_list_of_the_others_ends():
 def test_names_of_the_user_cannot_break_the_markdown():
     op = replace(OP, op="a*|<b>&[x](y)", module="a`b\n|c``")
     first = op_card.markdown(op_card.card([op])).splitlines()[0]
-    assert first == r"**a\*\|\<b\>\&\[x\](y)** · ``` a`b |c`` ```"
+    assert first == r"**a\*\|\<b\>\&\[x\](y)** · ``` a`b\n|c`` ```"
+
+
+def test_names_that_nobody_could_read_are_cut():
+    text = op_card.markdown(op_card.card([replace(OP, module="m" * 100_000)] * 30))
+    assert len(text) < 10_000
 
 
 def about(op, cause="", rule="HL101"):

@@ -1,5 +1,7 @@
 """A model in one file whose layers are in another."""
 
+from pathlib import Path
+
 import pytest
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -66,7 +68,8 @@ async def test_findings_are_published_in_every_file_that_they_concern(client):
 
     # A second model that uses it adds to what is there; closing the second takes that away again.
     [before] = client.published[layers.uri][-1:]
-    second = client.open("net2.py", MODEL.replace("handlens_net", "handlens_two"))
+    other = MODEL.replace("handlens_net", "handlens_two").replace("(4, 8)", "(16, 8)")
+    second = client.open("net2.py", other)
     await client.diagnostics(second)
     both = await client.diagnostics(
         layers, lambda found: {each.data["target"] for each in found} > {"handlens_net"}
@@ -86,6 +89,55 @@ async def test_findings_are_published_in_every_file_that_they_concern(client):
 
     client.close(model)
     assert await client.diagnostics(layers, lambda found: not found) == []
+
+
+LIBRARY = """\
+def twice(layer, x):
+    return layer(x) + layer(x)
+"""
+
+
+async def test_a_finding_tells_how_its_op_came_to_be_called(client, tmp_path):
+    """What a library does inside is shown on the line that calls it, and the way there beside it."""
+    (tmp_path / "some_library.py").write_text(LIBRARY)
+    text = MODEL.replace("handlens_net", "handlens_called").replace(
+        "return self.head(self.scale(x))", "return twice(self.head, self.block(x))"
+    )
+    text = text.replace(
+        "    def forward",
+        "    def block(self, x):\n        return self.scale(x)\n\n    def forward",
+    )
+    text = f"import sys\nsys.path.append({str(tmp_path)!r})\nfrom some_library import twice\n{text}"
+    model = client.open("called.py", text)
+    diagnostics = await client.diagnostics(model)
+    call = model.range("twice(self.head, self.block(x))")
+    found = [each for each in diagnostics if each.range == call and each.related_information]
+    places = {
+        (Path(each.location.uri).name, each.message)
+        for diagnostic in found
+        for each in diagnostic.related_information
+    }
+    assert ("some_library.py", "in twice of a library") in places
+
+    # The layer is in another file; who called it is told in the order of the calls.
+    layers = (client.root / "layers.py").as_uri()
+    linear = await client.until(
+        lambda: next(
+            (
+                each
+                for published in client.published[layers]
+                for each in published.diagnostics
+                if each.data["target"] == "handlens_called"
+            ),
+            None,
+        )
+    )
+    assert [
+        (model.covered(each.location.range), each.message)
+        for each in linear.related_information
+        if each.message.startswith("called from")
+    ] == [("self.scale(x)", "called from Net.block"), ("self.block(x)", "called from Net.forward")]
+    client.close(model)
 
 
 async def test_an_error_in_an_imported_file_is_shown_there(client):

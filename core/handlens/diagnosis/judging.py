@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from handlens.diagnosis.findings import diagnose
 from handlens.report import Coverage, Finding, Report, Span, op_name
-from handlens.rules import ChosenThresholds, suppress, thresholds_for
+from handlens.rules import ChosenThresholds, suppress, thresholds_in_force
 
 
 def judge(
@@ -26,12 +26,9 @@ def judge(
     """
     if report.coverage is None:
         return report
-    thresholds = thresholds_for(report.recipe)
-    for each in chosen:
-        thresholds = each.over(thresholds)
     findings = [
         *_nothing_quantized(report.recipe, report.coverage, declaration),
-        *diagnose(report.ops, thresholds),
+        *diagnose(report.ops, thresholds_in_force(report.recipe, chosen)),
         *_not_compared(report.coverage, declaration),
     ]
     kept, suppressed = suppress(findings, texts, unused_in)

@@ -54,7 +54,8 @@ def register(server: HandlensServer) -> None:
             )
         if has_targets:
             found.append(types.CodeAction(TITLE, kind=RERUN, command=command))
-        found += actions.declare(document.place(params.range.start)[0])
+        (first, _), (last, _) = document.place(params.range.start), document.place(params.range.end)
+        found += actions.declare(first, last)
         return [each for each in found if _asked_for(each.kind or "", params.context.only)]
 
 
@@ -93,17 +94,15 @@ class _Actions:
                 lambda: source_edits.suppress(self.document.source, span, finding.rule),
             )
 
-    def declare(self, line: int) -> Iterator[types.CodeAction]:
-        """A target for the model class that begins in a line."""
+    def declare(self, first: int, last: int) -> Iterator[types.CodeAction]:
+        """A target for each model class that begins in some lines."""
         text = self.document.source
-        model = target_template.model_class(text, line)
-        if model is not None:
+        for model in target_template.model_classes(text, first, last):
             function = target_template.target_function(model, text)
             edit = self._edit(self.file, text, Edit(len(text), len(text), function))
-            if edit is None:
-                return
-            title = f"Declare a Handlens target for {model.name}"
-            yield types.CodeAction(title, kind=DECLARE, edit=edit)
+            if edit is not None:
+                title = f"Declare a Handlens target for {model.name}"
+                yield types.CodeAction(title, kind=DECLARE, edit=edit)
 
     def _finding(self, diagnostic: types.Diagnostic) -> tuple[Result, Finding, Span] | None:
         """What a diagnostic is about, if that still holds."""
@@ -169,7 +168,7 @@ class _Actions:
         self, diagnostic: types.Diagnostic, result: Result, finding: Finding
     ) -> Iterator[types.CodeAction]:
         target = result.target
-        op = next((op for op in result.report.ops if op.handle == finding.handle), None)
+        op = result.op(finding.handle)
         if target is None or op is None or finding.rule == "HL102":
             return
         # The target is declared in the document that was run, which need not be this one.

@@ -1,14 +1,18 @@
-"""textDocument/codeLens: above each target, how accurate its quantized model is, and a way to run it."""
+"""textDocument/codeLens: above each target, how accurate its quantized model is, and a way to run it; above
+each class of modules, what is worst in it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
 from handlens.report import Span
 from handlens.targets import Target
+from handlens_server import positions, syntax
 from handlens_server.discovery import discover
+from handlens_server.documents import Document
 from handlens_server.features import execute_command
 from handlens_server.results import Result
 
@@ -34,7 +38,7 @@ def register(server: HandlensServer) -> None:
             where = document.range(name)
             if where is None:
                 continue
-            title = _title(target, results.get(target.name), running)
+            title = _title(target, results.get(target.name), running, server.trusted)
             command = types.Command(title, execute_command.RERUN, arguments=[document.uri])
             lenses.append(types.CodeLens(where, command))
             if target.name in results and not running:
@@ -42,10 +46,39 @@ def register(server: HandlensServer) -> None:
                     "Report", execute_command.REPORT, arguments=[document.uri, "html"]
                 )
                 lenses.append(types.CodeLens(where, show))
-        return lenses
+        return [*lenses, *_of_classes(server, document, document.file)]
 
 
-def _title(target: Target, result: Result | None, running: bool) -> str:
+def _of_classes(server: HandlensServer, document: Document, file: str) -> Iterator[types.CodeLens]:
+    """Above each class of modules, the op in it that is worst, and a way to get there."""
+    shown = [result for result in server.results.at(file) if result.text(file) == document.source]
+    for each in syntax.module_classes(document.source) if shown else ():
+        where = document.range(Span(file, each.line, each.column, each.line, each.end_column))
+        found = [
+            (op.sqnr_db, op.handle, op, span)
+            for result in shown
+            for span, op in result.ops_starting_in(file, each.line, each.last)
+            if op.sqnr_db is not None
+        ]
+        if where is None or not found:
+            continue
+        ratio, _, worst, span = min(found, key=lambda each: each[:2])
+        stale = " · stale" if any(result.is_stale(file) for result in shown) else ""
+        ops = "1 op" if len(found) == 1 else f"{len(found)} ops"
+        title = f"Handlens: {ops} · worst {worst.name} {ratio:.1f} dB{stale}"
+        place = positions.to_range(span, document.lines, document.encoding)
+        target = server.documents.location(file, place)
+        if target is not None:
+            start, end = target.range.start, target.range.end
+            arguments = [target.uri, start.line, start.character, end.line, end.character]
+            yield types.CodeLens(
+                where, types.Command(title, execute_command.SHOW, arguments=arguments)
+            )
+
+
+def _title(target: Target, result: Result | None, running: bool, trusted: bool) -> str:
+    if not trusted:
+        return "Handlens: not run, the workspace is not trusted"
     if running:
         return "Handlens: comparing …"
     if result is None:

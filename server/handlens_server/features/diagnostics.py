@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 SOURCE = "handlens"
 
+# Nobody reads more of them.
+_MOST_RELATED = 24
+_MOST_FRAMES = 8
+
 _KEPT = "(found by the last run that worked)"
 
 _SEVERITIES = {
@@ -153,14 +157,15 @@ class Diagnostics:
             diagnostic.code_description = types.CodeDescription(RULES[finding.rule].url)
         if client.diagnostic_data:
             diagnostic.data = {"handle": finding.handle, "target": result.name}
-        if client.related_information and finding.related:
+        if client.unnecessary_tag and finding.rule == "HL203":
+            diagnostic.tags = [types.DiagnosticTag.Unnecessary]
+        if client.related_information:
             diagnostic.related_information = [
-                types.DiagnosticRelatedInformation(where, related.message)
-                for related in finding.related
-                if related.span is not None
-                and (place := result.span(related.span)) is not None
+                types.DiagnosticRelatedInformation(where, message)
+                for message, related in (*_related(finding), *_chain(finding, result))
+                if (place := result.span(related)) is not None
                 and (where := self._location(place, result)) is not None
-            ]
+            ] or None
         return diagnostic
 
     def _location(self, span: Span, result: Result) -> types.Location | None:
@@ -173,3 +178,21 @@ class Diagnostics:
             return types.Range(start, types.Position(max(span.end_line - 1, start.line), 0))
         lines = positions.split_lines(text)
         return positions.to_range(span, lines, self._server.documents.encoding)
+
+
+def _related(finding: Finding) -> Iterator[tuple[str, Span]]:
+    """The places that a finding names: its origin, and other runs of the same expression."""
+    for related in finding.related[:_MOST_RELATED]:
+        if related.span is not None:
+            yield related.message, related.span
+
+
+def _chain(finding: Finding, result: Result) -> Iterator[tuple[str, Span]]:
+    """How the op of a finding came to be called: what a library did inside, and who called it."""
+    op = result.op(finding.handle)
+    if op is None or op.shown is None or finding.rule == "HL102":
+        return
+    for span in reversed(op.spans[: op.shown][-_MOST_FRAMES:]):
+        yield f"in {span.function or 'a module'} of a library", span
+    for span in op.spans[op.shown + 1 :][:_MOST_FRAMES]:
+        yield f"called from {span.function or 'a module'}", span

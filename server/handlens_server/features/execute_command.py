@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,8 @@ from handlens.rendering import jsondocument
 from handlens.rendering.view import View
 from handlens.report import Document as ReportDocument
 from handlens.targets import HOW_TO_DECLARE
-from handlens_server.discovery import discover
 from handlens_server.documents import Document, read
+from handlens_server.features import trust
 
 if TYPE_CHECKING:
     from handlens_server.server import HandlensServer
@@ -40,10 +39,10 @@ def register(server: HandlensServer) -> None:
     @server.command(RERUN)
     def rerun(uri: str) -> None:
         """Run a document on its text of this moment."""
-        if not server.runs.start(opened(RERUN, uri)).found:
-            server.window_show_message(
-                types.ShowMessageParams(types.MessageType.Info, HOW_TO_DECLARE)
-            )
+        found = server.runs.start(opened(RERUN, uri)).found
+        if not found or not server.trusted:
+            text = trust.NOT_TRUSTED if found else HOW_TO_DECLARE
+            server.window_show_message(types.ShowMessageParams(types.MessageType.Info, text))
 
     @server.command(CANCEL)
     def cancel(uri: str) -> None:
@@ -92,26 +91,5 @@ def register(server: HandlensServer) -> None:
 
     @server.command(SHOW_TARGETS)
     def show_targets(uri: str) -> list[dict[str, Any]]:
-        """The targets of a document: where each is declared, and what its last run found."""
-        document = opened(SHOW_TARGETS, uri)
-        if document.file is None:
-            return []
-        results = server.results.of(document.uri)
-        listed = []
-        for target in discover(document.source, document.file).targets:
-            result = results.get(target.name)
-            output = result.report.output if result else None
-            listed.append(
-                {
-                    "name": target.name,
-                    "kind": target.kind,
-                    "line": target.line,
-                    "column": target.column,
-                    "running": server.runs.is_running(document.uri),
-                    "status": result.report.status if result else None,
-                    "recipe": result.report.recipe if result else None,
-                    "stale": bool(result and result.is_stale(document.file)),
-                    "output": dataclasses.asdict(output) if output else None,
-                }
-            )
-        return listed
+        """The targets of a document: where each is declared, and how it stands with its runs."""
+        return server.status.targets(opened(SHOW_TARGETS, uri))

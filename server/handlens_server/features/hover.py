@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from lsprotocol import types
 
-from handlens.report import OpReport, Span
+from handlens.report import OpReport
 from handlens_server import op_card
 from handlens_server.capabilities import Capabilities
 from handlens_server.features.execute_command import REPORT, RERUN
@@ -16,6 +16,9 @@ from handlens_server.results import Result
 
 if TYPE_CHECKING:
     from handlens_server.server import HandlensServer
+
+
+_MOST_TARGETS = 6
 
 
 def register(server: HandlensServer) -> None:
@@ -26,19 +29,14 @@ def register(server: HandlensServer) -> None:
         document = server.documents.find(params.text_document.uri)
         if document is None or document.file is None:
             return None
-        text, at = document.source, document.place(params.position)
-        found: list[tuple[Span, OpReport, Result]] = []
-        for result in server.results.at(document.file):
-            # Numbers beside a line that they were not measured on are worse than none.
-            if result.text(document.file) == text:
-                found += [(span, op, result) for span, op in result.ops_at(document.file, *at)]
-        if not found:
+        span, found = server.results.innermost(
+            document.file, document.source, document.place(params.position)
+        )
+        if span is None:
             return None
-        smallest = min((span for span, _, _ in found), key=_size)
         by_target: dict[str, tuple[Result, list[OpReport]]] = {}
-        for span, op, result in found:
-            if (span.start, span.end) == (smallest.start, smallest.end):
-                by_target.setdefault(result.name, (result, []))[1].append(op)
+        for result, op in found:
+            by_target.setdefault(result.name, (result, []))[1].append(op)
         cards = [
             op_card.card(
                 ops,
@@ -47,6 +45,8 @@ def register(server: HandlensServer) -> None:
             )
             for target, (result, ops) in by_target.items()
         ]
+        # Clients cut off what is long, and nobody compares a dozen targets in a hover.
+        hidden = len(cards) - _MOST_TARGETS
         shown = [result for result, _ in by_target.values()]
         note = ""
         if any(result.kept for result in shown):
@@ -54,17 +54,18 @@ def register(server: HandlensServer) -> None:
         elif any(result.is_stale(document.file) for result in shown):
             note = "Measured before the last edits of this file."
         return types.Hover(
-            _content(cards, server.client, note, document.uri),
-            document.range(smallest),
+            _content(cards[:_MOST_TARGETS], hidden, server.client, note, document.uri),
+            document.range(span),
         )
 
 
 def _content(
-    cards: list[op_card.Card], client: Capabilities, note: str, uri: str
+    cards: list[op_card.Card], hidden: int, client: Capabilities, note: str, uri: str
 ) -> types.MarkupContent:
+    more = [f"And {hidden} more targets run this."] if hidden > 0 else []
     if client.markdown:
         texts = [op_card.markdown(card, client.images) for card in cards]
-        texts = [*([f"*{note}*"] if note else []), *texts]
+        texts = [*([f"*{note}*"] if note else []), *texts, *more]
         if client.command_links:
             links = (("Rerun", RERUN, [uri]), ("Report", REPORT, [uri, "html"]))
             texts.append(
@@ -74,9 +75,5 @@ def _content(
                 )
             )
         return types.MarkupContent(types.MarkupKind.Markdown, "\n\n---\n\n".join(texts))
-    texts = [*([note] if note else []), *map(op_card.plain, cards)]
+    texts = [*([note] if note else []), *map(op_card.plain, cards), *more]
     return types.MarkupContent(types.MarkupKind.PlainText, "\n\n".join(texts))
-
-
-def _size(span: Span) -> tuple[int, int]:
-    return span.end_line - span.line, span.end_column - span.column

@@ -43,6 +43,7 @@ def register(server: HandlensServer) -> None:
 
     def closed(uri: str, parts: Iterable[str]) -> None:
         server.runs.forget(uri)
+        server.status.forget(uri)
         for part in parts:
             server.diagnostics.forget(part)
         if (file := to_fs_path(uri)) is not None:

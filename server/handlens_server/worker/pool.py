@@ -21,7 +21,8 @@ class Pool:
         """Told once of each interpreter that is unusable, and again if it was usable since."""
         self._hosts: dict[str, Host] = {}
         """By folder."""
-        self._unusable: set[str] = set()
+        self._problems: dict[str, str] = {}
+        """By interpreter, why it is unusable."""
 
     async def worker(self, setting: str | None, root: str) -> Worker:
         """The worker for files under ``root``. Raises WorkerUnusable."""
@@ -35,12 +36,17 @@ class Pool:
         try:
             worker = await host.worker()
         except WorkerUnusable as problem:
-            if python not in self._unusable:
-                self._unusable.add(python)
+            if python not in self._problems:
+                self._problems[python] = str(problem)
                 self._on_unusable(str(problem))
             raise
-        self._unusable.discard(python)
+        self._problems.pop(python, None)
         return worker
+
+    def problem(self, root: str) -> str | None:
+        """Why there is no worker for files under ``root``; None if there is one, or none was needed yet."""
+        host = self._hosts.get(root)
+        return self._problems.get(host.interpreter) if host else None
 
     async def close(self) -> None:
         """End every worker; the next run starts a new one."""

@@ -1,0 +1,160 @@
+"""handlens/report, handlens/op and handlens/opsAt: what a client needs to show a report by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from lsprotocol import types
+
+from handlens.rendering.view import View
+from handlens.report import Span
+from handlens.rules import thresholds_in_force
+from handlens_server import op_card, positions
+from handlens_server.documents import Document
+from handlens_server.results import Result
+
+if TYPE_CHECKING:
+    from handlens_server.server import HandlensServer
+
+REPORT = "handlens/report"
+OP = "handlens/op"
+OPS_AT = "handlens/opsAt"
+
+
+def register(server: HandlensServer) -> None:
+    """Register the handlers."""
+
+    def find(params: Any) -> tuple[Document, Result] | None:
+        document = server.documents.find(str(params.uri))
+        if document is None or document.file is None:
+            return None
+        # Beside a run that failed, the last good one has the numbers.
+        all_of = server.results.all_of(document.uri)
+        results = [each for each in all_of if each.name == params.target]
+        return (document, results[-1]) if results else None
+
+    @server.feature(REPORT)
+    def report(params: Any) -> dict[str, Any] | None:
+        """What the last run of a target found, in the order its ops run."""
+        found = find(params)
+        if found is None:
+            return None
+        document, result = found
+        report = result.report
+        source = _Source(server, result)
+        coverage = report.coverage
+        return {
+            "uri": document.uri,
+            "target": result.name,
+            "recipe": report.recipe,
+            "generation": result.run.generation,
+            "stale": result.kept or any(map(result.is_stale, result.texts)),
+            "batches": report.batches,
+            "output": report.output and dataclasses.asdict(report.output),
+            "coverage": coverage
+            and {
+                "ops": coverage.ops,
+                "matched": coverage.matched,
+                "quantized": coverage.quantized,
+                "unmatched": [
+                    {"op": each.op, "module": each.module or each.node, "reason": each.reason}
+                    for each in coverage.unmatched
+                ],
+            },
+            "timings": report.timings,
+            "error": report.error.message if report.error else None,
+            "thresholds": dataclasses.asdict(
+                thresholds_in_force(report.recipe, result.run.thresholds)
+            ),
+            "findings": [
+                {
+                    "rule": each.rule,
+                    "severity": each.severity,
+                    "message": each.message,
+                    "cause": each.cause,
+                    "handle": each.handle,
+                }
+                for each in report.findings
+            ],
+            "ops": [
+                {
+                    "handle": each.handle,
+                    "name": each.name,
+                    "module": each.module,
+                    "sqnr_db": each.sqnr_db,
+                    "verdict": each.verdict,
+                    "introduced_db": each.introduced_sqnr_db,
+                    "introduced_verdict": each.introduced_verdict,
+                    "floor_db": each.floor_sqnr_db,
+                    "line": source.line(each.span),
+                    "place": source.place(each.span),
+                }
+                for each in report.ops
+            ],
+        }
+
+    @server.feature(OP)
+    def op(params: Any) -> dict[str, Any] | None:
+        """Everything about one op, and where its expression is by now."""
+        found = find(params)
+        measured = found and found[1].op(int(params.handle))
+        if not found or not measured:
+            return None
+        _, result = found
+        source = _Source(server, result)
+        card = op_card.card([measured], findings=result.report.findings)
+        return {
+            "handle": measured.handle,
+            "name": measured.name,
+            "module": measured.module,
+            "place": source.place(measured.span),
+            "line": source.line(measured.span),
+            "rows": [list(row) for row in op_card.rows(measured)],
+            "cause": list(card.cause),
+            "errors": measured.errors and dataclasses.asdict(measured.errors),
+            "location": source.location(measured.span),
+        }
+
+    @server.feature(OPS_AT)
+    def ops_at(params: Any) -> list[dict[str, Any]]:
+        """The ops of the innermost expression at a place, of all targets that run it."""
+        document = server.documents.find(str(params.uri))
+        if document is None or document.file is None:
+            return []
+        position = types.Position(int(params.position.line), int(params.position.character))
+        _, found = server.results.innermost(
+            document.file, document.source, document.place(position)
+        )
+        return [{"target": result.name, "handle": op.handle} for result, op in found]
+
+
+class _Source:
+    """The source text of a result's ops, as it was run."""
+
+    def __init__(self, server: HandlensServer, result: Result) -> None:
+        self._documents = server.documents
+        self._result = result
+        self._view = View(result.texts.get, server.documents.root(result.run.file))
+        self._lines = {
+            file: positions.split_lines(text) for file, text in result.texts.items() if text
+        }
+
+    def line(self, span: Span | None) -> str:
+        """The first line of an expression; empty where there is none."""
+        lines = self._lines.get(span.file, ()) if span else ()
+        return lines[span.line - 1].strip() if span and span.line <= len(lines) else ""
+
+    def place(self, span: Span | None) -> str:
+        """``model.py:42``; empty for what no file of the workspace has."""
+        return f"{self._view.path(span.file)}:{span.line}" if span else ""
+
+    def location(self, span: Span | None) -> types.Location | None:
+        """Where an expression is after the edits since; None if it was edited itself."""
+        now = span and self._result.span(span)
+        text = now and self._result.text(now.file)
+        if not now or text is None:
+            return None
+        lines = positions.split_lines(text)
+        where = positions.to_range(now, lines, self._documents.encoding)
+        return self._documents.location(now.file, where)

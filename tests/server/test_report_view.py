@@ -1,0 +1,149 @@
+"""What a client is told that shows reports and the state of targets by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from lsprotocol import types
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(serving, capabilities, tmp_path_factory):
+    able = capabilities()
+    able.experimental = {"handlens": {"status": True}}
+    async with serving(tmp_path_factory.mktemp("workspace"), able) as client:
+        client.told = []
+
+        @client.feature("handlens/status")
+        def status(params: Any) -> None:
+            client.told.append(params)
+            client._arrived.set()
+
+        yield client
+
+
+def states(client, document):
+    """The states of a document's only target, each once as they came."""
+    told = [each.targets[0].state for each in client.told if each.uri == document.uri]
+    return [state for i, state in enumerate(told) if i == 0 or told[i - 1] != state]
+
+
+async def ask(client, method, document, **params):
+    answer = await client.protocol.send_request_async(method, {"uri": document.uri, **params})
+    return answer
+
+
+async def test_the_state_of_a_target_is_told_as_it_changes(client, model):
+    document = client.open("state.py", model)
+    await client.diagnostics(document)
+    await client.until(lambda: states(client, document)[-1:] == ["ok"])
+    assert states(client, document) == ["running", "ok"]
+    stages = [
+        (target.stage, target.percentage)
+        for each in client.told
+        if each.uri == document.uri
+        for target in each.targets
+        if target.state == "running"
+    ]
+    assert [stage for stage, _ in dict.fromkeys(stages)] == [
+        "starting",
+        "load",
+        "export",
+        "quantize",
+        "compare",
+    ]
+    [target] = client.told[-1].targets
+    assert (target.name, target.kind, target.recipe) == ("handlens_tiny", "function", "x86")
+    assert target.range.start.line == document.range("handlens_tiny").start.line
+    assert target.output.sqnr_db > 0
+    assert target.findings.error + target.findings.warning + target.findings.information > 0
+    assert target.seconds > 0
+    assert target.finished.endswith("+00:00")
+    assert client.told[-1].trusted
+    assert client.told[-1].problem is None
+
+    client.change(document, model.replace("block(x)", "block(2 * x)"))
+    await client.until(lambda: states(client, document)[-1] == "stale")
+    client.save(document, model.replace("return x", "return y"))
+    await client.until(lambda: states(client, document)[-1] == "failed")
+    assert "y" in client.told[-1].targets[0].error
+    # Every change was told once.
+    assert all(a != b for a, b in zip(client.told, client.told[1:]))
+
+
+async def test_a_report_has_every_op_and_where_it_is_by_now(client, model):
+    document = client.open("report.py", model)
+    await client.diagnostics(document)
+    report = await ask(client, "handlens/report", document, target="handlens_tiny")
+    assert (report.target, report.recipe, report.stale) == ("handlens_tiny", "x86", False)
+    assert report.coverage.matched == len(report.ops)
+    assert [each.name for each in report.ops] == ["conv2d", "mean", "linear", "linear", "linear"]
+    convolution = report.ops[0]
+    assert (convolution.line, convolution.place) == (
+        "x = self.conv(x).mean((2, 3))",
+        "report.py:13",
+    )
+    assert convolution.handle in [each.handle for each in report.findings]
+    assert vars_of(report.thresholds)["warning_db"] == 300
+
+    detail = await ask(
+        client, "handlens/op", document, target="handlens_tiny", handle=convolution.handle
+    )
+    assert list(detail.rows[0]) == ["SQNR", f"{convolution.sqnr_db:.1f} dB"]
+    assert sum(detail.errors.counts) > 0
+    assert covered(document, detail.location.range) == "self.conv(x)"
+
+    # It moves with the text, and ends with what it covers.
+    client.change(document, "# one line more\n" + document.text)
+    detail = await ask(
+        client, "handlens/op", document, target="handlens_tiny", handle=convolution.handle
+    )
+    assert covered(document, detail.location.range) == "self.conv(x)"
+    client.change(document, document.text.replace("self.conv(x)", "self.conv(2 * x)"))
+    detail = await ask(
+        client, "handlens/op", document, target="handlens_tiny", handle=convolution.handle
+    )
+    assert detail.location is None
+    assert (await ask(client, "handlens/report", document, target="handlens_tiny")).stale
+
+
+async def test_the_ops_at_a_place_are_those_of_the_innermost_expression(client, model):
+    document = client.open("places.py", model)
+    await client.diagnostics(document)
+    report = await ask(client, "handlens/report", document, target="handlens_tiny")
+
+    async def at(text):
+        start = document.position(text)
+        position = {"line": start.line, "character": start.character}
+        found = await ask(client, "handlens/opsAt", document, position=position)
+        return [each["handle"] for each in found]
+
+    convolution, mean, *linear = [each.handle for each in report.ops]
+    assert await at("conv(x)") == [convolution]
+    assert await at("mean((2") == [mean]
+    assert await at("block(x)") == linear
+    assert await at("import torch") == []
+
+
+async def test_nothing_is_told_of_what_is_not_there(client, model):
+    document = client.open("nothing.py", "import torch\n")
+    for method, params in (
+        ("handlens/report", {"target": "handlens_tiny"}),
+        ("handlens/op", {"target": "handlens_tiny", "handle": 1}),
+    ):
+        assert await ask(client, method, document, **params) is None
+    await client.until(lambda: client.told[-1].uri == document.uri)
+    assert list(client.told[-1].targets) == []
+
+
+def vars_of(given):
+    return given._asdict()
+
+
+def covered(document, where):
+    start, end = (types.Position(each.line, each.character) for each in (where.start, where.end))
+    return document.covered(types.Range(start, end))

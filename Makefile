@@ -69,7 +69,7 @@ $(VENV)/dev.stamp: $(VENV)/torch.stamp pyproject.toml
 # -- The VS Code extension ------------------------------------------------------------------------------
 
 CLIENT := vscode-client
-CLIENT_SOURCES = $(CLIENT)/package.json $(CLIENT)/esbuild.mjs $(wildcard $(CLIENT)/*.md) \
+CLIENT_SOURCES = $(addprefix $(CLIENT)/,package.json esbuild.mjs .vscodeignore LICENSE README.md CHANGELOG.md) \
 	$(shell find $(CLIENT)/src $(CLIENT)/images $(CLIENT)/walkthrough -type f 2>/dev/null)
 SERVER_SOURCES = $(shell find core server -type f ! -path '*/__pycache__/*')
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' core/handlens/__init__.py)
@@ -79,9 +79,14 @@ VSIX = $(CLIENT)/handlens-$(VERSION).vsix
 
 vsix: $(VSIX)
 
-$(VSIX): $(CLIENT)/node_modules/.stamp $(CLIENT)/bundled/.stamp $(CLIENT_SOURCES) $(CLIENT)/.vscodeignore
-	cd $(CLIENT) && node esbuild.mjs --production && npx --no-install vsce package --no-dependencies \
-		--out $(notdir $@) >build.log || { cat build.log; exit 1; }
+lint-client: $(CLIENT)/node_modules/.stamp
+	cd $(CLIENT) && npm run --silent lint
+
+test-client: $(CLIENT)/node_modules/.stamp
+	cd $(CLIENT) && npm run --silent test
+
+$(VSIX): $(CLIENT)/node_modules/.stamp $(CLIENT)/bundled/.stamp $(CLIENT_SOURCES)
+	cd $(CLIENT) && npm run --silent package -- --out $(notdir $@) >build.log || { cat build.log; exit 1; }
 	@ls -l $@
 
 $(CLIENT)/node_modules/.stamp: $(CLIENT)/package-lock.json $(CLIENT)/.npmrc

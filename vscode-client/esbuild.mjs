@@ -1,7 +1,8 @@
-// `node esbuild.mjs [--production]` bundles what is shipped, and with `--tests` the unit tests, into out/.
+// `node esbuild.mjs` bundles what is shipped into out/, with `--production` small and without source maps;
+// `node esbuild.mjs --tests` bundles the unit tests into out/test/.
 
-import { existsSync } from "node:fs";
-import { readdir, rm } from "node:fs/promises";
+import { readdirSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { build } from "esbuild";
 
 const production = process.argv.includes("--production");
@@ -16,29 +17,34 @@ const node = { ...common, platform: "node", format: "cjs", target: "node20" };
 
 // Only extension.js is loaded with the window; it requires app.js, with the language client in it, once a
 // file is open that there is something to do for.
-const shipped = [
-  { ...node, entryPoints: ["src/extension.ts", "src/app.ts"], external: ["vscode", "./app"] },
-];
-if (existsSync("src/report/page/main.ts")) {
-  shipped.push({
-    ...common,
-    entryPoints: { report: "src/report/page/main.ts" },
-    platform: "browser",
-    format: "iife",
-    target: "chrome122",
-  });
-}
-const tests = async () => [
-  {
-    ...node,
-    entryPoints: (await readdir("test")).filter((name) => name.endsWith(".test.ts")).map((name) => `test/${name}`),
-    outdir: "out/test",
-    minify: false,
-    sourcemap: "inline",
-  },
-];
+const extension = {
+  ...node,
+  entryPoints: ["src/extension.ts", "src/app.ts"],
+  external: ["vscode", "./app"],
+};
 
-if (production) {
-  await rm("out", { recursive: true, force: true });
+// The page of the report view runs in a webview.
+const report = {
+  ...common,
+  entryPoints: { report: "src/report/page/main.ts" },
+  platform: "browser",
+  format: "iife",
+  target: "chrome122",
+};
+
+const tests = {
+  ...node,
+  entryPoints: readdirSync("test", { recursive: true })
+    .filter((name) => name.endsWith(".test.ts"))
+    .map((name) => `test/${name}`),
+  outbase: "test",
+  outdir: "out/test",
+  sourcemap: "inline",
+};
+
+if (process.argv.includes("--tests")) {
+  await rm("out/test", { recursive: true, force: true });
+  await build(tests);
+} else {
+  await Promise.all([build(extension), build(report)]);
 }
-await Promise.all((process.argv.includes("--tests") ? await tests() : shipped).map(build));

@@ -37,6 +37,7 @@ def main() -> None:
     folder: Path = parser.parse_args().folder
     shutil.rmtree(folder, ignore_errors=True)
     _install(folder)
+    _check_pins(folder)
     notice = "\n".join(_notices(folder))
     for pattern in (*_NOT_NEEDED, "*.dist-info"):
         for path in sorted(folder.rglob(pattern), reverse=True):
@@ -57,6 +58,19 @@ def _install(folder: Path) -> None:
     subprocess.run([*pip, *options, "--target", folder, *wanted, *_FOR_OLDER_PYTHONS], check=True)
 
 
+def _check_pins(folder: Path) -> None:
+    """Only what has been tested is shipped: leave if constraints.txt does not pin all of it."""
+    pins = re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE)
+    pinned = {_canonical(name) for name in pins}
+    for info in folder.glob("*.dist-info"):
+        if _canonical(info.name.split("-")[0]) not in pinned:
+            sys.exit(f"{info.name} would be shipped, and constraints.txt does not pin it.")
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def _notices(folder: Path) -> Iterator[str]:
     """Each package, its licence as it states it, and the texts of its licence."""
     yield "Handlens is shipped with the packages below. Each is under its own licence.\n"
@@ -66,9 +80,13 @@ def _notices(folder: Path) -> Iterator[str]:
         classifiers = re.findall(r"^Classifier: License :: .*:: (.+)$", metadata, re.MULTILINE)
         licence = field.get("License-Expression") or field.get("License") or ", ".join(classifiers)
         yield f"{'=' * 100}\n{field['Name']} {field['Version']} · {licence or 'see below'}\n{'=' * 100}\n"
-        texts = [path for path in sorted(info.rglob("*")) if path.is_file() and _LICENCE.match(path.name)]
+        texts = [
+            path for path in sorted(info.rglob("*")) if path.is_file() and _LICENCE.match(path.name)
+        ]
         if not texts:
-            sys.exit(f"{info.name} has no text of its licence; find out what has to be shipped with it.")
+            sys.exit(
+                f"{info.name} has no text of its licence; find out what has to be shipped with it."
+            )
         yield from (path.read_text("utf-8") for path in texts)
 
 

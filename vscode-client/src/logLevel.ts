@@ -2,7 +2,8 @@
 
 export type Level = "error" | "warn" | "info" | "debug";
 
-const ENTRY = /^\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[,.]?\d* (?:(DEBUG|INFO|WARNING|ERROR|CRITICAL) )?/;
+const ENTRY =
+  /^\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[,.]?\d* (?:(DEBUG|INFO|WARNING|ERROR|CRITICAL) )?/;
 const LEVELS: Record<string, Level> = {
   DEBUG: "debug",
   INFO: "info",

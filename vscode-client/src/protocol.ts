@@ -1,11 +1,7 @@
 /** What the server and the client say to each other beyond LSP. */
 
 import type { Location, Position, Range } from "vscode-languageclient";
-import {
-  NotificationType,
-  NotificationType0,
-  RequestType,
-} from "vscode-languageclient";
+import { NotificationType, NotificationType0, RequestType } from "vscode-languageclient";
 
 export type Verdict = "ok" | "exact" | "no-signal" | "non-finite";
 export type Severity = "error" | "warning" | "information" | "hint";

@@ -1,10 +1,10 @@
-/** Which target of a document is looked at, for all that show one target only. */
+/** Which target of a document is looked at, for all that shows one target only. */
 
 import * as vscode from "vscode";
 import type { Status, TargetStatus } from "./protocol";
 
 export interface Selected {
-  uri: vscode.Uri;
+  uri: string;
   target: string;
 }
 
@@ -14,15 +14,15 @@ export class Selection implements vscode.Disposable {
   /** Somebody selected another target. */
   readonly onDidChange = this.changed.event;
 
-  /** The selected target of a document, and the first one until somebody selects another. */
+  /** The selected target of a document; the first one until somebody selects another. */
   of(status: Status): TargetStatus | undefined {
-    const name = this.names.get(vscode.Uri.parse(status.uri).toString());
+    const name = this.names.get(status.uri);
     return status.targets.find((each) => each.name === name) ?? status.targets[0];
   }
 
-  select(uri: vscode.Uri, target: string): void {
-    if (this.names.get(uri.toString()) !== target) {
-      this.names.set(uri.toString(), target);
+  select(uri: string, target: string): void {
+    if (this.names.get(uri) !== target) {
+      this.names.set(uri, target);
       this.changed.fire({ uri, target });
     }
   }

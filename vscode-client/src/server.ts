@@ -12,9 +12,11 @@ import {
   RevealOutputChannelOn,
   State,
   type ClientCapabilities,
+  type ConfigurationItem,
   type CloseHandlerResult,
   type ErrorHandler,
   type LanguageClientOptions,
+  type RequestType,
   type StaticFeature,
 } from "vscode-languageclient/node";
 import { completed, SECTION, substitute, type Variables } from "./configuration";
@@ -24,17 +26,13 @@ import type { ActivePythons } from "./python/extension";
 import { choose } from "./python/serverPython";
 import { formatVersion } from "./python/version";
 import type { Statuses } from "./statuses";
+import type { ServerState } from "./statusText";
 
 const SELECTOR = [
   { scheme: "file", language: "python" },
   { scheme: "untitled", language: "python" },
   { notebook: "*", language: "python" },
 ];
-
-/** How the server is: `failed` is for good, with a sentence about why. */
-export type ServerState =
-  | { kind: "off" | "starting" | "running" }
-  | { kind: "failed"; problem: string };
 
 export class Server implements vscode.Disposable {
   private current: ServerState = { kind: "off" };
@@ -43,6 +41,7 @@ export class Server implements vscode.Disposable {
   readonly client: LanguageClient;
   private readonly subscriptions: vscode.Disposable[] = [];
   private starting: Promise<void> | undefined;
+  private python: string | undefined;
 
   constructor(
     private readonly context: vscode.ExtensionContext,
@@ -66,12 +65,7 @@ export class Server implements vscode.Disposable {
           configuration: async (parameters, token, next) => {
             const answers = await next(parameters, token);
             return Array.isArray(answers)
-              ? Promise.all(
-                  answers.map((answer, index) => {
-                    const { section, scopeUri } = parameters.items[index] ?? {};
-                    return section === SECTION ? this.configuration(answer, scopeUri) : answer;
-                  }),
-                )
+              ? Promise.all(answers.map((answer, i) => this.answer(parameters.items[i], answer)))
               : answers;
           },
         },
@@ -87,19 +81,7 @@ export class Server implements vscode.Disposable {
     } satisfies LanguageClientOptions);
     this.client.clientOptions.errorHandler = new CrashHandler(
       this.client.createDefaultErrorHandler(),
-      (willRestart) => {
-        statuses.clear();
-        this.become(
-          willRestart
-            ? { kind: "starting" }
-            : {
-                kind: "failed",
-                problem:
-                  "The Handlens server stopped several times in a row. Its log says why; " +
-                  "“Handlens: Restart” starts it again.",
-              },
-        );
-      },
+      (willRestart) => this.crashed(willRestart),
     );
     this.client.registerFeature(new Capabilities());
     this.client.onNotification(LogMessageNotification.type, (message) => logs.onMessage(message));
@@ -110,7 +92,12 @@ export class Server implements vscode.Disposable {
           this.become({ kind: "running" });
         }
       }),
-      pythons.onDidChange(() => this.reconfigure()),
+      pythons.onDidChange(() => this.interpreterChanged()),
+      vscode.workspace.onDidChangeConfiguration((event) => {
+        if (event.affectsConfiguration(`${SECTION}.serverInterpreter`)) {
+          void this.restart();
+        }
+      }),
       vscode.workspace.onDidGrantWorkspaceTrust(() => this.trusted()),
       this.changed,
     );
@@ -146,6 +133,18 @@ export class Server implements vscode.Disposable {
       : undefined;
   }
 
+  /** Ask the server if it is there, and else take `otherwise`: a look at a report starts nothing. */
+  ask<P, R>(
+    type: RequestType<P, R, void>,
+    parameters: P,
+    otherwise: R,
+    token: vscode.CancellationToken,
+  ): Promise<R> {
+    return this.client.isRunning()
+      ? this.client.sendRequest(type.method, parameters, token)
+      : Promise.resolve(otherwise);
+  }
+
   dispose(): void {
     vscode.Disposable.from(...this.subscriptions).dispose();
   }
@@ -157,16 +156,33 @@ export class Server implements vscode.Disposable {
 
   private async tryToStart(): Promise<void> {
     this.become({ kind: "starting" });
+    const problem = await this.choosePython();
+    if (problem !== undefined) {
+      this.fail(problem, "Open Settings", () =>
+        vscode.commands.executeCommand(
+          "workbench.action.openSettings",
+          `${SECTION}.serverInterpreter`,
+        ),
+      );
+      return;
+    }
     try {
       await this.client.start();
     } catch (error) {
-      const problem = error instanceof Error ? error.message : String(error);
-      this.become({ kind: "failed", problem });
+      const reason = error instanceof Error ? error.message : String(error);
+      this.logs.server.error(reason);
+      this.become({ kind: "failed", problem: `its server does not start: ${reason}` });
     }
   }
 
-  /** A process of the server. The client calls this again after a crash. */
-  private async launch(): Promise<ChildProcess> {
+  /** Find the Python that runs the server; gives a sentence if there is none. */
+  private async choosePython(): Promise<string | undefined> {
+    if (process.platform === "win32") {
+      return (
+        "Handlens runs each model in a forked process, which Windows does not have. " +
+        "Open the folder in WSL, or on a Linux or macOS machine."
+      );
+    }
     const setting = vscode.workspace.getConfiguration(SECTION).get<string>("serverInterpreter");
     const folder = vscode.workspace.workspaceFolders?.[0]?.uri;
     const choice = await choose({
@@ -174,31 +190,72 @@ export class Server implements vscode.Disposable {
       // An environment may be part of the workspace, and starting its Python runs what is in it.
       active: vscode.workspace.isTrusted ? await this.pythons.of(folder) : undefined,
     });
-    if (choice.python === undefined) {
-      throw new Error(choice.problem);
+    this.python = choice.python;
+    if (choice.python !== undefined) {
+      this.logs.server.info(`server: ${choice.python}, Python ${formatVersion(choice.version)}`);
     }
-    const bundle = vscode.Uri.joinPath(this.context.extensionUri, "bundled").fsPath;
-    // Isolated: PYTHONPATH and packages of the user are for models. They still get to the worker, for
-    // the environment is handed on.
-    const args = ["-I", "-X", "utf8", bundle, "--stdio"];
-    this.logs.server.info(
-      `starting ${choice.python} (Python ${formatVersion(choice.version)}) ${args.join(" ")}`,
-    );
-    const process = spawn(choice.python, args, { windowsHide: true });
-    process.on("error", (error) => this.logs.server.error(error));
-    process.on("exit", (code, signal) =>
-      this.logs.server.info(`the server ended with ${signal ?? `status ${code}`}`),
-    );
-    return process;
+    return choice.problem;
   }
 
-  private async configuration(answer: unknown, scope: string | undefined): Promise<unknown> {
+  /** A process of the server; the language client asks for another one after a crash. */
+  private launch(): Promise<ChildProcess> {
+    const bundle = vscode.Uri.joinPath(this.context.extensionUri, "bundled").fsPath;
+    // Isolated: PYTHONPATH and the user's packages are for models, and get to the worker all the same,
+    // for it inherits the environment.
+    const process = spawn(this.python ?? "python3", ["-I", "-X", "utf8", bundle, "--stdio"]);
+    this.logs.server.info(`process ${process.pid} serves`);
+    process.on("exit", (code, signal) =>
+      this.logs.server.info(`process ${process.pid} ended with ${signal ?? `status ${code}`}`),
+    );
+    return new Promise((resolve, reject) => {
+      process.once("error", reject);
+      process.once("spawn", () => resolve(process));
+    });
+  }
+
+  private crashed(willRestart: boolean): void {
+    this.statuses.clear();
+    if (willRestart) {
+      this.become({ kind: "starting" });
+      return;
+    }
+    this.fail("Its server stopped several times within minutes. Its log says why.", "Restart", () =>
+      this.restart(),
+    );
+  }
+
+  private fail(problem: string, remedy: string, act: () => unknown): void {
+    this.logs.server.error(problem);
+    this.become({ kind: "failed", problem });
+    const text = problem.startsWith("Handlens") ? problem : `Handlens: ${problem}`;
+    void vscode.window.showErrorMessage(text, remedy, "Show Log").then((choice) => {
+      if (choice === remedy) {
+        act();
+      } else if (choice !== undefined) {
+        this.logs.server.show();
+      }
+    });
+  }
+
+  /** What the server is told of a section for a scope. */
+  private async answer(item: ConfigurationItem | undefined, answer: unknown): Promise<unknown> {
+    if (item?.section !== SECTION) {
+      return answer;
+    }
+    const scope = item.scopeUri;
     const folder = scope ? vscode.Uri.parse(scope) : vscode.workspace.workspaceFolders?.[0]?.uri;
     const active = vscode.workspace.isTrusted ? await this.pythons.of(folder) : undefined;
     return completed(answer, active, variables(folder));
   }
 
-  /** Let the server ask for the settings again. */
+  private interpreterChanged(): void {
+    if (this.current.kind === "failed" && this.python === undefined) {
+      void this.start();
+    }
+    this.reconfigure();
+  }
+
+  /** Let the server ask for the settings again: it runs again what another interpreter has to run. */
   private reconfigure(): void {
     if (this.client.isRunning()) {
       void this.client.sendNotification(DidChangeConfigurationNotification.type, {

@@ -13,18 +13,15 @@ export class Statuses implements vscode.Disposable {
   }
 
   take(status: Status): void {
-    // The server repeats the uri as it was told it; VS Code's own spelling is the key.
-    this.byUri.set(vscode.Uri.parse(status.uri).toString(), status);
-    this.changed.fire(status);
+    // The server repeats a uri as the protocol spells it; here it is as VS Code does.
+    const uri = vscode.Uri.parse(status.uri).toString();
+    this.byUri.set(uri, { ...status, uri });
+    this.changed.fire({ ...status, uri });
   }
 
-  /** The server is gone: what it said holds no more. */
+  /** The server is gone, and what it said holds no more. */
   clear(): void {
     this.byUri.clear();
-  }
-
-  forget(uri: vscode.Uri): void {
-    this.byUri.delete(uri.toString());
   }
 
   dispose(): void {

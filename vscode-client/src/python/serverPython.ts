@@ -1,6 +1,7 @@
 /** Which Python runs the server: any from 3.10 on, since the server carries all that it imports. */
 
 import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import {
   formatVersion,
   isRecentEnough,
@@ -20,7 +21,7 @@ export interface Candidate {
   origin: string;
 }
 
-/** Somebody chose this interpreter, or would take any. */
+/** Who may have chosen one. */
 export interface Sources {
   /** `handlens.serverInterpreter`; nothing else is tried if it is set. */
   setting: string | undefined;
@@ -71,21 +72,10 @@ export async function choose(
   };
 }
 
-function askVersion(command: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    execFile(
-      command,
-      ["-I", "-c", PRINT_VERSION],
-      { timeout: PATIENCE_MS, windowsHide: true },
-      (error, stdout) => {
-        if (error) {
-          reject(error);
-        } else {
-          resolve(stdout);
-        }
-      },
-    );
-  });
+async function askVersion(command: string): Promise<string> {
+  const options = { timeout: PATIENCE_MS, windowsHide: true };
+  const { stdout } = await promisify(execFile)(command, ["-I", "-c", PRINT_VERSION], options);
+  return stdout;
 }
 
 function reason(error: unknown): string {

@@ -1,0 +1,17 @@
+/** The ids of the commands of this extension, and where each is. Those of the server are its own. */
+
+export const COMMANDS = {
+  rerun: "handlens.rerun",
+  cancel: "handlens.cancel",
+  showReport: "handlens.showReport",
+  compareRecipe: "handlens.compareRecipe",
+  selectTarget: "handlens.selectTarget",
+  restart: "handlens.restart",
+  declareTarget: "handlens.declareTarget",
+  menu: "handlens.menu",
+  openReportPage: "handlens.openReportPage",
+  showLog: "handlens.showLog",
+  showModelOutput: "handlens.showModelOutput",
+} as const;
+
+export type CommandName = keyof typeof COMMANDS;

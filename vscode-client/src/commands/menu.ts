@@ -1,0 +1,42 @@
+import * as vscode from "vscode";
+import { COMMANDS } from "../commandIds";
+import type { Status } from "../protocol";
+
+type Item = vscode.QuickPickItem & { command?: string; args?: unknown[] };
+
+/** What can be done about a document, from the status item. */
+export async function menu(status: Status | undefined, extensionId: string): Promise<void> {
+  const targets = status?.targets ?? [];
+  const isRunning = targets.some(({ state }) => state === "running");
+  const ofTargets: Item[] = [
+    isRunning
+      ? { label: "$(stop-circle) Cancel", command: COMMANDS.cancel }
+      : { label: "$(play) Rerun comparison", command: COMMANDS.rerun },
+    { label: "$(graph-line) Show report", command: COMMANDS.showReport },
+    { label: "$(globe) Open report as a page", command: COMMANDS.openReportPage },
+    { label: "$(beaker) Compare with another recipe …", command: COMMANDS.compareRecipe },
+  ];
+  const items: Item[] = [
+    ...(targets.length > 0 ? ofTargets : []),
+    ...(targets.length > 1
+      ? [{ label: "$(target) Select target …", command: COMMANDS.selectTarget }]
+      : []),
+    { label: "$(add) Declare a target …", command: COMMANDS.declareTarget },
+    { label: "", kind: vscode.QuickPickItemKind.Separator },
+    { label: "$(output) Show log", command: COMMANDS.showLog },
+    { label: "$(terminal) Show output of models", command: COMMANDS.showModelOutput },
+    {
+      label: "$(gear) Settings",
+      command: "workbench.action.openSettings",
+      args: [`@ext:${extensionId}`],
+    },
+    { label: "$(debug-restart) Restart", command: COMMANDS.restart },
+  ];
+  const picked = await vscode.window.showQuickPick(items, {
+    title: "Handlens",
+    placeHolder: status?.problem ?? "What to do",
+  });
+  if (picked?.command) {
+    await vscode.commands.executeCommand(picked.command, ...(picked.args ?? []));
+  }
+}

@@ -1,0 +1,73 @@
+/** The language status item: how the target is that the user is at. */
+
+import * as vscode from "vscode";
+import { COMMANDS } from "./commandIds";
+import { activeDocument, ownerOf, SELECTOR } from "./documents";
+import type { Selection } from "./selection";
+import type { Server } from "./server";
+import type { Statuses } from "./statuses";
+import { describe, type StatusText } from "./statusText";
+
+// “2 min ago” is wrong by so much at most.
+const REFRESH_MS = 30_000;
+
+const ACTIONS: Record<StatusText["action"], vscode.Command> = {
+  menu: { title: "Actions …", command: COMMANDS.menu },
+  declare: { title: "Declare a target …", command: COMMANDS.declareTarget },
+  trust: { title: "Manage trust …", command: "workbench.trust.manage" },
+  restart: { title: "Restart", command: COMMANDS.restart },
+  rerun: { title: "Compare", command: COMMANDS.rerun },
+};
+
+const SEVERITIES: Record<StatusText["severity"], vscode.LanguageStatusSeverity> = {
+  information: vscode.LanguageStatusSeverity.Information,
+  warning: vscode.LanguageStatusSeverity.Warning,
+  error: vscode.LanguageStatusSeverity.Error,
+};
+
+export class StatusItem implements vscode.Disposable {
+  private readonly item = vscode.languages.createLanguageStatusItem("handlens.status", SELECTOR);
+  private readonly subscriptions: vscode.Disposable[];
+
+  constructor(
+    private readonly server: Server,
+    private readonly statuses: Statuses,
+    private readonly selection: Selection,
+  ) {
+    this.item.name = "Handlens";
+    const update = (): void => this.update();
+    const timer = setInterval(update, REFRESH_MS);
+    this.subscriptions = [
+      server.onDidChange(update),
+      statuses.onDidChange(update),
+      selection.onDidChange(update),
+      vscode.window.onDidChangeActiveTextEditor(update),
+      new vscode.Disposable(() => clearInterval(timer)),
+      this.item,
+    ];
+    this.update();
+  }
+
+  dispose(): void {
+    vscode.Disposable.from(...this.subscriptions).dispose();
+  }
+
+  private update(): void {
+    const document = activeDocument();
+    const status = document && this.statuses.of(ownerOf(document));
+    const target = status && this.selection.of(status);
+    const { text, detail, severity, busy, action } = describe(
+      this.server.state,
+      status,
+      target,
+      new Date(),
+    );
+    this.item.text = text;
+    this.item.detail = detail;
+    this.item.severity = SEVERITIES[severity];
+    this.item.busy = busy;
+    this.item.command = ACTIONS[action];
+    // Shows what needs a target beside the editor's tabs.
+    void vscode.commands.executeCommand("setContext", "handlens.hasTarget", target !== undefined);
+  }
+}

@@ -1,0 +1,139 @@
+/** How the status of a document reads. */
+
+import type { Severity, Status, TargetStatus } from "./protocol";
+
+export interface StatusText {
+  text: string;
+  detail: string;
+  severity: "information" | "warning" | "error";
+  busy: boolean;
+  /** What a click leads to. */
+  action: "menu" | "declare" | "trust" | "restart" | "rerun";
+}
+
+export type ServerState =
+  { kind: "off" | "starting" | "running" } | { kind: "failed"; problem: string };
+
+const STAGES: Record<string, string> = {
+  starting: "starting Python and torch",
+  load: "loading the model",
+  export: "exporting",
+  quantize: "quantizing",
+  compare: "comparing",
+};
+
+/** What is said of a document, of its status and the target of it that is selected. */
+export function describe(
+  server: ServerState,
+  status: Status | undefined,
+  target: TargetStatus | undefined,
+  now: Date,
+): StatusText {
+  if (server.kind === "failed") {
+    return said("Handlens is not running", server.problem, "error", "restart");
+  }
+  if (status === undefined) {
+    const isStarting = server.kind === "starting";
+    const detail = isStarting ? "starting the server" : "no PyTorch model in this file";
+    return { ...said("Handlens", detail, "information", "menu"), busy: isStarting };
+  }
+  if (!status.trusted) {
+    const detail = "this workspace is not trusted, so no model in it is run";
+    return said("Handlens is restricted", detail, "warning", "trust");
+  }
+  if (status.problem !== null) {
+    return said("Handlens cannot run models", status.problem, "error", "menu");
+  }
+  if (target === undefined) {
+    const detail = "declare a target to see where its model loses accuracy";
+    return said("Handlens: no target", detail, "information", "declare");
+  }
+  return ofTarget(target, now);
+}
+
+function ofTarget(target: TargetStatus, now: Date): StatusText {
+  const { name } = target;
+  switch (target.state) {
+    case "idle":
+      return said(name, "not compared yet", "information", "rerun");
+    case "running": {
+      const stage = STAGES[target.stage ?? ""] ?? "comparing";
+      const share = target.percentage === null ? "" : ` ${target.percentage} %`;
+      return { ...said(name, `${stage}${share} …`, "information", "menu"), busy: true };
+    }
+    case "failed":
+      return said(`${name} failed`, target.error ?? "its output says why", "error", "menu");
+    case "ok":
+    case "stale": {
+      const isStale = target.state === "stale";
+      const parts = [
+        ...(isStale ? ["measured before the last edits"] : []),
+        ...(target.recipe ? [target.recipe] : []),
+        findings(target.findings),
+        ...(target.finished ? [ago(new Date(target.finished), now)] : []),
+      ];
+      const severity =
+        target.findings.error > 0
+          ? "error"
+          : target.findings.warning > 0
+            ? "warning"
+            : "information";
+      return said(`${name} ${accuracy(target)}`, parts.join(" · "), severity, "menu");
+    }
+  }
+}
+
+/** The SQNR of the output, or why there is none. */
+export function accuracy({ output }: Pick<TargetStatus, "output">): string {
+  if (output === null) {
+    return "nothing measured";
+  }
+  switch (output.verdict) {
+    case "exact":
+      return "exact";
+    case "no-signal":
+      return "no signal";
+    case "non-finite":
+      return "NaN or Inf";
+    case "ok":
+      return output.sqnr_db === null ? "nothing measured" : `${output.sqnr_db.toFixed(1)} dB`;
+  }
+}
+
+function findings(counts: Record<Severity, number>): string {
+  const said = (["error", "warning", "information"] as const)
+    .filter((each) => counts[each] > 0)
+    .map((each) =>
+      each === "information" ? `${counts[each]} information` : plural(counts[each], each),
+    );
+  return said.join(", ") || "no findings";
+}
+
+/** How long ago something was, as people say it. */
+export function ago(then: Date, now: Date): string {
+  const minutes = Math.floor((now.getTime() - then.getTime()) / 60_000);
+  if (Number.isNaN(minutes)) {
+    return "";
+  }
+  if (minutes < 1) {
+    return "just now";
+  }
+  if (minutes < 60) {
+    return `${minutes} min ago`;
+  }
+  const hours = Math.floor(minutes / 60);
+  return hours < 24 ? `${hours} h ago` : `${plural(Math.floor(hours / 24), "day")} ago`;
+}
+
+function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+function said(
+  text: string,
+  detail: string,
+  severity: StatusText["severity"],
+  action: StatusText["action"],
+): StatusText {
+  return { text, detail, severity, busy: false, action };
+}

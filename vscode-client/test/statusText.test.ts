@@ -1,0 +1,109 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Status, TargetStatus } from "../src/protocol";
+import { ago, describe, type StatusText } from "../src/statusText";
+
+const NOW = new Date("2026-11-25T12:00:00Z");
+
+const TARGET: TargetStatus = {
+  name: "handlens_main",
+  kind: "function",
+  range: null,
+  state: "ok",
+  stage: null,
+  percentage: null,
+  recipe: "x86",
+  output: { verdict: "ok", sqnr_db: 19.46 },
+  findings: { error: 0, warning: 2, information: 1, hint: 30 },
+  error: null,
+  finished: "2026-11-25T11:58:00Z",
+  seconds: 3.1,
+  generation: 1,
+};
+
+const STATUS: Status = { uri: "file:///m.py", trusted: true, targets: [TARGET], problem: null };
+
+function text(change: Partial<TargetStatus> = {}): StatusText {
+  return describe({ kind: "running" }, STATUS, { ...TARGET, ...change }, NOW);
+}
+
+test("a result reads as its accuracy, recipe, findings and age", () => {
+  const { text: title, detail, severity, busy, action } = text();
+  assert.equal(title, "handlens_main 19.5 dB");
+  assert.equal(detail, "x86 · 2 warnings, 1 information · 2 min ago");
+  assert.deepEqual([severity, busy, action], ["warning", false, "menu"]);
+});
+
+test("the worst finding gives the severity", () => {
+  const none = { error: 0, warning: 0, information: 0, hint: 0 };
+  assert.equal(text({ findings: { ...none, error: 1, warning: 1 } }).severity, "error");
+  assert.equal(text({ findings: { ...none, information: 4, hint: 4 } }).severity, "information");
+  assert.match(text({ findings: none }).detail, /no findings/);
+});
+
+test("what was not measured is no number", () => {
+  assert.match(text({ output: { verdict: "exact", sqnr_db: null } }).text, /exact$/);
+  assert.match(text({ output: { verdict: "non-finite", sqnr_db: null } }).text, /NaN or Inf$/);
+  assert.match(text({ output: { verdict: "no-signal", sqnr_db: null } }).text, /no signal$/);
+  assert.match(text({ output: null }).text, /nothing measured$/);
+});
+
+test("a result of before says so", () => {
+  assert.match(text({ state: "stale" }).detail, /^measured before the last edits · x86/);
+});
+
+test("a run shows its stage, and that it goes on", () => {
+  const running = text({ state: "running", stage: "quantize", percentage: 40 });
+  assert.equal(running.detail, "quantizing 40 % …");
+  assert.ok(running.busy);
+});
+
+test("a failed run shows why", () => {
+  const failed = text({ state: "failed", error: "forward() takes 2 arguments" });
+  assert.equal(failed.text, "handlens_main failed");
+  assert.equal(failed.detail, "forward() takes 2 arguments");
+  assert.equal(failed.severity, "error");
+});
+
+test("a target that never ran offers to run it", () => {
+  assert.equal(text({ state: "idle" }).action, "rerun");
+});
+
+test("a file without a target offers to declare one", () => {
+  const none = describe({ kind: "running" }, { ...STATUS, targets: [] }, undefined, NOW);
+  assert.equal(none.action, "declare");
+  assert.equal(none.severity, "information");
+});
+
+test("a workspace that is not trusted says so first", () => {
+  const restricted = describe({ kind: "running" }, { ...STATUS, trusted: false }, TARGET, NOW);
+  assert.equal(restricted.action, "trust");
+  assert.equal(restricted.severity, "warning");
+});
+
+test("a worker that cannot run says why", () => {
+  const problem = "/usr/bin/python3 has no torch";
+  const stuck = describe({ kind: "running" }, { ...STATUS, problem }, TARGET, NOW);
+  assert.equal(stuck.detail, problem);
+  assert.equal(stuck.severity, "error");
+});
+
+test("a server that is gone offers to start it again, whatever it last said", () => {
+  const gone = describe({ kind: "failed", problem: "no Python" }, STATUS, TARGET, NOW);
+  assert.deepEqual([gone.detail, gone.severity, gone.action], ["no Python", "error", "restart"]);
+});
+
+test("a server that starts is busy", () => {
+  assert.ok(describe({ kind: "starting" }, undefined, undefined, NOW).busy);
+  assert.ok(!describe({ kind: "running" }, undefined, undefined, NOW).busy);
+});
+
+test("ages are as people say them", () => {
+  const before = (minutes: number): string => ago(new Date(NOW.getTime() - minutes * 60_000), NOW);
+  assert.equal(before(0.5), "just now");
+  assert.equal(before(-3), "just now");
+  assert.equal(before(59), "59 min ago");
+  assert.equal(before(61), "1 h ago");
+  assert.equal(before(24 * 60), "1 day ago");
+  assert.equal(before(3 * 24 * 60), "3 days ago");
+});

@@ -1,0 +1,96 @@
+import type { FindingData, OpData, Verdict } from "../data";
+
+/** A ratio as people read it, or why there is none. */
+export function ratio(verdict: Verdict, decibels: number | null): string {
+  switch (verdict) {
+    case "exact":
+      return "exact";
+    case "no-signal":
+      return "no signal";
+    case "non-finite":
+      return "NaN or Inf";
+    case "ok":
+      return decibels === null ? "–" : db(decibels);
+  }
+}
+
+/** Decibels with one decimal and a true minus sign. */
+export function db(decibels: number): string {
+  return Number.isFinite(decibels) ? `${fixed(decibels)} dB` : "–";
+}
+
+/** The number alone, for columns whose head has the unit. */
+export function fixed(decibels: number): string {
+  return Number.isFinite(decibels)
+    ? decibels
+        .toFixed(1)
+        .replace(/^-(?!0\.0$)/, "−")
+        .replace(/^-/, "")
+    : "–";
+}
+
+export function seconds(value: number): string {
+  if (value < 0.0995) {
+    return `${Math.round(1000 * value)} ms`;
+  }
+  if (value < 60) {
+    return `${value.toFixed(value < 10 ? 2 : 1)} s`;
+  }
+  const whole = Math.round(value);
+  return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+}
+
+/** How long ago something was: the coarsest that still helps. */
+export function ago(then: Date, now: Date): string {
+  const minutes = Math.floor((now.getTime() - then.getTime()) / 60_000);
+  if (Number.isNaN(minutes)) {
+    return "";
+  }
+  if (minutes < 1) {
+    return "just now";
+  }
+  if (minutes < 60) {
+    return `${minutes} min ago`;
+  }
+  const hours = Math.floor(minutes / 60);
+  return hours < 24 ? `${hours} h ago` : then.toISOString().slice(0, 10);
+}
+
+/** `1 op`, `10,000 ops`. */
+export function count(number: number, noun: string, plural = `${noun}s`): string {
+  return `${whole(number)} ${number === 1 ? noun : plural}`;
+}
+
+/** A whole number with its thousands apart. */
+export function whole(number: number): string {
+  return String(number).replace(/\B(?=(\d{3})+$)/g, ",");
+}
+
+/** A number with two significant digits, as at the ends of a histogram. */
+export function short(value: number): string {
+  if (value === 0) {
+    return "0";
+  }
+  const size = Math.abs(value);
+  const text =
+    size >= 0.001 && size < 10_000 ? String(Number(value.toPrecision(2))) : value.toExponential(1);
+  return text.replace("-", "−").replace("e−", "e-");
+}
+
+/** One op in one line, for screen readers. */
+export function sentence(
+  op: OpData,
+  index: number,
+  total: number,
+  findings: readonly FindingData[],
+): string {
+  const parts = [
+    op.module ? `${op.name} in ${op.module}` : op.name,
+    `accumulated ${ratio(op.verdict, op.sqnr_db)}`,
+    `introduced ${ratio(op.introduced_verdict, op.introduced_db)}`,
+    ...findings.map((each) => `${each.severity}: ${each.message}`),
+    ...(op.place ? [op.place] : []),
+    `op ${whole(index + 1)} of ${whole(total)}`,
+  ];
+  return parts.join(", ");
+}

@@ -1,0 +1,241 @@
+import type { ReportData, TargetStatus } from "../data";
+import { ago, count, ratio, seconds, whole } from "../model/format";
+import type { Command, ViewState } from "../messages";
+import { apply, button, el } from "./dom";
+import { glyph, icon, ICONS } from "./glyphs";
+import type { Send } from "./select";
+import type { Store } from "./store";
+
+const STAGES: Readonly<Record<string, string>> = {
+  starting: "starting",
+  load: "loading",
+  export: "exporting",
+  quantize: "quantizing",
+  compare: "comparing",
+};
+
+/** Target, output ratio, state and facts; it stays in place while what it says changes. */
+export class Header {
+  readonly element: HTMLElement;
+  private readonly output = el("div", "output");
+  private readonly title = el("div", "title");
+  private readonly state = el("div", "state", { role: "status" });
+  private readonly facts = el("dl", "facts");
+  private readonly tools = el("div", "tools");
+  private readonly progress = el("div", "progress", {
+    role: "progressbar",
+    "aria-label": "Comparison",
+    hidden: true,
+  });
+  private running: boolean | undefined;
+  private targets = "";
+
+  constructor(
+    private readonly store: Store,
+    private readonly send: Send,
+  ) {
+    this.element = el(
+      "header",
+      "head",
+      {},
+      this.output,
+      el("div", "about", {}, this.title, this.state),
+      this.facts,
+      this.tools,
+      this.progress,
+    );
+    store.on(["view", "network"], () => this.render());
+    // "3 min ago" grows old without anything else happening.
+    setInterval(() => this.renderState(), 30_000);
+  }
+
+  private render(): void {
+    const { view, network } = this.store.get();
+    if (!view) {
+      return;
+    }
+    this.renderTitle(view);
+    this.renderState();
+    this.renderTools(view.status);
+    const report = network?.report;
+    this.output.replaceChildren(...(report ? bigOutput(report) : []));
+    this.facts.replaceChildren(...(report ? facts(report) : []));
+  }
+
+  private renderTitle(view: ViewState): void {
+    // A list that is being chosen from must not be replaced under the pointer.
+    const targets = [view.file, view.target, ...view.targets].join("\n");
+    if (targets === this.targets) {
+      return;
+    }
+    this.targets = targets;
+    const name =
+      view.targets.length > 1
+        ? targetList(view, (target) => this.send({ type: "target", name: target }))
+        : el("h1", "", {}, view.target || view.file);
+    this.title.replaceChildren(name, el("span", "faint", {}, view.target ? view.file : ""));
+  }
+
+  private renderState(): void {
+    const { view, network } = this.store.get();
+    const { status } = view ?? {};
+    const stale = status?.state === "stale" || (network?.report.stale ?? false);
+    const [kind, text, title] = describe(status ?? null, stale);
+    if (this.state.dataset.said !== kind + text) {
+      this.state.dataset.said = kind + text;
+      this.state.replaceChildren(el("span", `badge ${kind}`, { title }, text));
+    }
+    const running = status?.state === "running";
+    this.progress.hidden = !running;
+    const percentage = running ? status.percentage : null;
+    this.progress.classList.toggle("unknown", percentage === null);
+    this.progress.style.setProperty("--done", `${percentage ?? 0}%`);
+    apply(this.progress, {
+      "aria-valuenow": percentage,
+      "aria-valuemin": 0,
+      "aria-valuemax": 100,
+    });
+  }
+
+  private renderTools(status: TargetStatus | null): void {
+    const running = status?.state === "running";
+    if (running === this.running) {
+      return;
+    }
+    this.running = running;
+    const focused = this.tools.contains(document.activeElement);
+    const tool = running
+      ? this.tool("cancel", "Cancel comparison", ICONS.stop)
+      : this.tool("rerun", "Run comparison", ICONS.rerun);
+    this.tools.replaceChildren(tool);
+    if (focused) {
+      tool.focus();
+    }
+  }
+
+  private tool(command: Command, label: string, path: string): HTMLButtonElement {
+    return button(
+      "tool",
+      { "aria-label": label, title: label },
+      () => this.send({ type: "command", command }),
+      icon(path),
+    );
+  }
+}
+
+function targetList(view: ViewState, chosen: (name: string) => void): HTMLElement {
+  const list = el(
+    "select",
+    "target",
+    { "aria-label": "Target" },
+    ...view.targets.map((name) => el("option", "", { value: name }, name)),
+  );
+  list.value = view.target;
+  list.addEventListener("change", () => chosen(list.value));
+  // The heading of the page is the list itself.
+  return el("h1", "", {}, list);
+}
+
+function describe(status: TargetStatus | null, stale: boolean): [string, string, string] {
+  if (status?.state === "running") {
+    const stage = STAGES[status.stage ?? ""] ?? "running";
+    const share = status.percentage === null ? "" : ` ${Math.round(status.percentage)} %`;
+    return ["running", `${stage}…${share}`, "A comparison is running"];
+  }
+  if (status?.state === "failed") {
+    return ["failed", "failed", status.error ?? "The last run failed"];
+  }
+  if (stale) {
+    return [
+      "stale",
+      "stale: measured before the last edits",
+      "Run the comparison to measure the text as it is now",
+    ];
+  }
+  const finished = status?.finished ? new Date(status.finished) : null;
+  return finished
+    ? ["fresh", `measured ${ago(finished, new Date())}`, finished.toLocaleString()]
+    : ["fresh", "", ""];
+}
+
+function bigOutput(report: ReportData): Node[] {
+  const { output, thresholds } = report;
+  if (!output) {
+    return [el("span", "big", {}, "–"), el("span", "faint", {}, "output not measured")];
+  }
+  const [number, unit] = ratio(output.verdict, output.sqnr_db).split(" dB");
+  const at = output.sqnr_db;
+  const level =
+    output.verdict === "non-finite" || (at !== null && at < thresholds.error_db)
+      ? "error"
+      : at !== null && at < thresholds.warning_db
+        ? "warning"
+        : at !== null && at < thresholds.information_db
+          ? "information"
+          : "good";
+  return [
+    el(
+      "span",
+      `big ${level}`,
+      {},
+      number ?? "",
+      unit === undefined ? null : el("small", "", {}, "dB"),
+    ),
+    el("span", "faint", {}, "output SQNR"),
+  ];
+}
+
+function facts(report: ReportData): Node[] {
+  const { coverage } = report;
+  const total = Object.values(report.timings).reduce((sum, each) => sum + each, 0);
+  const shown: [string, string, string?][] = [["recipe", report.recipe || "–"]];
+  if (coverage) {
+    shown.push(
+      [
+        "compared",
+        `${whole(coverage.matched)} / ${whole(coverage.ops)}`,
+        `${whole(coverage.matched)} of ${count(coverage.ops, "op")} compared`,
+      ],
+      ["quantized", count(coverage.quantized, "op")],
+    );
+  }
+  shown.push(["batches", whole(report.batches)]);
+  if (total > 0) {
+    shown.push(["time", seconds(total)]);
+  }
+  const nodes: Node[] = shown.map(([name, value, title]) =>
+    el("div", "", { title }, el("dt", "", {}, name), el("dd", "", {}, value)),
+  );
+  const counts = (["error", "warning", "information"] as const)
+    .map((severity) => ({
+      severity,
+      found: report.findings.filter((each) => each.severity === severity).length,
+    }))
+    .filter(({ found }) => found > 0);
+  if (counts.length > 0) {
+    nodes.unshift(
+      el(
+        "div",
+        "",
+        {},
+        el("dt", "", {}, "findings"),
+        el(
+          "dd",
+          "counts",
+          {},
+          ...counts.map(({ severity, found }) => {
+            const plural = severity === "information" ? severity : undefined;
+            return el(
+              "span",
+              "",
+              { title: count(found, severity, plural) },
+              glyph(severity),
+              whole(found),
+            );
+          }),
+        ),
+      ),
+    );
+  }
+  return nodes;
+}

@@ -1,0 +1,231 @@
+import * as vscode from "vscode";
+import type { ReportData, Status } from "./data";
+import type { HostMessage, PageMessage, ViewState } from "./messages";
+import { pageMessage } from "./messages";
+import { Caret } from "./caret";
+import { openSource } from "./navigation";
+import type { ReportActions, ReportSource } from "./source";
+
+/** One panel: the report of one document, of one of its targets at a time. */
+export class Session implements vscode.Disposable {
+  private report: ReportData | null = null;
+  /** Which result `report` is, or is about to be. */
+  private known: string | undefined;
+  private loading: vscode.CancellationTokenSource | undefined;
+  private detail: vscode.CancellationTokenSource | undefined;
+  private ready = false;
+  private readonly caret: Caret;
+  private readonly subscriptions: vscode.Disposable[];
+
+  constructor(
+    readonly panel: vscode.WebviewPanel,
+    readonly uri: string,
+    private target: string | undefined,
+    private readonly source: ReportSource,
+    private readonly actions: ReportActions,
+  ) {
+    this.caret = new Caret(source, (where, ops) => this.highlight(where, ops));
+    this.subscriptions = [
+      this.caret,
+      panel.webview.onDidReceiveMessage((value: unknown) => {
+        const message = pageMessage(value);
+        if (message) {
+          void this.receive(message);
+        }
+      }),
+      source.onDidChange((status) => {
+        // The server's way to write a uri may not be the editor's.
+        if (vscode.Uri.parse(status.uri).toString() === uri) {
+          this.update();
+        }
+      }),
+    ];
+    this.update();
+    if (!source.status(uri)) {
+      // After a reload of the window the document may be in no editor: the server hears of it when it is open.
+      vscode.workspace.openTextDocument(vscode.Uri.parse(uri)).then(undefined, () => {
+        // A file that is gone has no report; the view goes on to say that it waits.
+      });
+    }
+  }
+
+  dispose(): void {
+    this.loading?.cancel();
+    this.detail?.cancel();
+    vscode.Disposable.from(...this.subscriptions).dispose();
+  }
+
+  show(target: string | undefined): void {
+    if (target !== undefined && target !== this.target) {
+      this.choose(target);
+    }
+    this.panel.reveal(undefined, true);
+  }
+
+  private choose(target: string): void {
+    this.target = target;
+    this.report = null;
+    this.known = undefined;
+    this.update();
+  }
+
+  private update(): void {
+    const status = this.source.status(this.uri);
+    const state = this.state(status);
+    this.panel.title = state.target ? `Accuracy: ${state.target}` : `Accuracy: ${state.file}`;
+    this.post({ type: "state", state });
+    const each = state.status;
+    const known = each ? `${state.target} ${each.generation} ${each.state === "stale"}` : undefined;
+    // A run in progress changes no number; its end does, and so does an edit that makes them stale.
+    if (each && each.state !== "running" && known !== this.known) {
+      this.known = known;
+      void this.load(state.target);
+    }
+  }
+
+  private state(status: Status | undefined): ViewState {
+    const targets = status?.targets.map((each) => each.name) ?? [];
+    const target =
+      this.target !== undefined && (targets.includes(this.target) || targets.length === 0)
+        ? this.target
+        : (targets[0] ?? "");
+    return {
+      uri: this.uri,
+      file: vscode.Uri.parse(this.uri).path.split("/").pop() ?? this.uri,
+      target,
+      targets,
+      connected: status !== undefined,
+      trusted: status?.trusted ?? vscode.workspace.isTrusted,
+      problem: status?.problem ?? null,
+      status: status?.targets.find((each) => each.name === target) ?? null,
+    };
+  }
+
+  private async load(target: string): Promise<void> {
+    this.loading?.cancel();
+    const request = new vscode.CancellationTokenSource();
+    this.loading = request;
+    try {
+      const report = await this.source.report(this.uri, target, request.token);
+      if (!request.token.isCancellationRequested) {
+        this.report = report;
+        this.post({ type: "report", report });
+        this.caret.refresh();
+      }
+    } catch {
+      // The server is starting, stopping or was told to forget about it; its next status asks again.
+      if (this.loading === request) {
+        this.known = undefined;
+      }
+    } finally {
+      request.dispose();
+    }
+  }
+
+  private async receive(message: PageMessage): Promise<void> {
+    switch (message.type) {
+      case "ready":
+        // A page that was hidden has been thrown away, and starts again with what is known here.
+        this.ready = true;
+        this.post({ type: "state", state: this.state(this.source.status(this.uri)) });
+        if (this.report) {
+          this.post({ type: "report", report: this.report });
+        }
+        this.caret.refresh();
+        return;
+      case "target":
+        return this.choose(message.name);
+      case "detail":
+        return this.sendDetail(message.handle);
+      case "open":
+        return this.open(message.handle, message.focus);
+      case "command":
+        switch (message.command) {
+          case "rerun":
+            return void this.actions.rerun(this.uri);
+          case "cancel":
+            return void this.actions.cancel(this.uri);
+          case "log":
+            return void this.actions.showLog();
+          case "trust":
+            return void vscode.commands.executeCommand("workbench.trust.manage");
+        }
+    }
+  }
+
+  private async sendDetail(handle: number): Promise<void> {
+    this.detail?.cancel();
+    const request = new vscode.CancellationTokenSource();
+    this.detail = request;
+    const { report } = this;
+    if (!report) {
+      return;
+    }
+    try {
+      const detail = await this.source.op(this.uri, report.target, handle, request.token);
+      if (!request.token.isCancellationRequested) {
+        this.post({ type: "detail", generation: report.generation, handle, detail });
+      }
+    } catch {
+      // The page keeps what the report says about the op.
+    } finally {
+      request.dispose();
+    }
+  }
+
+  private async open(handle: number, focus: boolean): Promise<void> {
+    if (!this.report) {
+      return;
+    }
+    const cancellation = new vscode.CancellationTokenSource();
+    try {
+      // Asked for anew: the text may have been edited since the op was selected.
+      const detail = await this.source.op(this.uri, this.report.target, handle, cancellation.token);
+      if (!detail?.location) {
+        void vscode.window.setStatusBarMessage(
+          "Handlens: this expression is no longer in the source",
+          5000,
+        );
+        return;
+      }
+      const { start, end } = detail.location.range;
+      const uri = vscode.Uri.parse(detail.location.uri, true).toString();
+      this.caret.expect(
+        uri,
+        new vscode.Selection(start.line, start.character, end.line, end.character),
+      );
+      await openSource(detail.location, this.panel, focus);
+      this.post({ type: "caret", handles: [handle] });
+    } catch (error) {
+      void vscode.window.showErrorMessage(`Handlens cannot open the source: ${String(error)}`);
+    } finally {
+      cancellation.dispose();
+    }
+  }
+
+  private highlight(
+    where: string,
+    ops: readonly { readonly target: string; readonly handle: number }[],
+  ): void {
+    const report = this.report;
+    if (!report) {
+      return;
+    }
+    // Two documents may have a target of the same name, and handles are counted from 1 in each.
+    const elsewhere = this.source
+      .status(where)
+      ?.targets.some((each) => each.name === report.target);
+    const handles =
+      where !== this.uri && elsewhere
+        ? []
+        : ops.filter((each) => each.target === report.target).map((each) => each.handle);
+    this.post({ type: "caret", handles });
+  }
+
+  private post(message: HostMessage): void {
+    // Before the page has asked for it nobody listens; a hidden panel gets all when it is shown again.
+    if (this.ready && this.panel.visible) {
+      void this.panel.webview.postMessage(message);
+    }
+  }
+}

@@ -1,0 +1,30 @@
+/** What the report view needs of the extension around it. */
+
+import type * as vscode from "vscode";
+import type { OpDetail, ReportData, Status } from "./data";
+
+export interface ReportSource {
+  /** The last status of a document that the server sent. */
+  status(uri: string): Status | undefined;
+  readonly onDidChange: vscode.Event<Status>;
+  report(uri: string, target: string, token: vscode.CancellationToken): Promise<ReportData | null>;
+  op(
+    uri: string,
+    target: string,
+    handle: number,
+    token: vscode.CancellationToken,
+  ): Promise<OpDetail | null>;
+  /** The ops at a place in a document, the innermost expression's. */
+  opsAt(
+    uri: string,
+    position: vscode.Position,
+    token: vscode.CancellationToken,
+  ): Promise<readonly { readonly target: string; readonly handle: number }[]>;
+}
+
+/** What the buttons of the view do. */
+export interface ReportActions {
+  rerun(uri: string): unknown;
+  cancel(uri: string): unknown;
+  showLog(): unknown;
+}

@@ -1,0 +1,292 @@
+/** A window of VS Code, with what a user does in it and sees of it. */
+
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import type { FrameLocator, Locator, Page } from 'playwright-core';
+
+import { type Box, type Decoration, decorations, locate } from './text-on-screen.ts';
+import { until } from './until.ts';
+
+const SQUIGGLES = ['squiggly-error', 'squiggly-warning', 'squiggly-info'];
+
+/** A run has a model to export, on a machine that may be busy; what the workbench does by itself has less time. */
+const RUN_MS = 60_000;
+
+export interface Squiggle {
+    /** The text that it is drawn under. */
+    text: string;
+    severity: string;
+}
+
+export class Workbench {
+    readonly page: Page;
+    readonly folder: string;
+
+    constructor(page: Page, folder: string) {
+        this.page = page;
+        this.folder = folder;
+    }
+
+    // Files and editors
+
+    /** Open a file of the workspace by its name, and wait until it is in front. */
+    async open(file: string): Promise<void> {
+        await this.page.keyboard.press('Control+P');
+        await this.pick(file, file.split('/').at(-1)!);
+        await this.untilInFront(file);
+    }
+
+    async untilInFront(file: string): Promise<void> {
+        await this.page.locator(`.editor-instance .monaco-editor[data-uri$="/${file}"] .view-line`).first().waitFor();
+    }
+
+    /** Close all editors; what was not saved is lost. */
+    async closeAll(): Promise<void> {
+        while ((await this.page.locator('.part.editor .tab.dirty').count()) > 0) {
+            await this.page.locator('.part.editor .tab.dirty').first().click();
+            await this.command('View: Revert and Close Editor');
+        }
+        await this.command('View: Close All Editors');
+        await this.page.locator('.part.editor .tab').first().waitFor({ state: 'detached' });
+    }
+
+    /** Save the editor in front, and wait until the file has the text. */
+    async save(): Promise<void> {
+        await this.page.keyboard.press('Control+S');
+        await this.page.locator('.part.editor .tab.active.dirty').waitFor({ state: 'detached' });
+    }
+
+    /** A file as it is on the disk. */
+    readonly read = (file: string): string => readFileSync(join(this.folder, file), 'utf8');
+
+    /** The same, or undefined as long as it is not there. */
+    readIfThere(file: string): string | undefined {
+        return existsSync(join(this.folder, file)) ? this.read(file) : undefined;
+    }
+
+    // Text
+
+    /** The box of a text on the screen; `occurrence` counts from 0. */
+    async boxOf(text: string, occurrence = 0): Promise<Box> {
+        return await until(
+            () => this.page.evaluate(locate, [text, occurrence] as [string, number]),
+            () => `the editor does not show: ${text}`,
+        );
+    }
+
+    /** Put the caret before a text. */
+    async putCaret(text: string, occurrence = 0): Promise<void> {
+        const { x, y, height } = await this.boxOf(text, occurrence);
+        await this.page.mouse.click(x + 1, y + height / 2);
+    }
+
+    /** Put the caret at the start of a line, and scroll there. */
+    async goTo(line: number): Promise<void> {
+        await this.page.keyboard.press('Control+G');
+        await this.quickInput.waitFor();
+        await this.quickInput.fill(`:${line}`);
+        await this.page.keyboard.press('Enter');
+        await this.untilSelection(`Ln ${line}, Col 1`);
+    }
+
+    async select(text: string, occurrence = 0): Promise<void> {
+        const { x, y, width, height } = await this.boxOf(text, occurrence);
+        await this.page.mouse.click(x + 1, y + height / 2);
+        await this.page.keyboard.down('Shift');
+        await this.page.mouse.click(x + width - 1, y + height / 2);
+        await this.page.keyboard.up('Shift');
+    }
+
+    async replace(text: string, by: string, occurrence = 0): Promise<void> {
+        await this.select(text, occurrence);
+        await this.type(by);
+    }
+
+    async type(text: string): Promise<void> {
+        await this.page.keyboard.insertText(text);
+    }
+
+    /** Replace all of the text of the editor in front. */
+    async rewrite(text: string): Promise<void> {
+        await this.page.locator('.editor-instance .monaco-editor .view-lines').first().click();
+        await this.page.keyboard.press('Control+A');
+        await this.type(text);
+    }
+
+    /** What a line shows that has a text in it, inlay hints included. */
+    async lineWith(text: string): Promise<string> {
+        const line = this.page.locator('.editor-instance .view-line').filter({ hasText: spaced(text) }).first();
+        return plain((await line.textContent()) ?? '');
+    }
+
+    /** Wait until the editor in front shows a text. */
+    async untilText(text: string): Promise<void> {
+        await this.boxOf(text);
+    }
+
+    /** What the status bar says about the selection: `Ln 31, Col 29 (13 selected)`. */
+    async selection(): Promise<string> {
+        return plain((await this.page.locator('[id="status.editor.selection"]').textContent()) ?? '');
+    }
+
+    async untilSelection(wanted: string): Promise<void> {
+        await until(
+            async () => (await this.selection()) === wanted,
+            async () => `the selection is not ${wanted} but ${await this.selection()}`,
+        );
+    }
+
+    // What Handlens shows in the editor
+
+    async squiggles(): Promise<Squiggle[]> {
+        const found = await this.decorations(SQUIGGLES);
+        return found.map(({ text, kind }) => ({ text, severity: kind.replace('squiggly-', '') }));
+    }
+
+    async decorations(classes: string[]): Promise<Decoration[]> {
+        return await this.page.evaluate(decorations, classes);
+    }
+
+    /** Wait until squiggles are under some texts, and under no others. */
+    async untilSquiggles(...wanted: Squiggle[]): Promise<void> {
+        const said = (each: Squiggle[]) => each.map(({ text, severity }) => `${severity}: ${text}`).sort().join('\n');
+        await until(
+            async () => said(await this.squiggles()) === said(wanted),
+            async () => `the squiggles are not\n${said(wanted)}\nbut\n${said(await this.squiggles())}`,
+            RUN_MS,
+        );
+    }
+
+    /** Point at a text, and wait for what is then shown. */
+    async hover(text: string, occurrence = 0): Promise<Locator> {
+        const { x, y, width, height } = await this.boxOf(text, occurrence);
+        // A pointer that comes from nowhere is no hover.
+        await this.page.mouse.move(x + width / 2 + 5, y + height / 2);
+        await this.page.mouse.move(x + width / 2, y + height / 2);
+        const hover = this.page.locator('.monaco-editor .monaco-hover:visible, .monaco-resizable-hover .monaco-hover:visible').first();
+        await hover.locator('.hover-row').first().waitFor();
+        return hover;
+    }
+
+    async lenses(): Promise<string[]> {
+        return (await this.page.locator('.codelens-decoration a').allTextContents()).map(plain);
+    }
+
+    /** The first lens whose text matches, when it is there. */
+    async untilLens(wanted: RegExp): Promise<Locator> {
+        const lens = this.page.locator('.codelens-decoration a').filter({ hasText: wanted }).first();
+        await lens.waitFor({ timeout: RUN_MS });
+        return lens;
+    }
+
+    // What a user asks for
+
+    /** Run a command of the palette by its full title. */
+    async command(title: string): Promise<void> {
+        await this.page.keyboard.press('F1');
+        await this.pick(`>${title}`, title);
+    }
+
+    /** The titles that the palette offers for what is typed. */
+    async offered(typed: string): Promise<string[]> {
+        await this.page.keyboard.press('F1');
+        await this.quickInput.fill(`>${typed}`);
+        await this.quickRows.first().waitFor();
+        const titles = await this.quickRows.locator('.label-name').first().locator('xpath=ancestor::*[@role="tree" or @role="listbox"]').locator('.label-name').allTextContents();
+        await this.page.keyboard.press('Escape');
+        return titles.map(plain);
+    }
+
+    /** Type into the quick input, and take the row of a name. */
+    async pick(typed: string, name = typed): Promise<void> {
+        await this.quickInput.waitFor();
+        await this.quickInput.fill(typed);
+        await this.row(name).click();
+    }
+
+    /** The row of the quick input that is called `name`. */
+    row(name: string): Locator {
+        const label = this.page.locator('.label-name').filter({ hasText: new RegExp(`^${escaped(name)}$`) });
+        return this.quickRows.filter({ has: label }).first();
+    }
+
+    get quickRows(): Locator {
+        return this.page.locator('.quick-input-widget:visible .monaco-list-row');
+    }
+
+    private get quickInput(): Locator {
+        return this.page.locator('.quick-input-widget:visible input[type="text"]').first();
+    }
+
+    /** The menu of quick fixes for a text, open. */
+    async quickFixes(text: string, occurrence = 0): Promise<Locator> {
+        await this.putCaret(text, occurrence);
+        await this.page.keyboard.press('Control+Period');
+        return await this.openActions();
+    }
+
+    async openActions(): Promise<Locator> {
+        const actions = this.page.locator('.action-widget');
+        await actions.locator('.monaco-list-row.action').first().waitFor();
+        return actions;
+    }
+
+    async quickFix(text: string, title: string, occurrence = 0): Promise<void> {
+        await this.quickFixes(text, occurrence);
+        await this.takeAction(title);
+    }
+
+    /** Take an entry of the menu of actions. */
+    async takeAction(title: string): Promise<void> {
+        const actions = await this.openActions();
+        await actions.locator('.monaco-list-row.action').filter({ hasText: title }).first().click();
+    }
+
+    // Elsewhere in the window
+
+    /** The rows of the Problems panel, once there are as many as wanted: message, source, code and place. */
+    async problems(count: number): Promise<string[]> {
+        const rows = this.page.locator('.markers-panel .monaco-list-row[aria-level="2"]');
+        if (!(await this.page.locator('.markers-panel').isVisible())) await this.command('Problems: Focus on Problems View');
+        await rows.nth(count - 1).waitFor();
+        await rows.nth(count).waitFor({ state: 'detached' });
+        return (await rows.allTextContents()).map(plain);
+    }
+
+    notification(text: string | RegExp): Locator {
+        return this.page.locator('.notifications-toasts .notification-list-item, .notifications-center .notification-list-item').filter({ hasText: text }).first();
+    }
+
+    /** The entry of the status bar that has a text in it. */
+    status(text: string | RegExp): Locator {
+        return this.page.locator('.part.statusbar .statusbar-item').filter({ hasText: text }).first();
+    }
+
+    /** The entry of Handlens among the language status items, which a click on `{}` shows. */
+    async languageStatus(): Promise<Locator> {
+        await this.page.locator('[id="status.languageStatus"]').click();
+        const item = this.page.locator('.hover-language-status .element').filter({ hasText: /handlens/i }).first();
+        await item.waitFor();
+        return item;
+    }
+
+    /** The document of the webview in front. */
+    get webview(): FrameLocator {
+        return this.page.frameLocator('iframe.webview.ready').frameLocator('iframe#active-frame');
+    }
+}
+
+/** The text of an element, with spaces that are. */
+export function plain(text: string): string {
+    return text.replaceAll('\u00a0', ' ').trim();
+}
+
+/** The pattern of a text that is shown with other spaces than it has. */
+function spaced(text: string): RegExp {
+    return new RegExp(escaped(text).replaceAll(' ', '[ \u00a0]'));
+}
+
+function escaped(text: string): string {
+    return text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
+}

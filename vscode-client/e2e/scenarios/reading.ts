@@ -1,0 +1,56 @@
+/** What the editor shows of a model's accuracy. */
+
+import assert from 'node:assert/strict';
+
+import { inWindow } from '../harness/stage.ts';
+import { TINY_CNN } from './models.ts';
+
+inWindow('A model that is opened', { files: { 'tiny_cnn.py': TINY_CNN }, open: ['tiny_cnn.py'] }, (scenario) => {
+    scenario('has squiggles under the expressions that answer for a loss, and under nothing else', async (workbench) => {
+        await workbench.goTo(31);
+        await workbench.untilSquiggles(
+            // The editor draws one squiggle where one error lies within another.
+            { severity: 'error', text: 'F.relu(self.bn1(self.conv1(x)))' },
+            { severity: 'error', text: 'self.conv2(x)' },
+        );
+    });
+
+    scenario('has its findings in the Problems panel', async (workbench) => {
+        const [relu, conv1, conv2] = await workbench.problems(3);
+        assert.match(relu!, /^relu \d+\.\d dB, down to \d+\.\d dB at conv2d.*HL101.*Ln 28, Col 13/);
+        assert.match(conv1!, /^conv2d \d+\.\d dB, down to \d+\.\d dB at conv2d.*HL101.*Ln 28, Col 29/);
+        assert.match(conv2!, /^conv2d \d+\.\d dB, introduces \d+\.\d dB · conv2.*HL101.*Ln 31, Col 29/);
+        await workbench.command('View: Hide Panel');
+    });
+
+    scenario('tells the numbers of an op where one points, with a picture', async (workbench) => {
+        const hover = await workbench.hover('self.conv2(x)');
+        const ratio = hover.getByRole('row').filter({ hasText: 'SQNR' });
+        assert.match((await ratio.innerText()).replaceAll(/\s+/g, ' '), /^SQNR \d+\.\d dB$/);
+        const picture = hover.locator('img').first();
+        await picture.waitFor();
+        assert.ok(await picture.evaluate((image: HTMLImageElement) => image.naturalWidth > 0), 'it is not drawn');
+    });
+
+    scenario('has the lowest ratio of a line at its end', async (workbench) => {
+        assert.match(await workbench.lineWith('self.conv2(x)'), /self\.conv2\(x\)\)\)\s*min \d+\.\d dB ×2$/);
+        assert.match(await workbench.lineWith('self.classifier(x)'), /self\.classifier\(x\)\s*\d+\.\d dB$/);
+    });
+
+    scenario('has a lens above its class that leads to the worst op', async (workbench) => {
+        await workbench.goTo(15);
+        const lens = await workbench.untilLens(/^Handlens: 10 ops · worst conv2d \d+\.\d dB$/);
+        await lens.click();
+        await workbench.untilSelection('Ln 31, Col 42 (13 selected)');
+    });
+
+    scenario('has a lens above its target with the accuracy of the output', async (workbench) => {
+        await workbench.goTo(48);
+        await workbench.untilLens(/^Handlens: output 9\.\d dB · worst conv2d \d+\.\d dB · rerun$/);
+    });
+
+    scenario('has its state among the language status items', async (workbench) => {
+        const item = await workbench.languageStatus();
+        assert.match(await item.innerText(), /^handlens_tiny 9\.\d dB\s*x86 · 3 errors · just now/);
+    });
+});

@@ -40,22 +40,6 @@ export function seconds(value: number): string {
   return `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
-/** How long ago something was: the coarsest that still helps. */
-export function ago(then: Date, now: Date): string {
-  const minutes = Math.floor((now.getTime() - then.getTime()) / 60_000);
-  if (Number.isNaN(minutes)) {
-    return "";
-  }
-  if (minutes < 1) {
-    return "just now";
-  }
-  if (minutes < 60) {
-    return `${minutes} min ago`;
-  }
-  const hours = Math.floor(minutes / 60);
-  return hours < 24 ? `${hours} h ago` : then.toISOString().slice(0, 10);
-}
-
 /** `1 op`, `10,000 ops`. */
 export function count(number: number, noun: string, plural = `${noun}s`): string {
   return `${whole(number)} ${number === 1 ? noun : plural}`;

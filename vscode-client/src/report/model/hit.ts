@@ -36,7 +36,7 @@ export function hit(network: Network, at: Target): number {
   const scale = at.width / (at.window.to - at.window.from);
   const around = Math.ceil(REACH / scale);
   let best = own;
-  let nearest = REACH * REACH;
+  let nearest = REACH;
   const end = Math.min(network.ops.length - 1, own + around);
   for (let index = Math.max(0, own - around); index <= end; index++) {
     const dx = (index + 0.5 - at.window.from) * scale - at.x;
@@ -45,7 +45,7 @@ export function hit(network: Network, at: Target): number {
       const ratio = series[index] as number;
       const dy = at.pixel(ratio) - at.y;
       const pull = grave && series === network.accumulated ? PULL : 0;
-      const distance = Math.max(0, Math.hypot(dx, dy) - pull) ** 2;
+      const distance = Math.hypot(dx, dy) - pull;
       if (distance < nearest) {
         nearest = distance;
         best = index;

@@ -36,7 +36,7 @@ export function ticks(range: Range, space: number, least = 28): number[] {
   const span = range.high - range.low;
   const step = [10, 20, 50, 100].find((each) => (space * each) / span >= least) ?? 200;
   const found = [];
-  for (let value = step * Math.ceil(range.low / step); value <= range.high; value += step) {
+  for (let value = step * Math.ceil(range.low / step) + 0; value <= range.high; value += step) {
     found.push(value);
   }
   return found;

@@ -1,6 +1,7 @@
 import type { ReportData, TargetStatus } from "../data";
-import { ago, count, ratio, seconds, whole } from "../model/format";
+import { count, ratio, seconds, whole } from "../model/format";
 import type { Command, ViewState } from "../messages";
+import { ago } from "../../statusText";
 import { apply, button, el } from "./dom";
 import { glyph, icon, ICONS } from "./glyphs";
 import type { Send } from "./select";

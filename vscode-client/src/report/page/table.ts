@@ -4,7 +4,7 @@ import type { Network } from "../model/network";
 import { severityOf } from "../model/network";
 import type { Column } from "../model/order";
 import { arrange } from "../model/order";
-import { button, el, framed } from "./dom";
+import { apply, button, el, framed } from "./dom";
 import { glyph, icon, ICONS } from "./glyphs";
 import { open, select } from "./select";
 import type { Send } from "./select";
@@ -74,10 +74,8 @@ export class OpsTable {
     this.body.addEventListener("dblclick", (event) => open(store, send, this.indexOf(event), true));
     new ResizeObserver(this.render).observe(this.grid);
     store.on(["network", "sorting", "filter"], () => this.arrange());
-    store.on(["selected", "caret"], () => {
-      this.clear();
-      this.reveal();
-    });
+    store.on(["selected", "caret"], () => this.mark());
+    store.on(["selected"], () => this.reveal());
   }
 
   get scroll(): number {
@@ -153,7 +151,7 @@ export class OpsTable {
   }
 
   private renderRows(): void {
-    const { network, selected, caret } = this.store.get();
+    const { network } = this.store.get();
     const height = this.grid.clientHeight;
     if (!network || height === 0) {
       return;
@@ -173,18 +171,27 @@ export class OpsTable {
     for (let at = first; at < last; at++) {
       const index = this.shown[at] as number;
       if (!this.rows.has(at)) {
-        const row = rowOf(network, index, at, index === selected, caret.includes(index));
+        const row = rowOf(network, index, at);
         this.rows.set(at, row);
         fresh.append(row);
       }
     }
     this.body.append(fresh);
-    const active = this.shown.indexOf(selected);
-    if (this.rows.has(active)) {
-      this.grid.setAttribute("aria-activedescendant", `row-${selected}`);
-    } else {
-      this.grid.removeAttribute("aria-activedescendant");
+    this.mark();
+  }
+
+  /** Says of the rows in view which is selected, and which are where the caret is. */
+  private mark(): void {
+    const { selected, caret } = this.store.get();
+    const carets = new Set(caret);
+    let active: string | null = null;
+    for (const [at, row] of this.rows) {
+      const index = this.shown[at] as number;
+      row.setAttribute("aria-selected", String(index === selected));
+      row.classList.toggle("caret", carets.has(index));
+      active = index === selected ? row.id : active;
     }
+    apply(this.grid, { "aria-activedescendant": active });
   }
 
   /** Scrolls no further than it takes to see the selected row. */
@@ -235,13 +242,7 @@ export class OpsTable {
   }
 }
 
-function rowOf(
-  network: Network,
-  index: number,
-  at: number,
-  selected: boolean,
-  caret: boolean,
-): HTMLElement {
+function rowOf(network: Network, index: number, at: number): HTMLElement {
   const op = network.ops[index];
   if (!op) {
     return el("div");
@@ -259,12 +260,11 @@ function rowOf(
     );
   const row = el(
     "div",
-    `row${caret ? " caret" : ""}`,
+    "row",
     {
       role: "row",
       id: `row-${index}`,
       "aria-rowindex": at + 2,
-      "aria-selected": String(selected),
       "aria-label": sentence(op, index, network.ops.length, network.findings.get(index) ?? []),
       "data-index": index,
       "data-handle": op.handle,

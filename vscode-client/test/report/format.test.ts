@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { LEGEND, step, STEPS } from "../../src/report/model/colours";
+import { reasons } from "../../src/report/model/coverage";
+import { count, db, fixed, ratio, seconds, sentence, short } from "../../src/report/model/format";
+import { network } from "../../src/report/model/network";
+import { summary } from "../../src/report/model/summary";
+import { op, report } from "./reports";
+
+test("decibels have one decimal, a true minus, and never a negative zero", () => {
+  assert.equal(db(17.339), "17.3 dB");
+  assert.equal(db(-4.21), "−4.2 dB");
+  assert.equal(fixed(-0.04), "0.0");
+  assert.equal(fixed(NaN), "–");
+});
+
+test("what has no number says why", () => {
+  assert.equal(ratio("exact", null), "exact");
+  assert.equal(ratio("non-finite", null), "NaN or Inf");
+  assert.equal(ratio("no-signal", null), "no signal");
+  assert.equal(ratio("ok", null), "–");
+});
+
+test("times and counts read well at any size", () => {
+  assert.deepEqual([0.0456, 2.533, 49.72, 126].map(seconds), [
+    "46 ms",
+    "2.53 s",
+    "49.7 s",
+    "2 min 6 s",
+  ]);
+  assert.deepEqual([count(1, "op"), count(10_000, "op")], ["1 op", "10,000 ops"]);
+  assert.deepEqual([0, -1.234, 0.00012, 123456].map(short), ["0", "−1.2", "1.2e-4", "1.2e+5"]);
+});
+
+test("colours step by 10 dB, and what has no error has one of its own", () => {
+  assert.deepEqual([-5, 3, 10, 29.9, 50, 118].map(step), [0, 0, 1, 2, 5, 5]);
+  assert.equal(step(NaN), STEPS);
+  assert.equal(LEGEND.length, STEPS + 1);
+});
+
+test("a screen reader hears of an op what the plot shows of it", () => {
+  const finding = {
+    rule: "HL101",
+    severity: "warning" as const,
+    message: "conv2d 30.0 dB",
+    cause: "",
+    handle: 1,
+  };
+  assert.equal(
+    sentence(op(1), 0, 12, [finding]),
+    "conv2d in features.0, accumulated 30.0 dB, introduced 40.0 dB, warning: conv2d 30.0 dB, model.py:10, op 1 of 12",
+  );
+});
+
+test("the summary names the output, the lowest ops and the findings", () => {
+  const found = network(
+    report([op(1), op(2, { name: "linear", module: "", sqnr_db: 9 })], {
+      findings: [{ rule: "HL101", severity: "error", message: "", cause: "", handle: 2 }],
+    }),
+  );
+  assert.equal(
+    summary(found),
+    "SQNR along 2 ops. Output 19.5 dB. Accumulated is lowest at linear: 9.0 dB. " +
+      "Introduced is lowest at conv2d in features.0: 40.0 dB. 1 error.",
+  );
+});
+
+test("reasons are counted, the most frequent first", () => {
+  const unmatched = ["folded", "erased", "folded"].map((reason, i) => ({
+    op: `op${i}`,
+    module: "",
+    reason,
+  }));
+  assert.deepEqual(
+    reasons(unmatched).map(({ reason, ops }) => [reason, ops.length]),
+    [
+      ["folded", 2],
+      ["erased", 1],
+    ],
+  );
+});

@@ -21,6 +21,8 @@ const extension = {
   ...node,
   entryPoints: ["src/extension.ts", "src/app.ts"],
   external: ["vscode", "./app"],
+  // VS Code's loader takes `require`, where `import` would ask for a file name with its ending.
+  supported: { "dynamic-import": false },
 };
 
 // The page of the report view runs in a webview.
@@ -44,7 +46,7 @@ const tests = {
 
 if (process.argv.includes("--tests")) {
   await rm("out/test", { recursive: true, force: true });
-  await build(tests);
+  await Promise.all([build(tests), build({ ...extension, outdir: "out/test/shipped" })]);
 } else {
   await Promise.all([build(extension), build(report)]);
 }

@@ -53,6 +53,8 @@ export class Server implements vscode.Disposable {
     this.client = new LanguageClient(SECTION, "Handlens", () => this.launch(), {
       documentSelector: SELECTOR,
       outputChannel: logs.server,
+      // Standard output is the protocol.
+      stdioOptions: { stderr: (stderr) => logs.follow(stderr), stdout: () => undefined },
       revealOutputChannelOn: RevealOutputChannelOn.Never,
       initializationOptions: () => ({
         ...vscode.workspace.getConfiguration().get<object>(SECTION),

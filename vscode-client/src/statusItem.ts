@@ -2,7 +2,8 @@
 
 import * as vscode from "vscode";
 import { COMMANDS } from "./commandIds";
-import { activeDocument, ownerOf, SELECTOR } from "./documents";
+import { activeDocument, ownerOf, SELECTOR, textsOf } from "./documents";
+import { isRelevant } from "./relevance";
 import type { Selection } from "./selection";
 import type { Server } from "./server";
 import type { Statuses } from "./statuses";
@@ -57,9 +58,12 @@ export class StatusItem implements vscode.Disposable {
     const status = document && this.statuses.of(ownerOf(document));
     const target = status && this.selection.of(status);
     const { text, detail, severity, busy, action } = describe(
-      this.server.state,
-      status,
-      target,
+      {
+        server: this.server.state,
+        status,
+        target,
+        isRelevant: document !== undefined && textsOf(document).some(isAboutTorch),
+      },
       new Date(),
     );
     this.item.text = text;
@@ -70,4 +74,8 @@ export class StatusItem implements vscode.Disposable {
     // Shows what needs a target beside the editor's tabs.
     void vscode.commands.executeCommand("setContext", "handlens.hasTarget", target !== undefined);
   }
+}
+
+function isAboutTorch(document: vscode.TextDocument): boolean {
+  return isRelevant(document.getText());
 }

@@ -22,19 +22,27 @@ const STAGES: Record<string, string> = {
   compare: "comparing",
 };
 
-/** What is said of a document, of its status and the target of it that is selected. */
-export function describe(
-  server: ServerState,
-  status: Status | undefined,
-  target: TargetStatus | undefined,
-  now: Date,
-): StatusText {
+/** What is known of the document that the user is at. */
+export interface Known {
+  server: ServerState;
+  status: Status | undefined;
+  /** The target that is selected; undefined if there is none. */
+  target: TargetStatus | undefined;
+  /** Whether the document is about PyTorch at all. */
+  isRelevant: boolean;
+}
+
+/** What is said of a document. */
+export function describe({ server, status, target, isRelevant }: Known, now: Date): StatusText {
   if (server.kind === "failed") {
     return said("Handlens is not running", server.problem, "error", "restart");
   }
+  if (target === undefined && !isRelevant) {
+    return said("Handlens", "no PyTorch model in this file", "information", "menu");
+  }
   if (status === undefined) {
     const isStarting = server.kind === "starting";
-    const detail = isStarting ? "starting the server" : "no PyTorch model in this file";
+    const detail = isStarting ? "starting the server" : "waiting for the server";
     return { ...said("Handlens", detail, "information", "menu"), busy: isStarting };
   }
   if (!status.trusted) {
@@ -58,7 +66,7 @@ function ofTarget(target: TargetStatus, now: Date): StatusText {
       return said(name, "not compared yet", "information", "rerun");
     case "running": {
       const stage = STAGES[target.stage ?? ""] ?? "comparing";
-      const share = target.percentage === null ? "" : ` ${target.percentage} %`;
+      const share = !target.percentage ? "" : ` ${target.percentage} %`;
       return { ...said(name, `${stage}${share} …`, "information", "menu"), busy: true };
     }
     case "failed":

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Status, TargetStatus } from "../src/protocol";
-import { ago, describe, type StatusText } from "../src/statusText";
+import { ago, describe, type Known, type StatusText } from "../src/statusText";
 
 const NOW = new Date("2026-11-25T12:00:00Z");
 
@@ -23,8 +23,18 @@ const TARGET: TargetStatus = {
 
 const STATUS: Status = { uri: "file:///m.py", trusted: true, targets: [TARGET], problem: null };
 
+function at(change: Partial<Known>): StatusText {
+  const known: Known = {
+    server: { kind: "running" },
+    status: STATUS,
+    target: TARGET,
+    isRelevant: true,
+  };
+  return describe({ ...known, ...change }, NOW);
+}
+
 function text(change: Partial<TargetStatus> = {}): StatusText {
-  return describe({ kind: "running" }, STATUS, { ...TARGET, ...change }, NOW);
+  return at({ target: { ...TARGET, ...change } });
 }
 
 test("a result reads as its accuracy, recipe, findings and age", () => {
@@ -69,33 +79,44 @@ test("a target that never ran offers to run it", () => {
   assert.equal(text({ state: "idle" }).action, "rerun");
 });
 
-test("a file without a target offers to declare one", () => {
-  const none = describe({ kind: "running" }, { ...STATUS, targets: [] }, undefined, NOW);
+test("a model without a target offers to declare one", () => {
+  const none = at({ status: { ...STATUS, targets: [] }, target: undefined });
   assert.equal(none.action, "declare");
   assert.equal(none.severity, "information");
 });
 
+test("a file that has nothing to do with PyTorch is left alone", () => {
+  const other = at({ status: { ...STATUS, targets: [] }, target: undefined, isRelevant: false });
+  assert.equal(other.detail, "no PyTorch model in this file");
+  assert.equal(other.action, "menu");
+});
+
+test("a configured target counts without the word torch in its file", () => {
+  assert.match(at({ isRelevant: false }).text, /^handlens_main/);
+});
+
 test("a workspace that is not trusted says so first", () => {
-  const restricted = describe({ kind: "running" }, { ...STATUS, trusted: false }, TARGET, NOW);
+  const restricted = at({ status: { ...STATUS, trusted: false } });
   assert.equal(restricted.action, "trust");
   assert.equal(restricted.severity, "warning");
 });
 
 test("a worker that cannot run says why", () => {
   const problem = "/usr/bin/python3 has no torch";
-  const stuck = describe({ kind: "running" }, { ...STATUS, problem }, TARGET, NOW);
+  const stuck = at({ status: { ...STATUS, problem } });
   assert.equal(stuck.detail, problem);
   assert.equal(stuck.severity, "error");
 });
 
 test("a server that is gone offers to start it again, whatever it last said", () => {
-  const gone = describe({ kind: "failed", problem: "no Python" }, STATUS, TARGET, NOW);
+  const gone = at({ server: { kind: "failed", problem: "no Python" } });
   assert.deepEqual([gone.detail, gone.severity, gone.action], ["no Python", "error", "restart"]);
 });
 
 test("a server that starts is busy", () => {
-  assert.ok(describe({ kind: "starting" }, undefined, undefined, NOW).busy);
-  assert.ok(!describe({ kind: "running" }, undefined, undefined, NOW).busy);
+  const nothing = { status: undefined, target: undefined };
+  assert.ok(at({ server: { kind: "starting" }, ...nothing }).busy);
+  assert.ok(!at(nothing).busy);
 });
 
 test("ages are as people say them", () => {

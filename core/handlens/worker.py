@@ -44,12 +44,11 @@ def main() -> None:
         import torchao.quantization.pt2e.quantize_pt2e
 
         import handlens.session  # noqa: F401
-        from handlens.capture import capture
+        from handlens.warming import warm_up
     except ImportError as error:
         _write(events, {"event": "unusable", "message": _advice(error)})
         return
-    # The first export imports the rest of torch, and fills its tables.
-    capture(torch.nn.Linear(1, 1), (torch.zeros(1, 1),))
+    warm_up()
     # What is here stays, and no run looks for garbage in it: that would copy every page of it.
     gc.collect()
     gc.freeze()

@@ -40,7 +40,9 @@ export class App {
       rerun: (uri) => this.server.execute(SERVER_COMMANDS.rerun, uri),
       cancel: (uri) => this.server.execute(SERVER_COMMANDS.cancel, uri),
       showLog: () => this.logs.server.show(),
+      select: (uri, target) => this.selection.select(uri, target),
     });
+    this.selection.onDidChange(({ uri, target }) => view.select(uri, target));
     this.showReport = (uri) => {
       const status = this.statuses.of(uri);
       view.show(uri.toString(), status && this.selection.of(status)?.name);
@@ -70,7 +72,10 @@ export class App {
     compareRecipe,
     selectTarget: () => selectTarget(this.status(), this.selection),
     declareTarget: () => declareTarget(this.server),
-    menu: () => menu(this.status(), this.context.extension.id),
+    menu: () => {
+      const status = this.status();
+      return menu(status, status && this.selection.of(status), this.context.extension.id);
+    },
     restart: () => this.server.restart(),
     showLog: () => this.logs.server.show(),
     showModelOutput: () => this.logs.worker.show(),

@@ -1,7 +1,7 @@
 /** What the server and the client say to each other beyond LSP. */
 
 import type { Location, Position, Range } from "vscode-languageclient";
-import { NotificationType, NotificationType0, RequestType } from "vscode-languageclient";
+import { NotificationType, RequestType } from "vscode-languageclient";
 
 export type Verdict = "ok" | "exact" | "no-signal" | "non-finite";
 export type Severity = "error" | "warning" | "information" | "hint";
@@ -106,7 +106,10 @@ export interface OpDetail {
 }
 
 export const StatusNotification = new NotificationType<Status>("handlens/status");
-export const DidGrantTrustNotification = new NotificationType0("handlens/didGrantTrust");
+// It says all by being sent; pygls refuses a notification without parameters.
+export const DidGrantTrustNotification = new NotificationType<Record<string, never>>(
+  "handlens/didGrantTrust",
+);
 export const ReportRequest = new RequestType<
   { uri: string; target: string },
   ReportData | null,

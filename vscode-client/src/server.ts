@@ -270,7 +270,7 @@ export class Server implements vscode.Disposable {
     if (this.client.isRunning()) {
       // What the workspace sets and which environment is active counts from now on, and comes first.
       this.reconfigure();
-      await this.client.sendNotification(DidGrantTrustNotification);
+      await this.client.sendNotification(DidGrantTrustNotification, {});
     }
   }
 }

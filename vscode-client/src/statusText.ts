@@ -46,15 +46,13 @@ export function describe({ server, status, target, isRelevant }: Known, now: Dat
     return { ...said("Handlens", detail, "information", "menu"), busy: isStarting };
   }
   if (!status.trusted) {
-    const detail = "this workspace is not trusted, so no model in it is run";
-    return said("Handlens is restricted", detail, "warning", "trust");
+    return said("Handlens is restricted", "workspace not trusted", "warning", "trust");
   }
   if (status.problem !== null) {
     return said("Handlens cannot run models", status.problem, "error", "menu");
   }
   if (target === undefined) {
-    const detail = "declare a target to see where its model loses accuracy";
-    return said("Handlens: no target", detail, "information", "declare");
+    return said("Handlens", "no target in this file yet", "information", "declare");
   }
   return ofTarget(target, now);
 }
@@ -75,7 +73,7 @@ function ofTarget(target: TargetStatus, now: Date): StatusText {
     case "stale": {
       const isStale = target.state === "stale";
       const parts = [
-        ...(isStale ? ["measured before the last edits"] : []),
+        ...(isStale ? ["before the last edits"] : []),
         ...(target.recipe ? [target.recipe] : []),
         findings(target.findings),
         ...(target.finished ? [ago(new Date(target.finished), now)] : []),
@@ -137,11 +135,19 @@ function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
+// The pop-up of VS Code is cut off at the edge of the window, with the link to click on.
+const LONGEST = 60;
+
+function shortened(text: string): string {
+  const line = text.split("\n", 1)[0] ?? "";
+  return line.length > LONGEST ? `${line.slice(0, LONGEST - 2).trimEnd()} …` : line;
+}
+
 function said(
   text: string,
   detail: string,
   severity: StatusText["severity"],
   action: StatusText["action"],
 ): StatusText {
-  return { text, detail, severity, busy: false, action };
+  return { text, detail: shortened(detail), severity, busy: false, action };
 }

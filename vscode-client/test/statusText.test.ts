@@ -59,7 +59,7 @@ test("what was not measured is no number", () => {
 });
 
 test("a result of before says so", () => {
-  assert.match(text({ state: "stale" }).detail, /^measured before the last edits · x86/);
+  assert.match(text({ state: "stale" }).detail, /^before the last edits · x86/);
 });
 
 test("a run shows its stage, and that it goes on", () => {
@@ -73,6 +73,13 @@ test("a failed run shows why", () => {
   assert.equal(failed.text, "handlens_main failed");
   assert.equal(failed.detail, "forward() takes 2 arguments");
   assert.equal(failed.severity, "error");
+});
+
+test("a long reason is cut, so that what can be clicked on stays in view", () => {
+  const { detail } = text({ state: "failed", error: `${"very ".repeat(30)}long\nsecond line` });
+  assert.ok(detail.length <= 60);
+  assert.match(detail, / …$/);
+  assert.equal(text({ state: "failed", error: "short\nsecond line" }).detail, "short");
 });
 
 test("a target that never ran offers to run it", () => {

@@ -1,11 +1,15 @@
 import * as vscode from "vscode";
 import { COMMANDS } from "../commandIds";
-import type { Status } from "../protocol";
+import type { Status, TargetStatus } from "../protocol";
 
 type Item = vscode.QuickPickItem & { command?: string; args?: unknown[] };
 
-/** What can be done about a document, from the status item. */
-export async function menu(status: Status | undefined, extensionId: string): Promise<void> {
+/** What can be done about a document, and what is wrong with it in full, from the status item. */
+export async function menu(
+  status: Status | undefined,
+  target: TargetStatus | undefined,
+  extensionId: string,
+): Promise<void> {
   const targets = status?.targets ?? [];
   const isRunning = targets.some(({ state }) => state === "running");
   const ofTargets: Item[] = [
@@ -34,7 +38,7 @@ export async function menu(status: Status | undefined, extensionId: string): Pro
   ];
   const picked = await vscode.window.showQuickPick(items, {
     title: "Handlens",
-    placeHolder: status?.problem ?? "What to do",
+    placeHolder: status?.problem ?? target?.error ?? "What to do",
   });
   if (picked?.command) {
     await vscode.commands.executeCommand(picked.command, ...(picked.args ?? []));

@@ -14,6 +14,8 @@ export const VIEW_TYPE = "handlens.report";
 export interface ReportView {
   /** Shows the report of a document beside its editor; without `target` that of its first target. */
   show(uri: string, target?: string): void;
+  /** Another target of a document was chosen elsewhere: its panel follows if there is one. */
+  select(uri: string, target: string): void;
 }
 
 export function registerReportView(
@@ -57,6 +59,9 @@ export function registerReportView(
   );
 
   return {
+    select(uri, target) {
+      sessions.get(uri)?.select(target);
+    },
     show(uri, target) {
       const session = sessions.get(uri);
       if (session) {

@@ -56,10 +56,17 @@ export class Session implements vscode.Disposable {
   }
 
   show(target: string | undefined): void {
-    if (target !== undefined && target !== this.target) {
-      this.choose(target);
+    if (target !== undefined) {
+      this.select(target);
     }
     this.panel.reveal(undefined, true);
+  }
+
+  /** Show another target, wherever it was chosen. */
+  select(target: string): void {
+    if (target !== this.target) {
+      this.choose(target);
+    }
   }
 
   private choose(target: string): void {
@@ -134,7 +141,8 @@ export class Session implements vscode.Disposable {
         this.caret.refresh();
         return;
       case "target":
-        return this.choose(message.name);
+        this.choose(message.name);
+        return void this.actions.select(this.uri, message.name);
       case "detail":
         return this.sendDetail(message.handle);
       case "open":

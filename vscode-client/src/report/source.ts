@@ -22,8 +22,10 @@ export interface ReportSource {
   ): Promise<readonly { readonly target: string; readonly handle: number }[]>;
 }
 
-/** What the buttons of the view do. */
+/** What is done in the view and concerns others. */
 export interface ReportActions {
+  /** Another target of a document was chosen. */
+  select(uri: string, target: string): unknown;
   rerun(uri: string): unknown;
   cancel(uri: string): unknown;
   showLog(): unknown;

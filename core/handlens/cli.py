@@ -28,7 +28,7 @@ from handlens import __version__, rules, targets
 from handlens.client import Worker, WorkerUnusable
 from handlens.project import ProjectSettings, project_settings
 from handlens.protocol import RunRequest
-from handlens.rendering import jsondocument, page, terminal
+from handlens.rendering import jsondocument, terminal
 from handlens.rendering.progress import RunStatus
 from handlens.rendering.summary import falls_short
 from handlens.rendering.view import View, clean
@@ -175,6 +175,9 @@ def check(
     with _opened(output) as stream:
         if output_format == "html":
             document = Document(__version__, torch_version, tuple(reports))
+            # The template engine takes a while to import.
+            from handlens.rendering import page
+
             stream.write(page.render(document, View(_read, os.getcwd())))
         elif output_format == "json":
             stream.write(jsondocument.render(Document(__version__, torch_version, tuple(reports))))
@@ -400,6 +403,6 @@ def list_targets(files: tuple[str, ...], output_format: str) -> int:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def server(arguments: tuple[str, ...]) -> int:
     """Serve an editor over standard input and output. ARGUMENTS go to the server."""
-    from handlens_server.server import main as serve
+    from handlens_server.__main__ import main as serve
 
     return int(serve(list(arguments)) or 0)

@@ -4,7 +4,7 @@ import { after } from 'node:test';
 
 import { closeAll } from './harness/stage.ts';
 
-const NAMES = ['starting', 'reading', 'changing', 'failing', 'interpreters', 'trust'];
+const NAMES = ['starting', 'reading', 'changing', 'report', 'failing', 'interpreters', 'trust'];
 
 const asked = process.argv.slice(2);
 const started = performance.now();

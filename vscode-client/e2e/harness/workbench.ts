@@ -207,7 +207,7 @@ export class Workbench {
 
     /** The row of the quick input that is called `name`. */
     row(name: string): Locator {
-        const label = this.page.locator('.label-name').filter({ hasText: new RegExp(`^${escaped(name)}$`) });
+        const label = this.page.locator('.label-name').filter({ hasText: new RegExp(`^\\s*${escaped(name)}\\s*$`) });
         return this.quickRows.filter({ has: label }).first();
     }
 

@@ -53,7 +53,7 @@ inWindow('A model that is changed', { files: { 'tiny_cnn.py': counted(TINY_CNN) 
         await workbench.save();
         await workbench.goTo(33);
         // What was suppressed is no loss any more.
-        await workbench.untilSquiggles({ severity: 'warning', text: '# handlens: ignore[HL101]' });
+        await workbench.untilSquiggles({ severity: 'info', text: '# handlens: ignore[HL101]' });
         await workbench.goTo(50);
         await workbench.untilLens(/^Handlens: output 3\d\.\d dB/);
     });

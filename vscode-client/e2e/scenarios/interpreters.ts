@@ -1,5 +1,6 @@
 /** Interpreters that cannot run models. */
 
+import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 
@@ -19,7 +20,7 @@ inWindow(
             await workbench.goTo(48);
             await workbench.untilSquiggles({ severity: 'error', text: 'handlens_tiny' });
             const [problem] = await workbench.problems(1);
-            console.log(problem);
+            assert.ok(problem!.startsWith(`${python}: torch is not installed there.`), problem);
         });
 
         scenario('is replaced by another one in the settings, and the model runs', async (workbench) => {

@@ -32,6 +32,7 @@ from torch.overrides import TorchFunctionMode
 
 from handlens.handles import CUSTOM_KEY
 from handlens.report import Span
+from handlens.targets import BOM
 
 CALL_KEY = "handlens_call"
 
@@ -283,7 +284,7 @@ def _narrow(
 @lru_cache(maxsize=64)
 def _expressions(file: str, text: str) -> list[ast.expr | ast.stmt]:
     try:
-        tree = ast.parse(text, file)
+        tree = ast.parse(text.removeprefix(BOM), file)
     except SyntaxError:
         return []
     kinds = (ast.Call, ast.BinOp, ast.UnaryOp, ast.Compare, ast.Subscript, ast.AugAssign)

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from handlens.targets import Target
+from handlens.targets import BOM, Target
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -91,12 +91,12 @@ class _UnsavedLoader(importlib.machinery.SourceFileLoader):
         self._text = text
 
     def get_code(self, fullname: str) -> CodeType:
-        return compile(self._text, self.path, "exec", dont_inherit=True)
+        return compile(self._text.removeprefix(BOM), self.path, "exec", dont_inherit=True)
 
 
 def remember(file: str, text: str) -> None:
     """Let tracebacks and spans quote a text that the disk may not have."""
-    linecache.cache[file] = (len(text), None, io.StringIO(text).readlines(), file)
+    linecache.cache[file] = (len(text), None, io.StringIO(text, newline=None).readlines(), file)
 
 
 def load(
@@ -114,7 +114,7 @@ def load(
     root, name = _module_name(file)
     sys.path[:0] = [root]
     sys.path.extend(each for each in search if each not in sys.path)
-    code = compile(text, file, "exec", dont_inherit=True)
+    code = compile(text.removeprefix(BOM), file, "exec", dont_inherit=True)
     package = name.rpartition(".")[0]
     if package:
         importlib.import_module(package)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from handlens.report import Finding, Severity, Span
+from handlens.targets import BOM
 
 DOCUMENTATION = "https://github.com/handlens/handlens/blob/main/docs/rules"
 
@@ -170,8 +171,11 @@ class Suppression:
 def suppressions(text: str) -> list[Suppression]:
     """The suppression comments in ``text``; those of its readable part if it does not tokenize."""
     found: list[Suppression] = []
+    if text.startswith(BOM):
+        # Columns count it.
+        text = " " + text[1:]
     try:
-        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        for token in tokenize.generate_tokens(io.StringIO(text, newline=None).readline):
             match = token.type == tokenize.COMMENT and _SUPPRESSION.search(token.string)
             if match:
                 line, start = token.start

@@ -20,6 +20,9 @@ else:
 
 PREFIX = "handlens_"
 
+BOM = "\ufeff"
+"""What some editors write first into a text. Files are decoded without it, buffers may have it."""
+
 _NAME = re.compile(r"\s*(?:def|class)\s+(?P<name>\w+)")
 
 HOW_TO_DECLARE = (
@@ -59,7 +62,7 @@ def discover(text: str, file: str) -> list[Target]:
 @lru_cache(16)
 def _declared(text: str, file: str) -> tuple[Target, ...]:
     """Those in the text. An editor asks for them all the time."""
-    tree = ast.parse(text, file)
+    tree = ast.parse(text.removeprefix(BOM), file)
     # As the compiler counts them: a form feed, which str.splitlines counts too, ends no line.
     lines = re.split(r"\r\n|\r|\n", text)
     functions = [

@@ -8,9 +8,9 @@ import itertools
 import re
 from dataclasses import dataclass
 
+from handlens.targets import BOM
 from handlens_server import positions
 
-_BOM = "\ufeff"
 _CLASS_NAME = re.compile(r"\bclass\s+(\w+)")
 
 
@@ -18,7 +18,7 @@ _CLASS_NAME = re.compile(r"\bclass\s+(\w+)")
 def tree(text: str) -> ast.Module | None:
     """The syntax tree of a text; None for what does not parse."""
     try:
-        return ast.parse(text.removeprefix(_BOM))
+        return ast.parse(text.removeprefix(BOM))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
@@ -66,7 +66,7 @@ class Columns:
     def __init__(self, text: str) -> None:
         self._lines = list(positions.split_lines(text))
         self._starts = list(line_starts(text))
-        if text.startswith(_BOM):
+        if text.startswith(BOM):
             # The parser does not count it.
             self._lines[0], self._starts[0] = self._lines[0][1:], 1
 

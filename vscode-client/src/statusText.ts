@@ -35,7 +35,7 @@ export interface Known {
 /** What is said of a document. */
 export function describe({ server, status, target, isRelevant }: Known, now: Date): StatusText {
   if (server.kind === "failed") {
-    return said("Handlens is not running", server.problem, "error", "restart");
+    return said("Handlens stopped", server.problem, "error", "restart");
   }
   if (target === undefined && !isRelevant) {
     return said("Handlens", "no PyTorch model in this file", "information", "menu");
@@ -49,7 +49,7 @@ export function describe({ server, status, target, isRelevant }: Known, now: Dat
     return said("Handlens is restricted", "workspace not trusted", "warning", "trust");
   }
   if (status.problem !== null) {
-    return said("Handlens cannot run models", status.problem, "error", "menu");
+    return said("Handlens", status.problem, "error", "menu");
   }
   if (target === undefined) {
     return said("Handlens", "no target in this file yet", "information", "declare");
@@ -73,7 +73,7 @@ function ofTarget(target: TargetStatus, now: Date): StatusText {
     case "stale": {
       const isStale = target.state === "stale";
       const parts = [
-        ...(isStale ? ["before the last edits"] : []),
+        ...(isStale ? ["stale"] : []),
         ...(target.recipe ? [target.recipe] : []),
         findings(target.findings),
         ...(target.finished ? [ago(new Date(target.finished), now)] : []),
@@ -106,13 +106,13 @@ export function accuracy({ output }: Pick<TargetStatus, "output">): string {
   }
 }
 
-function findings(counts: Record<Severity, number>): string {
-  const said = (["error", "warning", "information"] as const)
-    .filter((each) => counts[each] > 0)
-    .map((each) =>
-      each === "information" ? `${counts[each]} information` : plural(counts[each], each),
-    );
-  return said.join(", ") || "no findings";
+/** How many there are, of those that matter: what is only information counts where nothing else is. */
+function findings({ error, warning, information }: Record<Severity, number>): string {
+  const parts = [
+    ...(error > 0 ? [plural(error, "error")] : []),
+    ...(warning > 0 ? [plural(warning, "warning")] : []),
+  ];
+  return parts.join(", ") || (information > 0 ? `${information} information` : "no findings");
 }
 
 /** How long ago something was, as people say it. */
@@ -135,13 +135,17 @@ function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-// The pop-up of VS Code is cut off at the edge of the window, with the link to click on.
+// Text and detail together: VS Code's pop-up is cut off at the edge of the window, and the link to click on
+// with it. What is left out is at the top of the menu, and in the log.
 const LONGEST = 60;
 
-function shortened(text: string): string {
-  const line = text.split("\n", 1)[0] ?? "";
-  return line.length > LONGEST ? `${line.slice(0, LONGEST - 2).trimEnd()} …` : line;
+function shortened(text: string, longest: number): string {
+  const line = (text.split("\n", 1)[0] ?? "").replace(DEEP_PATH, "…$1");
+  return line.length > longest ? `${line.slice(0, longest - 2).trimEnd()} …` : line;
 }
+
+/** A path of which the last two parts say enough. */
+const DEEP_PATH = /(?:\/[^\s/:]+)+(\/[^\s/:]+\/[^\s/:]+)/g;
 
 function said(
   text: string,
@@ -149,5 +153,5 @@ function said(
   severity: StatusText["severity"],
   action: StatusText["action"],
 ): StatusText {
-  return { text, detail: shortened(detail), severity, busy: false, action };
+  return { text, detail: shortened(detail, LONGEST - text.length), severity, busy: false, action };
 }

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import re
 from typing import Any
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import pytest
 import pytest_asyncio
@@ -147,3 +152,26 @@ def vars_of(given):
 def covered(document, where):
     start, end = (types.Position(each.line, each.character) for each in (where.start, where.end))
     return document.covered(types.Range(start, end))
+
+
+async def test_a_hover_has_pictures_and_links_for_who_shows_them(
+    serving, capabilities, tmp_path, model
+):
+    able = capabilities()
+    able.experimental = {"handlens": {"images": True, "commandLinks": True}}
+    async with serving(tmp_path, able) as client:
+        document = client.open("pictures.py", model)
+        await client.diagnostics(document)
+        text = (await client.hover(document, document.position("block(x)"))).contents.value
+        pictures = re.findall(r"!\[([^\]]*)\]\(data:image/svg\+xml;base64,([^)]*)\)", text)
+        assert [said for said, _ in pictures] == [
+            "SQNR of the 3 instances, in order",
+            "Histogram of its errors",
+        ]
+        for _, data in pictures:
+            assert ElementTree.fromstring(base64.b64decode(data)).tag.endswith("svg")
+        [rerun, report] = re.findall(r"\[\w+\]\(command:([\w.]+)\?([^)]*)\)", text)
+        assert rerun[0] == "handlens.server.rerun"
+        assert report[0] == "handlens.server.report"
+        assert json.loads(unquote(report[1])) == [document.uri, "html"]
+        assert len(text) < 100_000

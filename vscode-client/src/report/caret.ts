@@ -16,17 +16,18 @@ export class Caret implements vscode.Disposable {
     private readonly found: (
       uri: string,
       ops: readonly { readonly target: string; readonly handle: number }[],
+      moved: boolean,
     ) => void,
   ) {
     this.subscriptions = [
       vscode.window.onDidChangeTextEditorSelection(({ textEditor }) => {
         if (textEditor === vscode.window.activeTextEditor || this.isExpected(textEditor)) {
-          this.follow(textEditor);
+          this.follow(textEditor, true);
         }
       }),
-      vscode.window.onDidChangeActiveTextEditor((editor) => this.follow(editor)),
+      vscode.window.onDidChangeActiveTextEditor((editor) => this.follow(editor, true)),
     ];
-    this.follow(vscode.window.activeTextEditor);
+    this.refresh();
   }
 
   /** The next selection of a document is one that we make: it says nothing about what the user looks at. */
@@ -37,7 +38,7 @@ export class Caret implements vscode.Disposable {
 
   /** Asks again about where the caret is: the answer may have changed with the results. */
   refresh(): void {
-    this.follow(vscode.window.activeTextEditor);
+    this.follow(vscode.window.activeTextEditor, false);
   }
 
   dispose(): void {
@@ -58,17 +59,17 @@ export class Caret implements vscode.Disposable {
     this.request = undefined;
   }
 
-  private follow(editor: vscode.TextEditor | undefined): void {
+  private follow(editor: vscode.TextEditor | undefined, moved: boolean): void {
     // The view itself being active leaves no editor; what the caret was on stays highlighted.
     if (!editor || this.isExpected(editor)) {
       return;
     }
     this.expected = undefined;
     this.stop();
-    this.timer = setTimeout(() => void this.ask(editor), REST_MS);
+    this.timer = setTimeout(() => void this.ask(editor, moved), REST_MS);
   }
 
-  private async ask(editor: vscode.TextEditor): Promise<void> {
+  private async ask(editor: vscode.TextEditor, moved: boolean): Promise<void> {
     const request = new vscode.CancellationTokenSource();
     this.request = request;
     const { document, selection } = editor;
@@ -79,7 +80,7 @@ export class Caret implements vscode.Disposable {
           ? await this.source.opsAt(uri, selection.active, request.token)
           : [];
       if (!request.token.isCancellationRequested) {
-        this.found(uri, ops);
+        this.found(uri, ops, moved);
       }
     } catch {
       // A server that is busy, stopped or cancelled us has nothing to highlight.

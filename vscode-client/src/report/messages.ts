@@ -26,7 +26,12 @@ export type HostMessage =
       readonly detail: OpDetail | null;
     }
   /** The ops where the caret is, the innermost expression's. */
-  | { readonly type: "caret"; readonly handles: readonly number[] };
+  | {
+      readonly type: "caret";
+      readonly handles: readonly number[];
+      /** Whether the user went there: then one of them is what is looked at. */
+      readonly moved: boolean;
+    };
 
 export const COMMANDS = ["rerun", "cancel", "trust", "log"] as const;
 export type Command = (typeof COMMANDS)[number];

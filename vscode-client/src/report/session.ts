@@ -24,7 +24,7 @@ export class Session implements vscode.Disposable {
     private readonly source: ReportSource,
     private readonly actions: ReportActions,
   ) {
-    this.caret = new Caret(source, (where, ops) => this.highlight(where, ops));
+    this.caret = new Caret(source, (where, ops, moved) => this.highlight(where, ops, moved));
     this.subscriptions = [
       this.caret,
       panel.webview.onDidReceiveMessage((value: unknown) => {
@@ -203,7 +203,7 @@ export class Session implements vscode.Disposable {
         new vscode.Selection(start.line, start.character, end.line, end.character),
       );
       await openSource(detail.location, this.panel, focus);
-      this.post({ type: "caret", handles: [handle] });
+      this.post({ type: "caret", handles: [handle], moved: false });
     } catch (error) {
       void vscode.window.showErrorMessage(`Handlens cannot open the source: ${String(error)}`);
     } finally {
@@ -214,6 +214,7 @@ export class Session implements vscode.Disposable {
   private highlight(
     where: string,
     ops: readonly { readonly target: string; readonly handle: number }[],
+    moved: boolean,
   ): void {
     const report = this.report;
     if (!report) {
@@ -227,7 +228,7 @@ export class Session implements vscode.Disposable {
       where !== this.uri && elsewhere
         ? []
         : ops.filter((each) => each.target === report.target).map((each) => each.handle);
-    this.post({ type: "caret", handles });
+    this.post({ type: "caret", handles, moved });
   }
 
   private post(message: HostMessage): void {

@@ -140,7 +140,7 @@ function targetList(view: ViewState, chosen: (name: string) => void): HTMLElemen
 function describe(status: TargetStatus | null, stale: boolean): [string, string, string] {
   if (status?.state === "running") {
     const stage = STAGES[status.stage ?? ""] ?? "running";
-    const share = status.percentage === null ? "" : ` ${Math.round(status.percentage)} %`;
+    const share = !status.percentage ? "" : ` ${Math.round(status.percentage)} %`;
     return ["running", `${stage}…${share}`, "A comparison is running"];
   }
   if (status?.state === "failed") {

@@ -114,7 +114,7 @@ function noticeOf({ view, network }: State): Notice | null {
       ? null
       : {
           kind: "busy",
-          title: "The first comparison is running",
+          title: "The comparison is running",
           text: "The model is exported, quantized and run beside its float reference.",
           actions: [["cancel", "Cancel"]],
         };

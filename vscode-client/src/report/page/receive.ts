@@ -38,7 +38,7 @@ export function receive(
       return;
     }
     case "caret":
-      caret(store, send, message.handles);
+      caret(store, send, message.handles, message.moved);
       return;
   }
 }
@@ -74,8 +74,8 @@ function take(
   }
 }
 
-/** Marks the ops where the caret is; the worst of them is selected, unless one of them is. */
-function caret(store: Store, send: Send, handles: readonly number[]): void {
+/** Marks the ops where the caret is; if the user went there, the worst is selected unless one of them is. */
+function caret(store: Store, send: Send, handles: readonly number[], moved: boolean): void {
   const { network: shown, selected } = store.get();
   if (!shown) {
     return;
@@ -84,7 +84,7 @@ function caret(store: Store, send: Send, handles: readonly number[]): void {
     .map((handle) => shown.byHandle.get(handle))
     .filter((index) => index !== undefined);
   store.set({ caret: found });
-  if (found.length > 0 && !found.includes(selected)) {
+  if (moved && found.length > 0 && !found.includes(selected)) {
     const badness = (index: number): number =>
       1000 * (shown.severity[index] ?? 0) - (shown.ops[index]?.sqnr_db ?? 0);
     select(

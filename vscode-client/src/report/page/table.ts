@@ -1,11 +1,9 @@
-import { step } from "../model/colours";
-import { count, fixed, ratio, sentence, whole } from "../model/format";
-import type { Network } from "../model/network";
-import { severityOf } from "../model/network";
+import { count, whole } from "../model/format";
 import type { Column } from "../model/order";
 import { arrange } from "../model/order";
 import { apply, button, el, framed } from "./dom";
-import { glyph, icon, ICONS } from "./glyphs";
+import { icon, ICONS } from "./glyphs";
+import { ROW, rowOf } from "./row";
 import { open, select } from "./select";
 import type { Send } from "./select";
 import type { Store } from "./store";
@@ -20,7 +18,6 @@ const COLUMNS: readonly { by: Column; head: string; title: string; numeric?: tru
   { by: "floor", head: "rounding", title: "SQNR of rounding alone, dB", numeric: true },
   { by: "place", head: "source", title: "Source" },
 ];
-const ROW = 24;
 /** Rows beyond those in view, so that fast scrolling shows no gaps. */
 const SPARE = 6;
 
@@ -240,58 +237,4 @@ export class OpsTable {
     const row = event.target instanceof Element ? event.target.closest("[data-index]") : null;
     return row instanceof HTMLElement ? Number(row.dataset.index) : -1;
   }
-}
-
-function rowOf(network: Network, index: number, at: number): HTMLElement {
-  const op = network.ops[index];
-  if (!op) {
-    return el("div");
-  }
-  const severity = severityOf(network.severity[index] ?? 0);
-  const cell = (by: Column, ...children: (Node | string | null)[]): HTMLElement =>
-    el("div", `cell ${by}`, { role: "gridcell" }, ...children);
-  const number = (by: Column, value: string, swatch?: number): HTMLElement =>
-    el(
-      "div",
-      `cell numeric ${by}`,
-      { role: "gridcell" },
-      swatch === undefined ? null : el("i", `swatch s${swatch}`),
-      value.replace(" dB", ""),
-    );
-  const row = el(
-    "div",
-    "row",
-    {
-      role: "row",
-      id: `row-${index}`,
-      "aria-rowindex": at + 2,
-      "aria-label": sentence(op, index, network.ops.length, network.findings.get(index) ?? []),
-      "data-index": index,
-      "data-handle": op.handle,
-    },
-    cell("severity", severity && glyph(severity)),
-    number("order", whole(index + 1)),
-    cell("op", op.name),
-    cell("module", op.module),
-    number("accumulated", ratio(op.verdict, op.sqnr_db)),
-    number(
-      "introduced",
-      ratio(op.introduced_verdict, op.introduced_db),
-      step(network.introduced[index] ?? NaN),
-    ),
-    number("floor", fixed(network.floor[index] ?? NaN)),
-    cell("place", el("code", "line", {}, op.line), ...place(op.place)),
-  );
-  row.style.top = `${at * ROW}px`;
-  return row;
-}
-
-/** A file's name may be cut short, but not the number of the line. */
-function place(text: string): HTMLElement[] {
-  const colon = text.lastIndexOf(":");
-  const name = colon < 0 ? text : text.slice(0, colon);
-  return [
-    el("span", "faint file", {}, name),
-    el("span", "faint number", {}, colon < 0 ? "" : text.slice(colon)),
-  ];
 }

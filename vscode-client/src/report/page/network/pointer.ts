@@ -152,6 +152,8 @@ export class Pointer {
     if (!drag || drag.moved || drag.overview) {
       return;
     }
+    // What it said is shown in full now, and it would cover what was selected.
+    this.tooltip.hide();
     const place = this.place(event);
     if (place.kind === "op") {
       select(this.store, this.send, place.index);

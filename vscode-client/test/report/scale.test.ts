@@ -4,6 +4,7 @@ import {
   clamp,
   CLOSEST,
   decibels,
+  follow,
   pan,
   pixelOf,
   rescale,
@@ -56,6 +57,11 @@ test("an op that is in view moves nothing; one that is not comes in with what is
   const after = reveal(window, 400, 1000);
   assert.ok(after.from < 400 && 401 < after.to);
   assert.equal(after.to - after.from, 100);
+});
+
+test("an op that is further on in the next run stays where it was on the screen", () => {
+  assert.deepEqual(follow({ from: 10, to: 30 }, 12, 17, 100), { from: 15, to: 35 });
+  assert.deepEqual(follow({ from: 10, to: 30 }, 12, 2, 100), { from: 0, to: 20 });
 });
 
 test("a network of another length shows the same part of itself", () => {

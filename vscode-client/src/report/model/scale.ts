@@ -90,6 +90,11 @@ export function reveal(window: Window, index: number, count: number): Window {
   return window;
 }
 
+/** The window on another run of the network, with the op that was at `last` where it was. */
+export function follow(window: Window, last: number, now: number, count: number): Window {
+  return pan(clamp(window, count), now - last, count);
+}
+
 /** The window on a longer or shorter network that shows the same part of it. */
 export function rescale(window: Window, before: number, after: number): Window {
   if (before === after || before === 0) {

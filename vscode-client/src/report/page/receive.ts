@@ -1,7 +1,7 @@
 import type { ReportData } from "../data";
 import type { HostMessage } from "../messages";
 import { network, recall, remember } from "../model/network";
-import { rescale } from "../model/scale";
+import { follow, rescale } from "../model/scale";
 import type { Kept } from "./persist";
 import { select } from "./select";
 import type { Send } from "./select";
@@ -59,8 +59,12 @@ function take(
   const returning = !before && kept.target === report.target && kept.uri === report.uri;
   const remembered = before ? remember(before, last) : returning ? kept.selected : null;
   const selected = recall(next, remembered);
+  const inView = selected >= 0 && last >= seen.from && last < seen.to;
+  const all = before && seen.to - seen.from >= before.ops.length;
   const window = before
-    ? rescale(seen, before.ops.length, count)
+    ? inView && !all
+      ? follow(seen, last, selected, count)
+      : rescale(seen, before.ops.length, count)
     : returning && kept.count > 0
       ? rescale(kept.window, kept.count, count)
       : { from: 0, to: count };

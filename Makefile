@@ -17,6 +17,7 @@ help:
 	@echo "make lint     ruff and mypy"
 	@echo "make format   let ruff rewrite the sources"
 	@echo "make images   draw the pictures of docs/images again"
+	@echo "make vsix     build the VS Code extension; lint-client and test-client check it"
 	@echo "make clean    remove .venv and all caches"
 
 demo: $(VENV)/demo.stamp
@@ -42,6 +43,7 @@ images: $(VENV)/demo.stamp
 	$(BIN)/python docs/screenshot.py $(EXAMPLE) docs/images/check.svg
 
 clean:
+	rm -rf $(addprefix $(CLIENT)/,node_modules out bundled build.log *.vsix)
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find $(wildcard $(SOURCES)) -name __pycache__ -type d -prune -exec rm -rf {} +
 

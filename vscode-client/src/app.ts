@@ -53,10 +53,8 @@ export class App {
     return this.server.start();
   }
 
-  async stop(): Promise<void> {
-    if (this.server.client.needsStop()) {
-      await this.server.client.stop();
-    }
+  stop(): Promise<void> {
+    return this.server.stop();
   }
 
   async run(command: CommandName): Promise<void> {

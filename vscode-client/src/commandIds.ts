@@ -1,4 +1,4 @@
-/** The ids of the commands of this extension, and where each is. Those of the server are its own. */
+/** The ids of the extension's own commands; the server's start with handlens.server. */
 
 export const COMMANDS = {
   rerun: "handlens.rerun",

@@ -119,12 +119,17 @@ export class Server implements vscode.Disposable {
 
   /** Start it again, with the Python that is right now. */
   async restart(): Promise<void> {
+    await this.stop();
+    this.statuses.clear();
+    await this.start();
+  }
+
+  async stop(): Promise<void> {
+    // The client cannot be stopped while it starts.
     await this.starting;
     if (this.client.needsStop()) {
       await this.client.stop();
     }
-    this.statuses.clear();
-    await this.start();
   }
 
   /** Send a command of the server, once that is there. */

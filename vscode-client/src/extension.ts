@@ -34,7 +34,8 @@ function startWhenNeeded(context: vscode.ExtensionContext, start: () => void): v
   const found = (): void => {
     vscode.Disposable.from(...waiting).dispose();
     waiting = [];
-    start();
+    // Not as part of the activation, which others wait for: the language client takes a while to load.
+    setImmediate(start);
   };
   waiting = [
     vscode.workspace.onDidOpenTextDocument(look),

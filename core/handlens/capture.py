@@ -45,6 +45,33 @@ _STANDARD_LIBRARY = os.path.join(sysconfig.get_path("stdlib"), "")
 _PACKAGE_FOLDERS = re.compile(r"[/\\](site|dist)-packages[/\\]")
 
 
+# What is asked of tensors all the time while they are traced, and leaves no node that could be annotated.
+_QUESTIONS = frozenset(
+    (
+        *(
+            getattr(torch.Tensor, name).__get__
+            for name in (
+                "device",
+                "dtype",
+                "grad",
+                "grad_dtype",
+                "is_leaf",
+                "is_mkldnn",
+                "is_nested",
+                "is_quantized",
+                "is_sparse",
+                "layout",
+                "requires_grad",
+            )
+        ),
+        torch.Tensor._is_view,
+        torch.Tensor.is_conj,
+        torch.Tensor.is_inference,
+        torch.Tensor.is_neg,
+        torch.Tensor.untyped_storage,
+    )
+)
+
 Frame = tuple[str, CodeType, int]
 """File, code object, and instruction offset. Equal code in two files is one and the same to Python."""
 
@@ -113,7 +140,7 @@ class _CallRecorder(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         # Control-flow bodies are traced symbolically, this function with them; it must be invisible.
-        if torch.compiler.is_dynamo_compiling():
+        if torch.compiler.is_dynamo_compiling() or func in _QUESTIONS:
             return func(*args, **(kwargs or {}))
         frames = tuple(self._callers(sys._getframe(1)))
         if not frames:
@@ -126,9 +153,12 @@ class _CallRecorder(TorchFunctionMode):
 
     def _callers(self, frame: Any) -> Iterator[Frame]:
         while frame is not None and frame is not self._stop:
-            code = frame.f_code
-            if _is_source(code.co_filename):
-                yield code.co_filename, code, frame.f_lasti
+            # Most frames are torch's. Reading the code of one takes ten times as long if anything listens
+            # to Python's audit events, and a worker does.
+            if not str(frame.f_globals.get("__name__")).startswith("torch."):
+                code = frame.f_code
+                if _is_source(code.co_filename):
+                    yield code.co_filename, code, frame.f_lasti
             frame = frame.f_back
 
 

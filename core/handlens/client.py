@@ -30,7 +30,7 @@ main()
 """
 log = logging.getLogger(__name__)
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     # Large tensors in huge pages, where the system has them: a comparison allocates many, and spends half
     # its time on page faults otherwise.
     "THP_MEM_ALLOC_ENABLE": "1",
@@ -92,7 +92,7 @@ class Worker:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 cwd=cwd,
-                env=_ENVIRONMENT | os.environ,
+                env=ENVIRONMENT | os.environ,
                 limit=_LONGEST_LINE,
             )
         except OSError as error:

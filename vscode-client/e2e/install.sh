@@ -22,7 +22,10 @@ chromium() {
             exit $CANNOT
         fi
         export DEBIAN_FRONTEND=noninteractive
-        { apt-get update && apt-get install -y --no-install-recommends "${PACKAGES[@]}"; } >&2
+        if ! { apt-get update && apt-get install -y --no-install-recommends "${PACKAGES[@]}"; } >&2; then
+            echo "no /usr/bin/chromium, and apt-get could not install it"
+            exit $CANNOT
+        fi
     fi
     # Debian's launcher complains on standard error about machines without a swap file.
     local version

@@ -76,6 +76,14 @@ export async function closeAll(): Promise<void> {
     rmSync(home, { recursive: true, force: true });
 }
 
+/** Keep a picture of a window and the logs, to be looked at. */
+export async function keep(title: string, workbench: Workbench, server: CodeServer): Promise<void> {
+    const kept = join(paths.results, title.replaceAll(/[^\w -]+/g, ''));
+    mkdirSync(kept, { recursive: true });
+    await workbench.page.screenshot({ path: join(kept, 'window.png') });
+    cpSync(server.logs, join(kept, 'logs'), { recursive: true });
+}
+
 export type Scenario = (name: string, act: (workbench: Workbench) => Promise<void>) => void;
 
 /** Scenarios that share a window, in order; a failed one leaves a picture and the logs. */
@@ -98,10 +106,7 @@ export function inWindow(title: string, window: Window, scenarios: (scenario: Sc
                     await act(workbench);
                 } catch (error) {
                     failed = name;
-                    const kept = join(paths.results, `${title} - ${name}`.replaceAll(/[^\w -]+/g, ''));
-                    mkdirSync(kept, { recursive: true });
-                    await workbench.page.screenshot({ path: join(kept, 'window.png') });
-                    cpSync(server.logs, join(kept, 'logs'), { recursive: true });
+                    await keep(`${title} - ${name}`, workbench, server);
                     throw error;
                 }
             });

@@ -11,7 +11,7 @@ import { until } from './until.ts';
 const SQUIGGLES = ['squiggly-error', 'squiggly-warning', 'squiggly-info'];
 
 /** A run has a model to export, on a machine that may be busy; what the workbench does by itself has less time. */
-const RUN_MS = 60_000;
+const RUN_MS = 120_000;
 
 export interface Squiggle {
     /** The text that it is drawn under. */

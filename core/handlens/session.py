@@ -357,7 +357,11 @@ class Session:
 
     def _own_files(self) -> list[str]:
         """The files in which this target alone decides whether a suppression is used."""
-        alone = len(discover(self._texts[self._file], self._file)) == 1
+        try:
+            alone = len(discover(self._texts[self._file], self._file)) == 1
+        except ModuleNotFoundError:
+            # Python 3.10 cannot read the pyproject.toml, which may have more targets.
+            return []
         return [self._file] if alone else []
 
     def _texts_of(self, ops: tuple[OpReport, ...]) -> dict[str, str]:

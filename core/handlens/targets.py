@@ -13,11 +13,6 @@ from typing import Any, Literal
 
 from handlens.report import Failure, Span
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 PREFIX = "handlens_"
 
 BOM = "\ufeff"
@@ -134,6 +129,12 @@ def find_project(file: str) -> Path | None:
 
 def configuration(project: Path) -> dict[str, Any]:
     """The ``[tool.handlens]`` table of a pyproject.toml; empty if it has none."""
+    # A worker runs without tomli.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
     try:
         table = tomllib.loads(project.read_text("utf-8")).get("tool", {}).get("handlens", {})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

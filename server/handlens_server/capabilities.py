@@ -46,6 +46,8 @@ class Capabilities:
     command_links: bool = False
     """It takes links to commands in hovers (``experimental.handlens.commandLinks``)."""
 
+    diagnostics_in_hover: bool = False
+    """It shows the diagnostics of a place above a hover (``experimental.handlens.diagnosticsInHover``)."""
     status: bool = False
     """It shows what the targets are doing (``experimental.handlens.status``)."""
 
@@ -64,6 +66,7 @@ class Capabilities:
         return cls(
             images=bool(ours.get("images")),
             command_links=bool(ours.get("commandLinks")),
+            diagnostics_in_hover=bool(ours.get("diagnosticsInHover")),
             status=bool(ours.get("status")),
             progress=has("window.work_done_progress"),
             configuration=has("workspace.configuration"),

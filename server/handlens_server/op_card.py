@@ -51,6 +51,9 @@ def markdown(card: Card, images: bool = False) -> str:
     if card.cause:
         # Two blanks at the end of a line break it.
         lines += ["  \n".join(map(_escape, card.cause)), ""]
+    if images and (pictures := list(_images(card))):
+        # A hover is a window of a few lines: what is seen at once comes first.
+        lines += [" ".join(pictures), ""]
     (name, value), *others = rows(op)
     lines += [f"| {name} | **{value}** |", "|:--|:--|"]
     lines += [f"| {name} | {_escape(value)} |" for name, value in others]
@@ -59,8 +62,6 @@ def markdown(card: Card, images: bool = False) -> str:
             f"{_code(_place(each))} {_accumulated(each)}" for each in card.others[:_OTHERS_SHOWN]
         )
         lines += ["", f"Also here: {shown}{_more(card)}"]
-    if images:
-        lines += ["", *_images(card)]
     return "\n".join(lines)
 
 

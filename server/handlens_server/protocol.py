@@ -1,4 +1,4 @@
-"""pygls' protocol with two things put right: its documents, and what it keeps of messages."""
+"""pygls' protocol with three things put right: its documents, what it asks of messages, and what it keeps."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ class Protocol(LanguageServerProtocol):
             workspace_folders=list(made.folders.values()),
             position_encoding=made.position_encoding,
         )
+
+    def structure_message(self, data: dict[str, Any]) -> Any:
+        # What needs no parameters need not have any; pygls asks for them where the method is our own.
+        if "method" in data:
+            data.setdefault("params", None)
+        return super().structure_message(data)
 
     def _execute_handler(
         self,

@@ -230,7 +230,9 @@ def main(arguments: Sequence[str] = ()) -> int:
     parser.parse_args(arguments)
 
     logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s"
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     # pygls logs every message that it sends, with the whole text of the documents, at INFO.
     logging.getLogger("pygls").setLevel(logging.WARNING)

@@ -104,7 +104,7 @@ async def test_what_is_inherited_leads_to_its_origin(client, model):
     diagnostics = await client.diagnostics(document)
     inherited = next(e for e in diagnostics if e.code == "HL102")
     actions = await client.act(document, [inherited])
-    action = next(a for title, a in actions.items() if title.startswith("Go to where"))
+    action = next(a for title, a in actions.items() if title.startswith("Go to the origin: "))
     await client.execute(action.command.command, *action.command.arguments)
     shown = (await client.until(lambda: client.shown))[-1]
     assert shown.uri == document.uri

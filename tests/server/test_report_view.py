@@ -158,7 +158,9 @@ async def test_a_hover_has_pictures_and_links_for_who_shows_them(
     serving, capabilities, tmp_path, model
 ):
     able = capabilities()
-    able.experimental = {"handlens": {"images": True, "commandLinks": True}}
+    able.experimental = {
+        "handlens": {"images": True, "commandLinks": True, "diagnosticsInHover": True}
+    }
     async with serving(tmp_path, able) as client:
         document = client.open("pictures.py", model)
         await client.diagnostics(document)
@@ -175,3 +177,11 @@ async def test_a_hover_has_pictures_and_links_for_who_shows_them(
         assert report[0] == "handlens.server.report"
         assert json.loads(unquote(report[1])) == [document.uri, "html"]
         assert len(text) < 100_000
+
+        # The cause is in the diagnostic that the client shows above it.
+        found = await client.shows(document)
+        convolution = next(each for each in found if each.range == document.range("self.conv(x)"))
+        _, *cause = convolution.message.splitlines()
+        hover = await client.hover(document, document.position("self.conv(x)"))
+        assert cause
+        assert not any(line in hover.contents.value for line in cause)

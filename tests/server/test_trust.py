@@ -51,7 +51,8 @@ async def test_nothing_is_executed_before_the_workspace_is_trusted(serving, tmp_
         assert psutil.Process(client.process.pid).children() == []
         assert not mark.exists()
 
-        client.protocol.notify("handlens/didGrantTrust", None)
+        # As clients send what has no parameters.
+        client.protocol._send_data({"jsonrpc": "2.0", "method": "handlens/didGrantTrust"})
         assert await client.diagnostics(document)
         assert mark.exists()
 

@@ -158,7 +158,7 @@ class _Actions:
         where = documents.location(place.file, span)
         if where is None:
             return
-        title = f"Go to where the error begins: {related.message}"
+        title = f"Go to the {related.message}"
         start, end = where.range.start, where.range.end
         arguments = [where.uri, start.line, start.character, end.line, end.character]
         command = types.Command(title, execute_command.SHOW, arguments=arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -45,6 +46,8 @@ def register(server: HandlensServer) -> None:
             )
             for target, (result, ops) in by_target.items()
         ]
+        if server.client.diagnostics_in_hover:
+            cards = [dataclasses.replace(card, cause=()) for card in cards]
         # Clients cut off what is long, and nobody compares a dozen targets in a hover.
         hidden = len(cards) - _MOST_TARGETS
         shown = [result for result, _ in by_target.values()]

@@ -8,7 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 EXAMPLE := examples/efficientnet_lite.py
 SOURCES := core server tests examples docs benchmarks
 
-.PHONY: help demo test bench lint format images clean
+# The version of Debian 12, for a test that attaches it to the server.
+NEOVIM := neovim=0.7.2-7
+
+.PHONY: help demo test neovim bench lint format images clean
 
 help:
 	@echo "make demo     check $(EXAMPLE)"
@@ -16,15 +19,22 @@ help:
 	@echo "make bench    measure comparisons beside torchao's debugger and plain runs; half an hour"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   let ruff rewrite the sources"
-	@echo "make images   draw the pictures of docs/images again"
-	@echo "make vsix     build the VS Code extension; lint-client and test-client check it"
+	@echo "make images   draw the pictures of docs/images again; images-vscode those of VS Code"
+	@echo "make vsix     build the VS Code extension; lint-client, test-client and e2e check it"
 	@echo "make clean    remove .venv and all caches"
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/handlens check $(EXAMPLE) || test $$? -eq 1
 
-test: lint
+# Without root or Chromium, what is left out is named at the end; with CI set, that is a failure.
+test: lint lint-client test-client neovim
 	$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory e2e
+	@command -v nvim >/dev/null || echo "left out: the test with Neovim (it is not installed)"
+
+neovim:
+	@command -v nvim >/dev/null || { test "$$(id -u)" = 0 && apt-get -qq update && \
+		DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(NEOVIM); } || true
 
 # The README quotes benchmarks/results/latest.json: `.venv/bin/python -m benchmarks readme`.
 bench: $(VENV)/bench.stamp
@@ -43,7 +53,7 @@ images: $(VENV)/demo.stamp
 	$(BIN)/python docs/screenshot.py $(EXAMPLE) docs/images/check.svg
 
 clean:
-	rm -rf $(addprefix $(CLIENT)/,node_modules out bundled build.log *.vsix)
+	rm -rf $(addprefix $(CLIENT)/,node_modules e2e/node_modules out bundled build.log test-results *.vsix)
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find $(wildcard $(SOURCES)) -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -103,3 +113,5 @@ build/bundling/.stamp:
 $(CLIENT)/bundled/.stamp: build/bundling/.stamp $(CLIENT)/scripts/bundle.py constraints.txt pyproject.toml $(SERVER_SOURCES)
 	build/bundling/bin/python $(CLIENT)/scripts/bundle.py $(CLIENT)/bundled
 	@touch $@
+
+include vscode-client/e2e/e2e.mk

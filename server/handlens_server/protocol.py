@@ -1,4 +1,4 @@
-"""pygls' protocol with three things put right: its documents, what it asks of messages, and what it keeps."""
+"""pygls' protocol with its documents, what it asks of messages, and what it keeps of them put right."""
 
 from __future__ import annotations
 

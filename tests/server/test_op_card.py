@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from handlens.report import Finding, Quantizer
+from handlens.report import Finding, Histogram, Quantizer
 from handlens_server import op_card
+from handlens_server.capabilities import Capabilities
+from handlens_server.features import hover
 from sample_ops import channels, half, losing_op
 
 OP = losing_op(
@@ -104,9 +106,18 @@ def test_names_of_the_user_cannot_break_the_markdown():
     assert first == r"**a\*\|\<b\>\&\[x\](y)** · ``` a`b\n|c`` ```"
 
 
-def test_names_that_nobody_could_read_are_cut():
-    text = op_card.markdown(op_card.card([replace(OP, module="m" * 100_000)] * 30))
-    assert len(text) < 10_000
+@pytest.mark.parametrize("markdown", [True, False])
+def test_a_hover_is_never_too_long_to_be_shown(markdown):
+    errors = Histogram(-1.0, 1.0, tuple(range(10**6, 10**6 + 200)))
+    ops = [
+        replace(OP, module="|" * 100_000, op="`" * 1000, sqnr_db=i / 7, errors=errors)
+        for i in range(1000)
+    ]
+    cards = [op_card.card(ops, "*" * 1000, [about(OP, "#" * 1000)]) for _ in range(20)]
+    client = Capabilities(markdown=markdown, images=True, command_links=True)
+    text = hover.content(cards, client, "A note.", "file:///" + "é" * 1000).value
+    assert len(text) < 100_000
+    assert "more targets run this." in text
 
 
 def about(op, cause="", rule="HL101"):

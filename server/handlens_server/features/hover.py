@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 
 _MOST_TARGETS = 6
+# VS Code cuts off what is longer than 100,000 characters, and pictures with it.
+_LONGEST = 90_000
 
 
 def register(server: HandlensServer) -> None:
@@ -48,8 +51,6 @@ def register(server: HandlensServer) -> None:
         ]
         if server.client.diagnostics_in_hover:
             cards = [dataclasses.replace(card, cause=()) for card in cards]
-        # Clients cut off what is long, and nobody compares a dozen targets in a hover.
-        hidden = len(cards) - _MOST_TARGETS
         shown = [result for result, _ in by_target.values()]
         note = ""
         if any(result.kept for result in shown):
@@ -57,15 +58,27 @@ def register(server: HandlensServer) -> None:
         elif any(result.is_stale(document.file) for result in shown):
             note = "Measured before the last edits of this file."
         return types.Hover(
-            _content(cards[:_MOST_TARGETS], hidden, server.client, note, document.uri),
+            content(cards, server.client, note, document.uri),
             document.range(span),
         )
 
 
-def _content(
-    cards: list[op_card.Card], hidden: int, client: Capabilities, note: str, uri: str
+def content(
+    cards: Sequence[op_card.Card], client: Capabilities, note: str, uri: str
 ) -> types.MarkupContent:
-    more = [f"And {hidden} more targets run this."] if hidden > 0 else []
+    """The cards of one expression, one for each target, below a note; as many as a hover has room for."""
+    # Nobody compares a dozen targets in a hover.
+    shown = min(len(cards), _MOST_TARGETS)
+    while len((found := _content(cards, shown, client, note, uri)).value) > _LONGEST and shown > 1:
+        shown -= 1
+    return found
+
+
+def _content(
+    cards: Sequence[op_card.Card], shown: int, client: Capabilities, note: str, uri: str
+) -> types.MarkupContent:
+    hidden, cards = len(cards) - shown, cards[:shown]
+    more = [f"And {hidden} more targets run this."] if hidden else []
     if client.markdown:
         texts = [op_card.markdown(card, client.images) for card in cards]
         texts = [*([f"*{note}*"] if note else []), *texts, *more]

@@ -1,10 +1,11 @@
 /** `node screenshots.ts [NAME…]` takes the pictures of docs/images/vscode; LOOK at what it took. */
 
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { home, closeAll, keep, openWindow, type Window } from './harness/stage.ts';
+import { closeAll, keep, openWindow, type Window } from './harness/stage.ts';
 import * as paths from './harness/paths.ts';
 import * as pictures from './harness/pictures.ts';
 import { ReportView } from './harness/report-view.ts';
@@ -22,11 +23,16 @@ const WINDOWS: Record<string, () => Promise<void>> = {
     editor: () => inWindow({ files: { 'tiny_cnn.py': TINY_CNN }, open: ['tiny_cnn.py'], look: { width: 1000, height: 760 } }, editor),
     walkthrough: () => inWindow({ files: { 'tiny_cnn.py': TINY_CNN }, open: ['tiny_cnn.py'], look: { width: 1280, height: 760 } }, walkthrough),
     progress: () => inWindow({ files: { 'tiny_cnn.py': held(TINY_CNN) }, open: ['tiny_cnn.py'], look: { width: 1000, height: 500 } }, progress),
-    missing: () => {
-        const bare = join(home, 'without-torch');
-        execFileSync(paths.interpreter, ['-m', 'venv', '--without-pip', bare]);
-        const settings = { 'handlens.interpreter': join(bare, 'bin', 'python') };
-        return inWindow({ files: { 'tiny_cnn.py': TINY_CNN }, open: ['tiny_cnn.py'], settings, look: { width: 1000, height: 500 } }, missing);
+    missing: async () => {
+        const folder = join(tmpdir(), 'demo');
+        execFileSync(paths.interpreter, ['-m', 'venv', '--without-pip', join(folder, '.venv')]);
+        const settings = { 'handlens.interpreter': '${workspaceFolder}/.venv/bin/python' };
+        const window = { files: { 'tiny_cnn.py': TINY_CNN }, open: ['tiny_cnn.py'], settings, folder, look: { width: 1000, height: 500 } };
+        try {
+            await inWindow(window, missing);
+        } finally {
+            rmSync(folder, { recursive: true });
+        }
     },
     untrusted: () => inWindow({ files: { 'tiny_cnn.py': TINY_CNN }, open: ['tiny_cnn.py'], server: { asksForTrust: true }, look: { width: 1000, height: 500 } }, untrusted),
     light: () => inWindow({ files: { 'efficientnet_lite.py': EFFICIENTNET }, open: ['efficientnet_lite.py'], look: { width: 1440, height: 900 } }, report('light'), LIGHT),
@@ -84,6 +90,7 @@ const walkthrough: Act = async (workbench) => {
 const progress: Act = async (workbench) => {
     await workbench.goTo(20);
     await workbench.status(/Handlens: handlens_tiny/).waitFor();
+    await workbench.languageStatus();
     await pictures.take(workbench.page, 'progress');
     await workbench.command('Handlens: Cancel');
 };

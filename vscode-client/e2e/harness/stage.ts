@@ -23,6 +23,8 @@ export interface Window {
     /** A server of its own, with other options than that of the others. */
     server?: Options;
     look?: Partial<Look>;
+    /** Where the workspace is, if the path is to be seen. */
+    folder?: string;
 }
 
 /** Home directories, workspaces and logs of this run. */
@@ -42,7 +44,7 @@ export async function openWindow(window: Window): Promise<{ workbench: Workbench
         : (shared ??= CodeServer.start(join(home, 'server')));
     const running = await server;
     // Others may be named like it somewhere in a window: the number keeps a leftover apart.
-    const folder = join(home, `workspace-${number}`);
+    const folder = window.folder ?? join(home, `workspace-${number}`);
     for (const [file, text] of Object.entries({ ...window.files, ...settings(window) })) {
         mkdirSync(dirname(join(folder, file)), { recursive: true });
         writeFileSync(join(folder, file), text);

@@ -35,8 +35,8 @@ const WINDOWS: Record<string, () => Promise<void>> = {
         }
     },
     untrusted: () => inWindow({ files: { 'tiny_cnn.py': TINY_CNN }, open: ['tiny_cnn.py'], server: { asksForTrust: true }, look: { width: 1000, height: 500 } }, untrusted),
-    light: () => inWindow({ files: { 'efficientnet_lite.py': EFFICIENTNET }, open: ['efficientnet_lite.py'], look: { width: 1440, height: 900 } }, report('light'), LIGHT),
-    demo: () => inWindow({ files: { 'efficientnet_lite.py': EFFICIENTNET }, open: ['efficientnet_lite.py'], look: { width: 1440, height: 900 } }, demo),
+    light: () => inWindow({ files: { 'efficientnet_lite.py': EFFICIENTNET }, open: ['efficientnet_lite.py'], look: { width: 1280, height: 800 } }, report('light'), LIGHT),
+    demo: () => inWindow({ files: { 'efficientnet_lite.py': EFFICIENTNET }, open: ['efficientnet_lite.py'], look: { width: 1280, height: 800 } }, demo),
 };
 
 const editor: Act = async (workbench) => {
@@ -113,13 +113,11 @@ const untrusted: Act = async (workbench) => {
 /** EfficientNet-Lite0: opened, read, looked at from above. */
 const demo: Act = async (workbench) => {
     const { page } = workbench;
-    await workbench.goTo(88);
+    await workbench.goTo(82);
+    await workbench.status(/Handlens: handlens_imagenet/).waitFor();
     await pictures.take(page, 'demo-1-opened');
-    await workbench.goTo(123);
-    await page.locator('.squiggly-error, .squiggly-warning, .squiggly-info').first().waitFor({ state: 'attached', timeout: 120_000 });
-    await workbench.goTo(81);
-    await workbench.untilLens(/^Handlens: .* ops/);
-    await pictures.take(page, 'demo-2-squiggles');
+    await untilFindings(workbench);
+    await pictures.take(page, 'demo-2-findings');
     const hover = await workbench.hover('self.depthwise(self.pad(x))');
     await hover.locator('img').first().waitFor();
     await pictures.take(page, 'demo-3-hover');
@@ -127,10 +125,17 @@ const demo: Act = async (workbench) => {
     await report('dark')(workbench);
 };
 
+/** Wait until a run has ended with findings in the lines that are shown. */
+async function untilFindings(workbench: Workbench): Promise<void> {
+    const squiggle = workbench.page.locator('.squiggly-error, .squiggly-warning, .squiggly-info').first();
+    await squiggle.waitFor({ state: 'attached', timeout: 120_000 });
+    await workbench.status(/Handlens: handlens_imagenet/).waitFor({ state: 'detached' });
+}
+
 function report(name: string): Act {
     return async (workbench) => {
-        await workbench.goTo(123);
-        await workbench.page.locator('.squiggly-error, .squiggly-warning, .squiggly-info').first().waitFor({ state: 'attached', timeout: 120_000 });
+        await workbench.goTo(82);
+        await untilFindings(workbench);
         const view = new ReportView(workbench);
         await view.open();
         await view.rows.first().click();

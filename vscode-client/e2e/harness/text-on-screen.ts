@@ -2,7 +2,8 @@
  * Where text of the editor is on the screen, and what text is under a decoration.
  *
  * These functions run in the page: they may use nothing but their arguments. The editor shows a line as
- * `.view-line` with text nodes in it; inlay hints are text nodes too, in elements of their own.
+ * `.view-line` with text nodes in it; inlay hints are text nodes too, in elements of their own. Editors are looked
+ * for in the whole window, for the cells of a notebook lie over the part that editors are in.
  */
 
 export interface Box {
@@ -19,11 +20,10 @@ export interface Decoration {
     box: Box;
 }
 
-/** The box of the `count`th occurrence, from 0, of a text within one line of the editor in front. */
+/** The box of the `count`th occurrence, from 0, of a text within one line of the editors that are shown. */
 export function locate([wanted, count]: [string, number]): Box | null {
-    const editor = document.querySelector('.editor-instance .monaco-editor:not(.in-diff-editor)');
     let left = count;
-    const lines = [...(editor?.querySelectorAll<HTMLElement>('.view-lines .view-line') ?? [])];
+    const lines = [...document.querySelectorAll<HTMLElement>('.monaco-editor .view-lines .view-line')];
     lines.sort((one, other) => one.getBoundingClientRect().top - other.getBoundingClientRect().top);
     for (const line of lines) {
         const places: [Text, number][] = [];
@@ -48,13 +48,13 @@ export function locate([wanted, count]: [string, number]): Box | null {
     return null;
 }
 
-/** The decorations of some classes in the editor in front, from top to bottom, each with the text that it covers. */
+/** The decorations of some classes in the editors that are shown (a notebook has many), from top to bottom, each with the text that it covers. */
 export function decorations(classes: string[]): Decoration[] {
-    const editor = document.querySelector('.editor-instance .monaco-editor:not(.in-diff-editor)');
     const found: Decoration[] = [];
-    const lines = [...(editor?.querySelectorAll<HTMLElement>('.view-lines .view-line') ?? [])];
     for (const name of classes) {
-        for (const element of editor?.querySelectorAll<HTMLElement>(`.${name}`) ?? []) {
+        for (const element of document.querySelectorAll<HTMLElement>(`.monaco-editor .${name}`)) {
+            const editor = element.closest('.monaco-editor')!;
+            const lines = [...editor.querySelectorAll<HTMLElement>('.view-lines .view-line')];
             const box = element.getBoundingClientRect();
             const middle = box.top + box.height / 2;
             const line = lines.find((each) => {

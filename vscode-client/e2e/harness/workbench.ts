@@ -41,14 +41,17 @@ export class Workbench {
         await this.page.locator(`.editor-instance .monaco-editor[data-uri$="/${file}"] .view-line`).first().waitFor();
     }
 
-    /** Close all editors; what was not saved is lost. */
-    async closeAll(): Promise<void> {
-        while ((await this.page.locator('.part.editor .tab.dirty').count()) > 0) {
-            await this.page.locator('.part.editor .tab.dirty').first().click();
-            await this.command('View: Revert and Close Editor');
-        }
-        await this.command('View: Close All Editors');
-        await this.page.locator('.part.editor .tab').first().waitFor({ state: 'detached' });
+    /** Open a notebook by its name, and wait until its first cell is in front. */
+    async openNotebook(file: string): Promise<void> {
+        await this.page.keyboard.press('Control+P');
+        await this.pick(file);
+        await this.page.locator('.notebookOverlay .monaco-editor .view-line').first().waitFor();
+    }
+
+    /** Reload the window, in which a file is then in front. */
+    async reload(file: string): Promise<void> {
+        await this.page.reload();
+        await this.untilInFront(file);
     }
 
     /** Save the editor in front, and wait until the file has the text. */
@@ -105,13 +108,6 @@ export class Workbench {
 
     async type(text: string): Promise<void> {
         await this.page.keyboard.insertText(text);
-    }
-
-    /** Replace all of the text of the editor in front. */
-    async rewrite(text: string): Promise<void> {
-        await this.page.locator('.editor-instance .monaco-editor .view-lines').first().click();
-        await this.page.keyboard.press('Control+A');
-        await this.type(text);
     }
 
     /** What a line shows that has a text in it, inlay hints included. */
@@ -186,16 +182,6 @@ export class Workbench {
     async command(title: string): Promise<void> {
         await this.page.keyboard.press('F1');
         await this.pick(`>${title}`, title);
-    }
-
-    /** The titles that the palette offers for what is typed. */
-    async offered(typed: string): Promise<string[]> {
-        await this.page.keyboard.press('F1');
-        await this.quickInput.fill(`>${typed}`);
-        await this.quickRows.first().waitFor();
-        const titles = await this.quickRows.locator('.label-name').first().locator('xpath=ancestor::*[@role="tree" or @role="listbox"]').locator('.label-name').allTextContents();
-        await this.page.keyboard.press('Escape');
-        return titles.map(plain);
     }
 
     /** Type into the quick input, and take the row of a name. */

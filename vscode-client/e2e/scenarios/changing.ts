@@ -2,14 +2,13 @@
 
 import assert from 'node:assert/strict';
 
-import { inWindow } from '../harness/stage.ts';
+import type { Scenario } from '../harness/stage.ts';
 import { until } from '../harness/until.ts';
-import { counted, TINY_CNN } from './models.ts';
 
 const RELU = { severity: 'error', text: 'F.relu(self.bn1(self.conv1(x)))' };
 const CONV = { severity: 'error', text: 'self.conv2(x)' };
 
-inWindow('A model that is changed', { files: { 'tiny_cnn.py': counted(TINY_CNN) }, open: ['tiny_cnn.py'] }, (scenario) => {
+export function changing(scenario: Scenario): void {
     scenario('keeps its squiggles under their text while lines are typed above', async (workbench) => {
         await workbench.goTo(31);
         await workbench.untilSquiggles(RELU, CONV);
@@ -57,7 +56,7 @@ inWindow('A model that is changed', { files: { 'tiny_cnn.py': counted(TINY_CNN) 
         await workbench.goTo(50);
         await workbench.untilLens(/^Handlens: output 3\d\.\d dB/);
     });
-});
+}
 
 /** How many times the model has been executed. */
 function runs(read: (file: string) => string): number {

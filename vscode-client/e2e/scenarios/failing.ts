@@ -16,6 +16,19 @@ inWindow('A run that goes wrong', { files: { 'tiny_cnn.py': held(TINY_CNN), 'cra
         await workbench.status(/Handlens: handlens_tiny/).waitFor({ state: 'detached' });
     });
 
+    scenario('can be cancelled from its status', async (workbench) => {
+        const before = workbench.read('tiny_cnn.py.pid');
+        await workbench.command('Handlens: Rerun comparison');
+        const pid = await until(
+            () => workbench.read('tiny_cnn.py.pid') !== before && workbench.read('tiny_cnn.py.pid').trim(),
+            () => 'the model is not executed',
+        );
+        const item = await workbench.languageStatus();
+        await item.getByText('Actions …').click();
+        await workbench.row('Cancel').click();
+        await until(() => !existsSync(`/proc/${pid}`), () => `the run's process ${pid} is still there`);
+    });
+
     scenario('of a model that crashes its process is shown at its target, and gone when the text is right', async (workbench) => {
         await workbench.open('crash.py');
         await workbench.goTo(51);

@@ -2,10 +2,9 @@
 
 import assert from 'node:assert/strict';
 
-import { inWindow } from '../harness/stage.ts';
-import { TINY_CNN } from './models.ts';
+import type { Scenario } from '../harness/stage.ts';
 
-inWindow('A model that is opened', { files: { 'tiny_cnn.py': TINY_CNN }, open: ['tiny_cnn.py'] }, (scenario) => {
+export function reading(scenario: Scenario): void {
     scenario('has squiggles under the expressions that answer for a loss, and under nothing else', async (workbench) => {
         await workbench.goTo(31);
         await workbench.untilSquiggles(
@@ -53,4 +52,4 @@ inWindow('A model that is opened', { files: { 'tiny_cnn.py': TINY_CNN }, open: [
         const item = await workbench.languageStatus();
         assert.match(await item.innerText(), /^handlens_tiny 9\.\d dB\s*x86 · 3 errors · just now/);
     });
-});
+}

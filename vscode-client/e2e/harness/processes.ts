@@ -83,6 +83,14 @@ export async function untilNoneIsLeft(): Promise<void> {
 
 process.on('exit', () => {
     for (const child of groups) kill(child, 'SIGKILL');
+    // Workers have groups of their own.
+    for (const command of running()) {
+        try {
+            process.kill(Number.parseInt(command), 'SIGKILL');
+        } catch {
+            // It has just ended.
+        }
+    }
 });
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => process.exit(1));

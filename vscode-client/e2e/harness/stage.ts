@@ -34,6 +34,7 @@ let shared: Promise<CodeServer> | undefined;
 let windows = 0;
 
 processes.markChildren();
+process.on('exit', () => rmSync(home, { recursive: true, force: true, maxRetries: 3 }));
 
 /** A window, and what ends it. */
 export async function openWindow(window: Window): Promise<{ workbench: Workbench; close: () => Promise<void>; server: CodeServer }> {
@@ -69,13 +70,12 @@ function settings(window: Window): Record<string, string> {
     return window.settings ? { '.vscode/settings.json': JSON.stringify(window.settings, null, 4) } : {};
 }
 
-/** End the browser and the servers, and remove what they wrote. */
+/** End the browser and the servers; an error names what outlives them. */
 export async function closeAll(): Promise<void> {
     await (await browser)?.close();
     await (await shared)?.stop();
     browser = shared = undefined;
     await processes.untilNoneIsLeft();
-    rmSync(home, { recursive: true, force: true });
 }
 
 /** Keep a picture of a window and the logs, to be looked at. */

@@ -19,3 +19,21 @@ export async function until<T>(
         await setTimeout(BETWEEN_LOOKS_MS);
     }
 }
+
+const TRIES = 4;
+const TRY_MS = 8_000;
+
+/**
+ * Do something that the editor may undo at once, as a menu closes when results arrive: again where it came to
+ * nothing, as a person would. `act` gets the time that it may wait, in milliseconds.
+ */
+export async function retrying<T>(act: (patience: number) => Promise<T>, clear: () => Promise<void>): Promise<T> {
+    for (let left = TRIES; ; left--) {
+        try {
+            return await act(TRY_MS);
+        } catch (error) {
+            if (left <= 1) throw error;
+            await clear();
+        }
+    }
+}

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { FrameLocator, Locator, Page } from 'playwright-core';
 
 import { type Box, type Decoration, decorations, locate } from './text-on-screen.ts';
-import { until } from './until.ts';
+import { retrying, until } from './until.ts';
 
 const SQUIGGLES = ['squiggly-error', 'squiggly-warning', 'squiggly-info'];
 
@@ -72,8 +72,15 @@ export class Workbench {
 
     /** The box of a text on the screen; `occurrence` counts from 0. */
     async boxOf(text: string, occurrence = 0): Promise<Box> {
+        let last = '';
         return await until(
-            () => this.page.evaluate(locate, [text, occurrence] as [string, number]),
+            async () => {
+                const box = await this.page.evaluate(locate, [text, occurrence] as [string, number]);
+                // Lines move when a lens comes or goes, and when the editor scrolls.
+                const before = last;
+                last = JSON.stringify(box);
+                return last === before ? box : null;
+            },
             () => `the editor does not show: ${text}`,
         );
     }
@@ -156,17 +163,18 @@ export class Workbench {
 
     /** Point at a text, and wait for what is then shown. */
     async hover(text: string, occurrence = 0): Promise<Locator> {
-        const { x, y, width, height } = await this.boxOf(text, occurrence);
-        // A pointer that comes from nowhere is no hover.
-        await this.page.mouse.move(x + width / 2 + 5, y + height / 2);
-        await this.page.mouse.move(x + width / 2, y + height / 2);
         const hover = this.page.locator('.monaco-editor .monaco-hover:visible, .monaco-resizable-hover .monaco-hover:visible').first();
-        await hover.locator('.hover-row').first().waitFor();
+        await retrying(
+            async (patience) => {
+                const { x, y, width, height } = await this.boxOf(text, occurrence);
+                // A pointer that comes from nowhere is no hover.
+                await this.page.mouse.move(x + width / 2 + 5, y + height / 2);
+                await this.page.mouse.move(x + width / 2, y + height / 2);
+                await hover.locator('.hover-row').first().waitFor({ timeout: patience });
+            },
+            () => this.page.mouse.move(0, 0),
+        );
         return hover;
-    }
-
-    async lenses(): Promise<string[]> {
-        return (await this.page.locator('.codelens-decoration a').allTextContents()).map(plain);
     }
 
     /** The first lens whose text matches, when it is there. */
@@ -205,28 +213,40 @@ export class Workbench {
         return this.page.locator('.quick-input-widget:visible input[type="text"]').first();
     }
 
-    /** The menu of quick fixes for a text, open. */
-    async quickFixes(text: string, occurrence = 0): Promise<Locator> {
-        await this.putCaret(text, occurrence);
-        await this.page.keyboard.press('Control+Period');
-        return await this.openActions();
+    /** Open the menu of quick fixes for a text. */
+    async quickFixes(text: string, occurrence = 0): Promise<void> {
+        await this.openActions(async () => {
+            await this.putCaret(text, occurrence);
+            await this.page.keyboard.press('Control+Period');
+        });
     }
 
-    async openActions(): Promise<Locator> {
-        const actions = this.page.locator('.action-widget');
-        await actions.locator('.monaco-list-row.action').first().waitFor();
-        return actions;
-    }
-
+    /** Take one of the quick fixes for a text. */
     async quickFix(text: string, title: string, occurrence = 0): Promise<void> {
-        await this.quickFixes(text, occurrence);
-        await this.takeAction(title);
+        await this.takeAction(title, async () => {
+            await this.putCaret(text, occurrence);
+            await this.page.keyboard.press('Control+Period');
+        });
     }
 
-    /** Take an entry of the menu of actions. */
-    async takeAction(title: string): Promise<void> {
-        const actions = await this.openActions();
-        await actions.locator('.monaco-list-row.action').filter({ hasText: title }).first().click();
+    /** Take an entry of the menu of actions that `open` opens. */
+    async takeAction(title: string, open: () => Promise<void>): Promise<void> {
+        await this.openActions(open, (patience) => this.actions.filter({ hasText: title }).first().click({ timeout: patience }));
+    }
+
+    private async openActions(open: () => Promise<void>, then?: (patience: number) => Promise<void>): Promise<void> {
+        await retrying(
+            async (patience) => {
+                await open();
+                await this.actions.first().waitFor({ timeout: patience });
+                await then?.(patience);
+            },
+            () => this.page.keyboard.press('Escape'),
+        );
+    }
+
+    private get actions(): Locator {
+        return this.page.locator('.action-widget .monaco-list-row.action');
     }
 
     // Elsewhere in the window

@@ -62,13 +62,18 @@ async def test_opening_shows_findings_on_the_expressions_that_cause_them(client,
     assert re.match(r"\w+ \d+\.\d dB", first.message)
 
 
-async def test_related_information_links_the_other_instances_of_a_line(client, model):
-    document = client.open("related.py", model)
+async def test_related_information_leads_to_other_places(client, model):
+    text = model.replace("x = block(x)", "x = self.step(block, x)").replace(
+        "    def forward",
+        "    def step(self, block, x):\n        return block(x)\n\n    def forward",
+    )
+    document = client.open("related.py", text)
     diagnostics = await client.diagnostics(document)
-    [block] = [each for each in diagnostics if each.range == document.range(BLOCK)]
-    assert len(block.related_information) == 2
-    place = types.Location(document.uri, document.range(BLOCK))
-    assert all(each.location == place for each in block.related_information)
+    [step] = [each for each in diagnostics if each.range == document.range(BLOCK)]
+    # The other two runs of the line are in its hover: a link to where one is leads nowhere.
+    [caller] = step.related_information
+    assert document.covered(caller.location.range) == "self.step(block, x)"
+    assert caller.message == "called from Tiny.forward"
 
 
 async def test_hover_has_the_numbers_of_the_op(client, model):

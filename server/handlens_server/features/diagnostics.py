@@ -181,8 +181,10 @@ class Diagnostics:
 
 
 def _related(finding: Finding) -> Iterator[tuple[str, Span]]:
-    """The places that a finding names: its origin, and other runs of the same expression."""
-    for related in finding.related[:_MOST_RELATED]:
+    """The other places that a finding names: its origin, and where it leads to."""
+    # Other runs of the same expression are in its hover: a link to where one is leads nowhere.
+    elsewhere = [each for each in finding.related if each.span not in (None, finding.span)]
+    for related in elsewhere[:_MOST_RELATED]:
         if related.span is not None:
             yield related.message, related.span
 

@@ -66,7 +66,8 @@ async def test_a_lens_tells_the_state_of_its_target_and_runs_it(client, held, mo
     document = client.open("lens.py", held.text)
     await held.begun()
     [lens, *_] = await lenses(client, document)
-    assert lens.command.title == "Handlens: comparing …"
+    assert lens.command.title == "Handlens: comparing … · cancel"
+    assert lens.command.command == "handlens.server.cancel"
     assert lens.range == document.range("handlens_tiny")
 
     client.save(document, model)

@@ -39,7 +39,8 @@ def register(server: HandlensServer) -> None:
             if where is None:
                 continue
             title = _title(target, results.get(target.name), running, server.trusted)
-            command = types.Command(title, execute_command.RERUN, arguments=[document.uri])
+            act = execute_command.CANCEL if running else execute_command.RERUN
+            command = types.Command(title, act, arguments=[document.uri])
             lenses.append(types.CodeLens(where, command))
             if target.name in results and not running:
                 show = types.Command(
@@ -80,7 +81,7 @@ def _title(target: Target, result: Result | None, running: bool, trusted: bool) 
     if not trusted:
         return "Handlens: not run, the workspace is not trusted"
     if running:
-        return "Handlens: comparing …"
+        return "Handlens: comparing … · cancel"
     if result is None:
         return "Handlens: compare with the quantized model"
     if result.report.error is not None:

@@ -1,7 +1,7 @@
 // `node esbuild.mjs` bundles what is shipped into out/, with `--production` small and without source maps;
 // `node esbuild.mjs --tests` bundles the unit tests into out/test/.
 
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { build } from "esbuild";
 
@@ -48,5 +48,29 @@ if (process.argv.includes("--tests")) {
   await rm("out/test", { recursive: true, force: true });
   await Promise.all([build(tests), build({ ...extension, outdir: "out/test/shipped" })]);
 } else {
-  await Promise.all([build(extension), build(report)]);
+  const built = await Promise.all([
+    build({ ...extension, metafile: true }),
+    build({ ...report, metafile: true }),
+  ]);
+  const inputs = built.flatMap(({ metafile }) => Object.keys(metafile.inputs));
+  writeFileSync("out/THIRD-PARTY.txt", notices(inputs));
+}
+
+/** The licences of the packages that some files belong to, with their texts. */
+function notices(files) {
+  const folders = new Set(files.map((file) => /^.*node_modules\/(@[^/]+\/)?[^/]+/.exec(file)?.[0]));
+  folders.delete(undefined);
+  const line = "=".repeat(100);
+  const texts = [...folders].sort().map((folder) => {
+    const { name, version, license } = JSON.parse(readFileSync(`${folder}/package.json`, "utf8"));
+    const found = readdirSync(folder).filter((each) => /^(licen[cs]e|copying|notice)/i.test(each));
+    if (found.length === 0) {
+      throw new Error(
+        `${name} has no text of its licence; find out what has to be shipped with it`,
+      );
+    }
+    const said = found.map((each) => readFileSync(`${folder}/${each}`, "utf8"));
+    return `${line}\n${name} ${version} · ${license}\n${line}\n\n${said.join("\n")}`;
+  });
+  return `These packages are part of the extension's code. Each is under its own licence.\n\n${texts.join("\n")}`;
 }

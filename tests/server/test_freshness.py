@@ -129,7 +129,8 @@ async def test_a_text_that_crashed_is_not_run_again_before_it_changes(client, mo
     runs = len(client.progress)
     client.save(document)
     assert await client.execute("handlens.server.showTargets", document.uri)
-    assert not (await client.execute("handlens.server.showTargets", document.uri))[0]["running"]
+    [target] = await client.execute("handlens.server.showTargets", document.uri)
+    assert target["state"] != "running"
     assert len(client.progress) == runs or client.progress[-1][1].kind == "end"
     client.save(document, model)
     await client.diagnostics(document, shows_conv(document))

@@ -156,7 +156,7 @@ async def test_settings_of_runs_to_come_start_none(serving, tmp_path, model):
         ran = stages(client)
         configure(client, run="manual", deadline=60, memoryLimit=4096, inlayHints=False)
         targets = await client.execute("handlens.server.showTargets", document.uri)
-        assert [each["running"] for each in targets] == [False]
+        assert [each["state"] for each in targets] == ["ok"]
         assert stages(client) == ran
 
 

@@ -287,7 +287,7 @@ function variables(folder: vscode.Uri | undefined): Variables {
 /** Says what this client can do beyond LSP. */
 class Capabilities implements StaticFeature {
   fillClientCapabilities(capabilities: ClientCapabilities): void {
-    const ours = { images: true, commandLinks: true, status: true };
+    const ours = { images: true, commandLinks: true, diagnosticsInHover: true, status: true };
     capabilities.experimental = { ...(capabilities.experimental as object), handlens: ours };
   }
 

@@ -1,6 +1,7 @@
 /** How the status of a document reads. */
 
 import type { Severity, Status, TargetStatus } from "./protocol";
+import { ratio } from "./report/model/format";
 
 export interface StatusText {
   text: string;
@@ -91,19 +92,10 @@ function ofTarget(target: TargetStatus, now: Date): StatusText {
 
 /** The SQNR of the output, or why there is none. */
 export function accuracy({ output }: Pick<TargetStatus, "output">): string {
-  if (output === null) {
+  if (output === null || (output.verdict === "ok" && output.sqnr_db === null)) {
     return "nothing measured";
   }
-  switch (output.verdict) {
-    case "exact":
-      return "exact";
-    case "no-signal":
-      return "no signal";
-    case "non-finite":
-      return "NaN or Inf";
-    case "ok":
-      return output.sqnr_db === null ? "nothing measured" : `${output.sqnr_db.toFixed(1)} dB`;
-  }
+  return ratio(output.verdict, output.sqnr_db);
 }
 
 /** How many there are, of those that matter: what is only information counts where nothing else is. */

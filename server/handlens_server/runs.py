@@ -23,6 +23,7 @@ from handlens_server.documents import Document, read
 from handlens_server.progress import RunProgress
 from handlens_server.results import Result, Run, files
 from handlens_server.settings import Settings
+from handlens_server.turns import Turns
 
 if TYPE_CHECKING:
     from handlens_server.server import HandlensServer
@@ -52,7 +53,7 @@ class Runs:
         self._crashed: dict[str, str] = {}
         """By document, the text that has brought its process down, or ran out of time."""
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._turns = Turns(_AT_ONCE)
 
     def start(self, document: Document, reuse_export: bool = False) -> Discovery:
         """Run every target that a document has right now, in place of the run it may have.
@@ -64,11 +65,6 @@ class Runs:
         file, text = document.file, document.source
         if file is None or not document.is_python:
             return Discovery()
-        unsaved = {
-            each.file: each.source
-            for each in self._server.documents.open
-            if each.file not in (None, file) and each.is_python and each.is_unsaved
-        }
         found = discover(text, file)
         if not self._server.trusted:
             self._server.status.follow(document)
@@ -79,7 +75,7 @@ class Runs:
             document.version,
             next(self._generations),
             text,
-            unsaved,
+            self._unsaved(file) if found.targets else {},
             found.project,
             self._thresholds(file, found.project),
         )
@@ -94,6 +90,18 @@ class Runs:
             task.add_done_callback(lambda task: self._finished(run, task))
         self._server.status.follow(document)
         return found
+
+    def _unsaved(self, file: str) -> dict[str, str]:
+        """The texts of other open documents that the disk does not have."""
+        return {
+            each.file: each.source
+            for each in self._server.documents.open
+            if each.file not in (None, file) and each.is_python and each.is_unsaved
+        }
+
+    def attend(self, document: Document) -> None:
+        """Let a document that somebody looks at be run before others that wait for it."""
+        self._turns.attend(document.uri)
 
     def update(self, document: Document, edited: str) -> None:
         """Run what a document has, unless the edit of a file changed nothing that makes a difference.
@@ -254,6 +262,8 @@ class Runs:
     def forget(self, uri: str) -> None:
         """End the run of a document and clear what its runs have shown."""
         self.cancel(uri)
+        self._turns.forget(uri)
+        self._crashed.pop(uri, None)
         if (timer := self._timers.pop(uri, None)) is not None:
             timer.cancel()
         self._server.diagnostics.publish(self._server.results.keep(uri, set()))
@@ -269,8 +279,8 @@ class Runs:
 
     async def _run(self, run: Run, found: Discovery, reuse_export: bool) -> None:
         await self._server.configured.wait()
-        async with self._slots:
-            for target in found.targets:
+        for target in found.targets:
+            async with self._turns.turn(run.uri):
                 self._enter(run, target, "starting")
                 logger.info("run %d: %s of %s", run.generation, target.name, run.file)
                 report = await self._compare(run, target, reuse_export)

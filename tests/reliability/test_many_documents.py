@@ -1,0 +1,114 @@
+"""Twenty documents at once: few runs at a time, what was looked at last first, nobody forever last, and
+each with its own numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from handlens_server.turns import Turns
+
+# -- whose turn it is -------------------------------------------------------------------------------
+
+
+class Queue:
+    """Runs that wait for turns, and end when they are told to."""
+
+    def __init__(self, places):
+        self.turns = Turns(places)
+        self.running = {}
+        self.tasks = {}
+
+    async def add(self, name):
+        self.tasks[name] = asyncio.create_task(self._run(name))
+        await self.settled()
+
+    async def _run(self, name):
+        async with self.turns.turn(name):
+            self.running[name] = asyncio.Event()
+            try:
+                await self.running[name].wait()
+            finally:
+                del self.running[name]
+
+    async def end(self, name):
+        self.running[name].set()
+        await self.settled()
+
+    async def cancel(self, name):
+        self.tasks[name].cancel()
+        await self.settled()
+
+    async def settled(self):
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+
+async def test_whoever_waits_goes_in_the_order_of_coming_where_nobody_was_looked_at():
+    queue = Queue(2)
+    for name in "abcde":
+        await queue.add(name)
+    order = []
+    while queue.running:
+        name = next(iter(queue.running))
+        order.append(name)
+        assert len(queue.running) <= 2
+        await queue.end(name)
+    assert order == list("abcde")
+
+
+async def test_what_was_looked_at_last_goes_first():
+    queue = Queue(1)
+    for name in "abcd":
+        await queue.add(name)
+    queue.turns.attend("c")
+    queue.turns.attend("d")
+    await queue.end("a")
+    assert list(queue.running) == ["d"]
+    await queue.end("d")
+    assert list(queue.running) == ["c"]
+    queue.turns.forget("c")
+    await queue.add("c2")
+    await queue.end("c")
+    assert list(queue.running) == ["b"]
+
+
+async def test_somebody_who_is_looked_at_again_and_again_does_not_keep_others_from_their_turn():
+    queue = Queue(1)
+    await queue.add("busy 0")
+    await queue.add("quiet")
+    turns = 0
+    while "quiet" not in queue.running:
+        turns += 1
+        assert turns < 10
+        await queue.add(f"busy {turns}")
+        queue.turns.attend(f"busy {turns}")
+        await queue.end(next(iter(queue.running)))
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_no_turn_is_lost_or_given_twice_whatever_is_cancelled(seed):
+    chance = random.Random(seed)
+    queue = Queue(2)
+    names = [str(i) for i in range(30)]
+    for name in names:
+        await queue.add(name)
+        assert len(queue.running) <= 2
+        if chance.random() < 0.6:
+            victim = chance.choice(list(queue.tasks))
+            if chance.random() < 0.5 and queue.running:
+                # At the moment that it may be given a turn.
+                queue.running[next(iter(queue.running))].set()
+            await queue.cancel(victim)
+        queue.turns.attend(chance.choice(names))
+    while queue.running:
+        waiting = sum(not task.done() for task in queue.tasks.values())
+        assert len(queue.running) == min(2, waiting)
+        await queue.end(next(iter(queue.running)))
+    assert all(task.done() for task in queue.tasks.values())
+    await queue.add("one")
+    await queue.add("two")
+    await queue.add("three")
+    assert set(queue.running) == {"one", "two"}

@@ -18,8 +18,10 @@ from handlens.report import Failure, Report, failed, from_json
 # The interpreter finds this package by its path alone. Nothing else that is installed beside it (the
 # server's libraries, say) may come into view of the user's code.
 _BOOTSTRAP = """
-import importlib.util, sys
+import sys
+# Before anything else is imported: the working directory is the workspace, and may have a types.py.
 sys.path[:] = [entry for entry in sys.path if entry]
+import importlib.util
 folder = sys.argv[1]
 spec = importlib.util.spec_from_file_location(
     "handlens", folder + "/__init__.py", submodule_search_locations=[folder])
@@ -154,7 +156,7 @@ class Worker:
         while line := await self._process.stdout.readline():
             try:
                 self._receive(protocol.decode(line))
-            except (ValueError, KeyError) as error:
+            except (ValueError, KeyError, TypeError) as error:
                 # Whoever wrote this to our pipe, the runs go on.
                 log.warning("the worker said something that is no event: %s", error)
         reason = f"the worker process ended with status {await self._process.wait()}"

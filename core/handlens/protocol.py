@@ -55,7 +55,10 @@ def encode(message: dict[str, Any]) -> bytes:
 
 
 def decode(line: bytes) -> dict[str, Any]:
-    message = json.loads(line)
+    try:
+        message = json.loads(line)
+    except RecursionError as error:
+        raise ValueError(f"not a message: {line[:80]!r}") from error
     if not isinstance(message, dict):
         raise ValueError(f"not a message: {line[:80]!r}")
     return message

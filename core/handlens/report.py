@@ -285,7 +285,7 @@ def from_json(kind: type[_T], data: Any) -> _T:
     """The inverse of ``to_json``. Raises ValueError where ``data`` is not a ``kind``."""
     try:
         return typing.cast(_T, _read(kind, data))
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"not a {kind.__name__}: {error!r}") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -122,7 +123,8 @@ def _required_arguments(function: ast.FunctionDef) -> list[str]:
 def find_project(file: str) -> Path | None:
     """The nearest pyproject.toml above a file."""
     for folder in Path(file).absolute().parents:
-        if (folder / "pyproject.toml").is_file():
+        # Unlike that of Path, it is false for whatever cannot be asked for.
+        if os.path.isfile(folder / "pyproject.toml"):
             return folder / "pyproject.toml"
     return None
 
@@ -136,11 +138,20 @@ def configuration(project: Path) -> dict[str, Any]:
         import tomli as tomllib
 
     try:
-        table = tomllib.loads(project.read_text("utf-8")).get("tool", {}).get("handlens", {})
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tomllib.loads(project.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidConfiguration(f"{project}: {error}") from error
+    table = _table(
+        _table(content, "tool", f"{project}: tool"), "handlens", f"{project}: tool.handlens"
+    )
+    _table(table, "targets", f"{project}: tool.handlens.targets")
+    return table
+
+
+def _table(content: dict[str, Any], key: str, name: str) -> dict[str, Any]:
+    table = content.get(key, {})
     if not isinstance(table, dict):
-        raise InvalidConfiguration(f"{project}: tool.handlens is not a table")
+        raise InvalidConfiguration(f"{name} is not a table")
     return table
 
 
@@ -165,7 +176,10 @@ def _configured(file: str) -> Iterator[Target]:
 
 
 def _is_module(file: str, module: str, root: Path) -> bool:
-    stem = Path(*module.split("."))
+    parts = module.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return False
+    stem = Path(*parts)
     return any(
         candidate == Path(file).absolute()
         for folder in (root, root / "src")

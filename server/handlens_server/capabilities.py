@@ -60,7 +60,9 @@ class Capabilities:
         def has(path: str) -> bool:
             return bool(get_capability(client, path))
 
-        ours = getattr(client.experimental, "get", lambda _: None)("handlens") or {}
+        experimental = client.experimental if isinstance(client.experimental, dict) else {}
+        given = experimental.get("handlens")
+        ours = given if isinstance(given, dict) else {}
         formats = get_capability(client, "text_document.hover.content_format") or ()
         diagnostics = "text_document.publish_diagnostics"
         return cls(

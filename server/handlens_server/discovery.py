@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 from handlens import targets
 from handlens.project import ProjectSettings, project_settings
 from handlens.report import Failure
 from handlens.targets import InvalidConfiguration, Target
+from handlens_server import syntax
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Discovery:
 
 def discover(text: str, file: str) -> Discovery:
     """The targets that a file with this text has."""
+    if len(text) > syntax.LONGEST:
+        return _too_long(text, file)
     try:
         found = tuple(targets.discover(text, file))
         return Discovery(found, project=project_settings(file) if found else ProjectSettings())
@@ -37,6 +41,16 @@ def discover(text: str, file: str) -> Discovery:
             if _declares(text, file)
             else Discovery()
         )
+
+
+def _too_long(text: str, file: str) -> Discovery:
+    if not _declares(text, file):
+        return Discovery()
+    message = (
+        f"{os.path.basename(file)} is not searched for targets: it has more than "
+        f"{syntax.LONGEST:,} characters"
+    )
+    return Discovery(failure=Failure("HL305", message, None, ""))
 
 
 def _declares(text: str, file: str) -> bool:

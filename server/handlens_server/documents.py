@@ -8,6 +8,7 @@ import sys
 import tempfile
 import tokenize
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -58,6 +59,11 @@ class Document(TextDocument):
         """The path of the document; a made-up one if it is untitled, None if it is something else."""
         self._part = part
 
+    @cached_property
+    def real_file(self) -> str | None:
+        """The path that ``file`` leads to by symbolic links, as they were when it was first asked for."""
+        return self.file and os.path.realpath(self.file)
+
     @property
     def lines(self) -> tuple[str, ...]:
         return positions.split_lines(self.source)
@@ -99,8 +105,8 @@ class Document(TextDocument):
         return self.language_id == "python" or self.uri.endswith(".py")
 
     def _apply_incremental_change(self, change: types.TextDocumentContentChangePartial) -> None:
-        start = positions.offset(change.range.start, self.lines, self.encoding)
-        end = positions.offset(change.range.end, self.lines, self.encoding)
+        ends = change.range.start, change.range.end
+        start, end = sorted(positions.offset(each, self.lines, self.encoding) for each in ends)
         self._source = self.source[:start] + change.text + self.source[end:]
 
 
@@ -130,11 +136,12 @@ class Documents(Workspace):
         )
 
     def _file(self, uri: str) -> str | None:
-        scheme, _, path = uri.partition(":")
+        scheme, _, name = uri.partition(":")
         if scheme != "untitled":
-            return to_fs_path(uri)
+            return path_of(uri)
         # It imports what lies beside it once it is saved, most likely in the first folder.
-        return os.path.join((*self.roots, tempfile.gettempdir())[0], unquote(path))
+        path = os.path.join((*self.roots, tempfile.gettempdir())[0], unquote(name))
+        return path if _can_exist(path) else None
 
     @property
     def encoding(self) -> str:
@@ -164,14 +171,15 @@ class Documents(Workspace):
 
     def at(self, file: str) -> Document | None:
         """The open document of a file, also where one of both is reached by a symbolic link."""
-        for document in self.open:
-            if document.file == file:
-                return document
+        # Most of the time it is this one, and there may be thousands.
+        likely = self.text_documents.get(f"file://{file}")
+        if isinstance(likely, Document) and likely.file == file:
+            return likely
+        opened = self.open
         real = os.path.realpath(file)
-        for document in self.open:
-            if document.file is not None and os.path.realpath(document.file) == real:
-                return document
-        return None
+        found = (each for each in opened if each.file == file)
+        linked = (each for each in opened if each.real_file == real)
+        return next(found, None) or next(linked, None)
 
     def parts(self, file: str) -> list[Part]:
         """Where the client has the text of a file; clients compare uris as text."""
@@ -213,7 +221,7 @@ class Documents(Workspace):
                 version=notebook.version,
                 language_id="python",
                 position_codec=self.position_codec,
-                file=to_fs_path(notebook.uri),
+                file=path_of(notebook.uri),
                 part=Part(each.uri, each.version, first, last),
             )
             first = last
@@ -228,8 +236,25 @@ class Documents(Workspace):
     @property
     def roots(self) -> list[str]:
         """The paths of the workspace folders."""
-        paths = [to_fs_path(folder.uri) for folder in self.folders.values()]
+        paths = [path_of(folder.uri) for folder in self.folders.values()]
         return [path.rstrip("/") for path in paths or [self.root_path] if path]
+
+
+def path_of(uri: str) -> str | None:
+    """The path of a file by its uri; None for what is no file, and can be none."""
+    try:
+        path = to_fs_path(uri)
+    except ValueError:
+        return None
+    return path if path is not None and _can_exist(path) else None
+
+
+def _can_exist(path: str) -> bool:
+    """Whether a file may have this path. The system raises no OSError where it cannot even be asked."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def read(file: str) -> str | None:

@@ -6,15 +6,13 @@ of an older text gives a nearby position and never an exception.
 
 from __future__ import annotations
 
-import re
+import io
 from collections.abc import Sequence
 from functools import lru_cache
 
 from lsprotocol.types import Position, PositionEncodingKind, Range
 
 from handlens.report import Span
-
-_LINE_END = re.compile(r"(\r\n|\r|\n)")
 
 
 @lru_cache(16)
@@ -24,8 +22,8 @@ def split_lines(text: str) -> tuple[str, ...]:
     The protocol and Python's parser know three line ends. ``str.splitlines`` knows more: a form
     feed or U+2028 in a file would shift every line below it.
     """
-    pieces = _LINE_END.split(text)
-    return (*map(str.__add__, pieces[:-1:2], pieces[1::2]), pieces[-1])
+    lines = io.StringIO(text, newline="").readlines()
+    return (*lines,) if lines and not lines[-1].endswith(("\n", "\r")) else (*lines, "")
 
 
 def units(text: str, encoding: PositionEncodingKind | str) -> int:

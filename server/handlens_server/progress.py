@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 
+from handlens_server.wording import inert
+
 if TYPE_CHECKING:
     from handlens_server.server import HandlensServer
 
@@ -31,7 +33,7 @@ class RunProgress:
 
     def __init__(self, server: HandlensServer, target: str, cancel: Callable[[], None]) -> None:
         self._server = server
-        self._title = f"Handlens: {target}"
+        self._title = inert(f"Handlens: {target}")
         self._cancel = cancel
         self._token = str(uuid.uuid4())
         self._percentage, self._message = STAGES["starting"]

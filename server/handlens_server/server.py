@@ -9,17 +9,16 @@ import logging
 import os
 import sys
 import tempfile
-import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from lsprotocol import types
-from pygls.io_ import StdinAsyncReader, StdoutWriter, run_async
+from pygls.io_ import StdoutWriter
 from pygls.lsp.server import LanguageServer
 
 import handlens
-from handlens_server import lifetime, settings
+from handlens_server import framing, lifetime, settings
 from handlens_server.capabilities import Capabilities
 from handlens_server.documents import Documents
 from handlens_server.features import (
@@ -40,6 +39,7 @@ from handlens_server.results import Results
 from handlens_server.runs import Runs
 from handlens_server.settings import Settings
 from handlens_server.status import Status
+from handlens_server.wording import inert
 from handlens_server.worker.pool import Pool
 
 logger = logging.getLogger(__name__)
@@ -100,9 +100,7 @@ class HandlensServer(LanguageServer):
             problems += [f"{each} In {folder}." for each in wrong if each not in problems]
         for problem in problems:
             if problem not in self._problems:
-                self.window_show_message(
-                    types.ShowMessageParams(types.MessageType.Warning, problem)
-                )
+                self.tell(types.MessageType.Warning, problem)
         self._problems = problems
         logger.info("settings: %s %s", self._settings, self._folder_settings or "")
         for document in self.documents.open:
@@ -135,8 +133,7 @@ class HandlensServer(LanguageServer):
     ) -> None:
         """Let the client open something, in the editor or outside of it."""
         if not self.client.show_document:
-            text = f"Handlens: {uri}"
-            self.window_show_message(types.ShowMessageParams(types.MessageType.Info, text))
+            self.tell(types.MessageType.Info, f"Handlens: {uri}")
             return
         try:
             await self.window_show_document_async(
@@ -144,6 +141,10 @@ class HandlensServer(LanguageServer):
             )
         except Exception as error:
             logger.warning("the client does not show %s: %s", uri, error)
+
+    def tell(self, kind: types.MessageType, text: str) -> None:
+        """Show a message to the user."""
+        self.window_show_message(types.ShowMessageParams(kind, inert(text)))
 
     def log(self, kind: types.MessageType, text: str) -> None:
         """Write into the client's log."""
@@ -157,13 +158,13 @@ class HandlensServer(LanguageServer):
         """Serve until the client says ``exit``, closes the pipe, or is gone."""
         self.protocol.set_writer(StdoutWriter(stdout))
         try:
-            await run_async(
-                stop_event=threading.Event(),
-                reader=StdinAsyncReader(stdin, self.thread_pool),
-                protocol=self.protocol,
-                logger=logging.getLogger("pygls"),
-                error_handler=self.report_server_error,
-            )
+            async for body in framing.bodies(stdin, self.thread_pool):
+                try:
+                    self.protocol.receive(body)
+                except BrokenPipeError:
+                    raise
+                except Exception as error:
+                    self.report_server_error(error, body[:80])
         finally:
             await self.close()
 
@@ -186,9 +187,7 @@ class HandlensServer(LanguageServer):
         self.log(types.MessageType.Log, line)
 
     def _on_worker_unusable(self, problem: str) -> None:
-        self.window_show_message(
-            types.ShowMessageParams(types.MessageType.Error, f"Handlens: {problem}")
-        )
+        self.tell(types.MessageType.Error, f"Handlens: {problem}")
 
 
 def create_server() -> HandlensServer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from handlens.rendering.view import SEVERITIES
+from handlens.rendering.view import SEVERITIES, clean
 from handlens.report import Span
 from handlens.targets import Target
 from handlens_server.discovery import discover
@@ -71,7 +71,7 @@ class Status:
             "recipe": report.recipe if report else None,
             "output": output and {"verdict": output.verdict, "sqnr_db": output.sqnr_db},
             "findings": {severity: severities[severity] for severity in SEVERITIES},
-            "error": report.error.message if report and report.error else None,
+            "error": clean(report.error.message) if report and report.error else None,
             "finished": result.finished if result else None,
             "seconds": sum(report.timings.values()) if report else None,
             "generation": result.run.generation if result else None,

@@ -14,9 +14,16 @@ from handlens_server import positions
 _CLASS_NAME = re.compile(r"\bclass\s+(\w+)")
 
 
+# Python takes a second to parse as many characters, and the server answers nothing meanwhile. Models that
+# somebody wrote have a twentieth of it.
+LONGEST = 1_000_000
+
+
 @functools.lru_cache(4)
 def tree(text: str) -> ast.Module | None:
-    """The syntax tree of a text; None for what does not parse."""
+    """The syntax tree of a text; None for what does not parse, or is too long."""
+    if len(text) > LONGEST:
+        return None
     try:
         return ast.parse(text.removeprefix(BOM))
     except (SyntaxError, ValueError, RecursionError, MemoryError):

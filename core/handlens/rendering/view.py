@@ -60,6 +60,11 @@ def clean(text: str) -> str:
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
+def clean_lines(text: str) -> str:
+    """``text`` on the lines it has, each of them ``clean``."""
+    return "\n".join(map(clean, text.split("\n")))
+
+
 _PLURALS = {"batch": "batches", "information": "information"}
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 from lsprotocol import types
 
+from handlens.rendering.view import clean, clean_lines
 from handlens.report import Finding, Span
 from handlens.rules import RULES
 from handlens_server import positions
@@ -147,7 +148,14 @@ class Diagnostics:
             range=self._range(span, result),
             # Where one line is all that is shown, it is the finding's.
             message="\n".join(
-                filter(None, (finding.message, finding.cause, _KEPT if result.kept else ""))
+                filter(
+                    None,
+                    (
+                        clean(finding.message),
+                        clean_lines(finding.cause),
+                        _KEPT if result.kept else "",
+                    ),
+                )
             ),
             severity=_SEVERITIES[finding.severity],
             code=finding.rule,
@@ -161,7 +169,7 @@ class Diagnostics:
             diagnostic.tags = [types.DiagnosticTag.Unnecessary]
         if client.related_information:
             diagnostic.related_information = [
-                types.DiagnosticRelatedInformation(where, message)
+                types.DiagnosticRelatedInformation(where, clean(message))
                 for message, related in (*_related(finding), *_chain(finding, result))
                 if (place := result.span(related)) is not None
                 and (where := self._location(place, result)) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +40,12 @@ def register(server: HandlensServer) -> None:
     @server.command(RERUN)
     def rerun(uri: str) -> None:
         """Run a document on its text of this moment."""
-        found = server.runs.start(opened(RERUN, uri)).found
+        document = opened(RERUN, uri)
+        server.runs.attend(document)
+        found = server.runs.start(document).found
         if not found or not server.trusted:
             text = trust.NOT_TRUSTED if found else HOW_TO_DECLARE
-            server.window_show_message(types.ShowMessageParams(types.MessageType.Info, text))
+            server.tell(types.MessageType.Info, text)
 
     @server.command(CANCEL)
     def cancel(uri: str) -> None:
@@ -64,7 +67,7 @@ def register(server: HandlensServer) -> None:
         results = server.results.of(document.uri).values()
         if not results:
             text = "Handlens: there is no report of this file: nothing in it has been run."
-            server.window_show_message(types.ShowMessageParams(types.MessageType.Info, text))
+            server.tell(types.MessageType.Info, text)
             return None
         texts = {file: text for result in results for file, text in result.texts.items()}
         whole = ReportDocument(
@@ -78,7 +81,10 @@ def register(server: HandlensServer) -> None:
 
             folder = server.documents.root(document.file or "")
             content = page.render(whole, View(lambda file: texts.get(file) or read(file), folder))
-        file = server.reports / f"{Path(document.file or uri).stem}.{form}"
+        # Files of one name have reports of their own, and a name may be too long for another suffix.
+        own = server.reports / hashlib.sha256(document.uri.encode()).hexdigest()[:12]
+        own.mkdir(exist_ok=True)
+        file = own / f"{Path(document.file or uri).stem[:60]}.{form}"
         file.write_text(content, "utf-8", errors="backslashreplace")
         server.spawn(server.show(file.as_uri(), external=form == "html"))
         return file.as_uri()

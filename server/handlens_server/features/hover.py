@@ -33,6 +33,7 @@ def register(server: HandlensServer) -> None:
         document = server.documents.find(params.text_document.uri)
         if document is None or document.file is None:
             return None
+        server.runs.attend(document)
         span, found = server.results.innermost(
             document.file, document.source, document.place(params.position)
         )

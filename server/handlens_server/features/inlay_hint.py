@@ -23,6 +23,7 @@ def register(server: HandlensServer) -> None:
         document = server.documents.find(params.text_document.uri)
         if document is None or document.file is None:
             return []
+        server.runs.attend(document)
         if not server.settings(document.file).inlay_hints:
             return []
         stale = any(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 
-from handlens.rendering.view import View
+from handlens.rendering.view import View, clean, clean_lines
 from handlens.report import Span
 from handlens.rules import thresholds_in_force
 from handlens_server import op_card, positions
@@ -58,12 +58,16 @@ def register(server: HandlensServer) -> None:
                 "matched": coverage.matched,
                 "quantized": coverage.quantized,
                 "unmatched": [
-                    {"op": each.op, "module": each.module or each.node, "reason": each.reason}
+                    {
+                        "op": clean(each.op),
+                        "module": clean(each.module or each.node),
+                        "reason": clean(each.reason),
+                    }
                     for each in coverage.unmatched
                 ],
             },
             "timings": report.timings,
-            "error": report.error.message if report.error else None,
+            "error": clean(report.error.message) if report.error else None,
             "thresholds": dataclasses.asdict(
                 thresholds_in_force(report.recipe, result.run.thresholds)
             ),
@@ -71,8 +75,8 @@ def register(server: HandlensServer) -> None:
                 {
                     "rule": each.rule,
                     "severity": each.severity,
-                    "message": each.message,
-                    "cause": each.cause,
+                    "message": clean(each.message),
+                    "cause": clean_lines(each.cause),
                     "handle": each.handle,
                 }
                 for each in report.findings
@@ -80,8 +84,8 @@ def register(server: HandlensServer) -> None:
             "ops": [
                 {
                     "handle": each.handle,
-                    "name": each.name,
-                    "module": each.module,
+                    "name": clean(each.name),
+                    "module": clean(each.module),
                     "sqnr_db": each.sqnr_db,
                     "verdict": each.verdict,
                     "introduced_db": each.introduced_sqnr_db,
@@ -106,12 +110,12 @@ def register(server: HandlensServer) -> None:
         card = op_card.card([measured], findings=result.report.findings)
         return {
             "handle": measured.handle,
-            "name": measured.name,
-            "module": measured.module,
+            "name": clean(measured.name),
+            "module": clean(measured.module),
             "place": source.place(measured.span),
             "line": source.line(measured.span),
-            "rows": [list(row) for row in op_card.rows(measured)],
-            "cause": list(card.cause),
+            "rows": [[clean(name), clean(value)] for name, value in op_card.rows(measured)],
+            "cause": [clean(line) for line in card.cause],
             "errors": measured.errors and dataclasses.asdict(measured.errors),
             "location": source.location(measured.span),
         }
@@ -143,7 +147,7 @@ class _Source:
     def line(self, span: Span | None) -> str:
         """The first line of an expression; empty where there is none."""
         lines = self._lines.get(span.file, ()) if span else ()
-        return lines[span.line - 1].strip() if span and span.line <= len(lines) else ""
+        return clean(lines[span.line - 1].strip()) if span and span.line <= len(lines) else ""
 
     def place(self, span: Span | None) -> str:
         """``model.py:42``; empty for what no file of the workspace has."""

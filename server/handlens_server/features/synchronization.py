@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
-from pygls.uris import to_fs_path
 
-from handlens_server.documents import read
+from handlens_server.documents import path_of, read
 
 if TYPE_CHECKING:
     from handlens_server.server import HandlensServer
@@ -28,17 +27,20 @@ def register(server: HandlensServer) -> None:
         if document is not None and document.file is not None:
             # Runs of other files may have found something here; now the file has a version.
             follow(document.file, document.source)
+            server.runs.attend(document)
             server.runs.open(document)
 
     def changed(uri: str) -> None:
         document = server.documents.find(uri)
         if document is not None and document.file is not None:
             follow(document.file, document.source)
+            server.runs.attend(document)
             server.runs.typed(document.file)
 
     def saved(uri: str) -> None:
         document = server.documents.find(uri)
         if document is not None and document.file is not None:
+            server.runs.attend(document)
             server.runs.saved(document.file)
 
     def closed(uri: str, parts: Iterable[str]) -> None:
@@ -46,7 +48,7 @@ def register(server: HandlensServer) -> None:
         server.status.forget(uri)
         for part in parts:
             server.diagnostics.forget(part)
-        if (file := to_fs_path(uri)) is not None:
+        if (file := path_of(uri)) is not None:
             # What runs of other files found here stays, under the uri of a closed file.
             follow(file, read(file) or "")
 
@@ -60,7 +62,7 @@ def register(server: HandlensServer) -> None:
     @server.feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)
     def did_change_watched_files(params: types.DidChangeWatchedFilesParams) -> None:
         for change in params.changes:
-            file = to_fs_path(change.uri)
+            file = path_of(change.uri)
             if file is None:
                 continue
             if Path(file).name == "pyproject.toml":

@@ -117,6 +117,8 @@ class _Run:
         os.kill(self.process, signal.SIGKILL)
         if self.continuation is not None:
             _kill_group(self.continuation)
+            # Until it is waited for it is there, but nothing can go on from it.
+            self.continuation = None
 
 
 def _model(request: dict[str, Any]) -> str:

@@ -48,12 +48,6 @@ export class Workbench {
         await this.page.locator('.notebookOverlay .monaco-editor .view-line').first().waitFor();
     }
 
-    /** Reload the window, in which a file is then in front. */
-    async reload(file: string): Promise<void> {
-        await this.page.reload();
-        await this.untilInFront(file);
-    }
-
     /** Save the editor in front, and wait until the file has the text. */
     async save(): Promise<void> {
         await this.page.keyboard.press('Control+S');

@@ -55,10 +55,16 @@ def discover(text: str, file: str) -> list[Target]:
     return [*_declared(text, file), *_configured(file)]
 
 
+@lru_cache(4)
+def parse(text: str) -> ast.Module:
+    """The syntax tree of a text, byte order mark or not. Raises what ``ast.parse`` does."""
+    return ast.parse(text.removeprefix(BOM))
+
+
 @lru_cache(16)
 def _declared(text: str, file: str) -> tuple[Target, ...]:
     """Those in the text. An editor asks for them all the time."""
-    tree = ast.parse(text.removeprefix(BOM), file)
+    tree = parse(text)
     # As the compiler counts them: a form feed, which str.splitlines counts too, ends no line.
     lines = re.split(r"\r\n|\r|\n", text)
     functions = [

@@ -12,7 +12,8 @@ import bisect
 import difflib
 import functools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from handlens.report import Span
 from handlens_server import positions, syntax
@@ -29,9 +30,7 @@ class Anchors:
 
     def __init__(self, text: str, spans: Iterable[Span]) -> None:
         self._original = self._text = text
-        self._spans = frozenset(spans)
-        self._places = self._first = _in_order((span, offsets(span, text)) for span in self._spans)
-        self._index: _Index | None = None
+        self._places = self._first = _Places({span: offsets(span, text) for span in spans})
         self._is_settled = True
         self.is_stale = False
         """Whether the code is another one than it was."""
@@ -49,14 +48,15 @@ class Anchors:
         if text == self._text:
             return
         edits = list(_edits(self._text, text))
-        followed = _follow(self._places, edits)
+        followed = self._places.after(edits)
         if text == self._original:
+            text = self._original  # To be the same string makes it quick to tell that it is.
             self._places, self.is_stale, self._is_settled = self._first, False, True
         elif len(followed) == len(self._places) and _is_about_comments(self._text, text, edits):
             self._places = followed
         else:
             self._places, self.is_stale, self._is_settled = followed, True, False
-        self._text, self._index = text, None
+        self._text = text
         if len(text) < _LARGE:
             self.settle()
 
@@ -65,19 +65,18 @@ class Anchors:
         if self._is_settled:
             return False
         self._is_settled = True
-        moved = _same_code(self._original, self._text, self._spans)
+        moved = _same_code(self._original, self._text, self._first.spans)
         self.is_stale = moved is None
         # Spans of something else than a syntax node move with the text around them.
-        self._places = _in_order((self._places | (moved or {})).items())
-        self._index = None
+        self._places = _Places(dict(self._places) | (moved or {}))
         return not self.is_stale
 
     def span(self, span: Span) -> Span | None:
         """Where a span is now; None if what it covered has changed."""
         if self._text == self._original:
             return span
-        place = self._places.get(span)
-        return None if place is None else self._moved(span, place)
+        place = self._places.find(span)
+        return None if place is None else self._moved(span, *place)
 
     def starting_in(self, first: int, last: int) -> Iterator[tuple[Span, Span]]:
         """The spans that begin in the lines from ``first`` to ``last``, and where they are now."""
@@ -90,44 +89,80 @@ class Anchors:
         """The spans that a place (1-based line, 0-based column) of the text of now lies in."""
         starts = syntax.line_starts(self._text)
         offset = starts[min(line, len(starts)) - 1] + column
-        for span, now in self._between(offset - self._indexed.longest, offset + 1):
+        for span, now in self._between(offset - self._places.longest, offset + 1):
             if now.start <= (line, column) < now.end:
                 yield span, now
 
     def _between(self, low: int, high: int) -> Iterator[tuple[Span, Span]]:
-        index = self._indexed
-        for i in range(bisect.bisect_left(index.starts, low), len(index.starts)):
-            if index.starts[i] >= high:
-                break
-            yield index.spans[i], self._moved(index.spans[i], self._places[index.spans[i]])
+        for span, place in self._places.between(low, high):
+            yield span, self._moved(span, *place)
 
-    @property
-    def _indexed(self) -> _Index:
-        if self._index is None:
-            self._index = _Index(self._places)
-        return self._index
-
-    def _moved(self, span: Span, place: tuple[int, int]) -> Span:
+    def _moved(self, span: Span, start: int, end: int) -> Span:
+        if self._text == self._original:
+            return span
         starts = syntax.line_starts(self._text)
-        (line, column), (end_line, end_column) = (_line_and_column(each, starts) for each in place)
-        return Span(span.file, line, column, end_line, end_column, span.function)
+        first, last = bisect.bisect_right(starts, start), bisect.bisect_right(starts, end)
+        column, end_column = start - starts[first - 1], end - starts[last - 1]
+        return Span(span.file, first, column, last, end_column, span.function)
 
 
-_Places = dict[Span, tuple[int, int]]
-"""Offsets of the start and the end, in the order of the starts."""
+_Edit = tuple[int, int, int]
+"""What was replaced: start, end, and the length of what is there instead."""
 
 
-class _Index:
-    """To find the spans of a part of a text."""
+class _Places:
+    """The offsets of spans in a text, in the order of their starts.
 
-    def __init__(self, places: _Places) -> None:
-        self.spans = list(places)
-        self.starts = [start for start, _ in places.values()]
-        self.longest = max((end - start for start, end in places.values()), default=0)
+    In columns: thousands of spans move at every letter that is typed above them.
+    """
 
+    def __init__(self, places: Mapping[Span, tuple[int, int]]) -> None:
+        ordered = sorted(places.items(), key=lambda each: each[1])
+        self.spans = [span for span, _ in ordered]
+        self._starts = [start for _, (start, _) in ordered]
+        self._ends = [end for _, (_, end) in ordered]
 
-def _in_order(places: Iterable[tuple[Span, tuple[int, int]]]) -> _Places:
-    return dict(sorted(places, key=lambda each: each[1]))
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    def __iter__(self) -> Iterator[tuple[Span, tuple[int, int]]]:
+        return zip(self.spans, zip(self._starts, self._ends))
+
+    def find(self, span: Span) -> tuple[int, int] | None:
+        """The start and the end of a span; None if it is not left."""
+        number = self._numbers.get(span)
+        return None if number is None else (self._starts[number], self._ends[number])
+
+    def between(self, low: int, high: int) -> Iterator[tuple[Span, tuple[int, int]]]:
+        """The spans that start from ``low`` on, and before ``high``."""
+        first, last = (bisect.bisect_left(self._starts, each) for each in (low, high))
+        for number in range(first, last):
+            yield self.spans[number], (self._starts[number], self._ends[number])
+
+    def after(self, edits: Sequence[_Edit]) -> _Places:
+        """Those that are left after edits, which are in order: what an edit touches ends."""
+        left = _Places({})
+        first = shift = 0
+        for start, end, length in (*edits, (sys.maxsize, sys.maxsize, 0)):
+            # Between the edit before this one and the end of this one: it must not begin inside.
+            last = bisect.bisect_left(self._starts, end)
+            kept = [number for number in range(first, last) if self._ends[number] <= start]
+            left.spans += [self.spans[number] for number in kept]
+            left._starts += [self._starts[number] + shift for number in kept]
+            left._ends += [self._ends[number] + shift for number in kept]
+            first, shift = last, shift + length - (end - start)
+        if len(left) == len(self):
+            left._numbers, left.longest = self._numbers, self.longest
+        return left
+
+    @functools.cached_property
+    def _numbers(self) -> dict[Span, int]:
+        return {span: number for number, span in enumerate(self.spans)}
+
+    @functools.cached_property
+    def longest(self) -> int:
+        """The length of the longest one."""
+        return max((end - start for start, end in zip(self._starts, self._ends)), default=0)
 
 
 def offsets(span: Span, text: str) -> tuple[int, int]:
@@ -138,26 +173,6 @@ def offsets(span: Span, text: str) -> tuple[int, int]:
         return min(starts[min(line, len(starts)) - 1] + column, len(text))
 
     return offset(span.line, span.column), offset(span.end_line, span.end_column)
-
-
-def _follow(places: _Places, edits: Sequence[_Edit]) -> _Places:
-    """The places that are left after an edit, at their new offsets."""
-    ends = [end for _, end, _ in edits]
-    shifts = [0]
-    for start, end, length in edits:
-        shifts.append(shifts[-1] + length - (end - start))
-    moved: _Places = {}
-    for span, (start, end) in places.items():
-        # The edits that are over where the span starts; the next one must not begin inside.
-        before = bisect.bisect_right(ends, start)
-        if before == len(edits) or edits[before][0] >= end:
-            shift = shifts[before]
-            moved[span] = start + shift, end + shift
-    return moved
-
-
-_Edit = tuple[int, int, int]
-"""What was replaced: start, end, and the length of what is there instead."""
 
 
 def _edits(old: str, new: str) -> Iterator[_Edit]:
@@ -185,18 +200,15 @@ def _ends(lines: Sequence[str], start: int) -> Iterator[int]:
         yield start
 
 
-_STRING = (
-    r'("{3}(?:[^\\]|\\.)*?"{3}|"(?:[^"\\\r\n]|\\.)*"'
-    r"|'{3}(?:[^\\]|\\.)*?'{3}|'(?:[^'\\\r\n]|\\.)*')"
+_STRING_OR_COMMENT = re.compile(
+    r'"{3}(?:[^\\]|\\.)*?"{3}|"(?:[^"\\\r\n]|\\.)*"'
+    r"|'{3}(?:[^\\]|\\.)*?'{3}|'(?:[^'\\\r\n]|\\.)*'"
+    r"|\#[^\r\n]*",
+    re.DOTALL,
 )
-_REST_OF_LINE = r"(?:[ \t\f]*(?:\#[^\r\n]*)?(?:\r\n?|\n))+"
-_STRING_OR_REST = re.compile(f"{_STRING}|{_REST_OF_LINE}", re.DOTALL)
-
-
-@functools.lru_cache(4)
-def _code(text: str) -> str:
-    """A text without its comments, blank lines and blanks at the ends of lines."""
-    return _STRING_OR_REST.sub(lambda match: match[1] or "\n", text + "\n")
+_LINE_END = re.compile(r"\r\n?|\n")
+_JOINED = re.compile(r"\\[\r\n]")
+_INTRICATE = re.compile(r"""["'\\]""")
 
 
 def _is_about_comments(old: str, new: str, edits: Sequence[_Edit]) -> bool:
@@ -205,26 +217,40 @@ def _is_about_comments(old: str, new: str, edits: Sequence[_Edit]) -> bool:
     False where it would take a parser: where there are quotes or a backslash in the lines themselves, or
     lines that are joined by backslashes anywhere.
     """
+    if _JOINED.search(old) or _JOINED.search(new):
+        return False
     shift = 0
     for start, end, length in edits:
-        if _is_intricate(old, start, end) or _is_intricate(
-            new, start + shift, start + shift + length
-        ):
+        first, before = _whole_lines(old, start, end)
+        _, after = _whole_lines(new, start + shift, start + shift + length)
+        if _INTRICATE.search(before + after) or _code(before) != _code(after):
+            return False
+        if _is_in_string(old, first):
             return False
         shift += length - (end - start)
-    return not _JOINED.search(old) and not _JOINED.search(new) and _code(old) == _code(new)
+    return True
 
 
-_JOINED = re.compile(r"\\[\r\n]")
-_INTRICATE = re.compile(r"""["'\\]""")
-
-
-def _is_intricate(text: str, start: int, end: int) -> bool:
+def _whole_lines(text: str, start: int, end: int) -> tuple[int, str]:
+    """The lines that a part of a text is in, and where they start."""
     starts = syntax.line_starts(text)
     first = starts[bisect.bisect_right(starts, start) - 1]
     after = bisect.bisect_right(starts, end)
-    last = starts[after] if after < len(starts) else len(text)
-    return _INTRICATE.search(text, first, last) is not None
+    return first, text[first : starts[after] if after < len(starts) else len(text)]
+
+
+def _code(lines: str) -> list[str]:
+    """Lines that have no strings, without their comments; those that are not blank then."""
+    bare = (each.partition("#")[0].rstrip(" \t\f\r\n") for each in _LINE_END.split(lines))
+    return [each for each in bare if each]
+
+
+def _is_in_string(text: str, offset: int) -> bool:
+    """Whether the beginning of a line is inside a string."""
+    for match in _STRING_OR_COMMENT.finditer(text):
+        if match.end() > offset:
+            return match.start() < offset
+    return False
 
 
 def _same_code(old: str, new: str, spans: Iterable[Span]) -> dict[Span, tuple[int, int]] | None:
@@ -239,8 +265,3 @@ def _same_code(old: str, new: str, spans: Iterable[Span]) -> dict[Span, tuple[in
             places[node] = twin
     found = ((span, places.get(offsets(span, old))) for span in spans)
     return {span: place for span, place in found if place is not None}
-
-
-def _line_and_column(offset: int, starts: list[int]) -> tuple[int, int]:
-    line = bisect.bisect_right(starts, offset)
-    return line, offset - starts[line - 1]

@@ -39,6 +39,8 @@ class Part:
         """A range of the whole text as one of this part; None if it is not in it."""
         if not self.first <= whole.start.line <= whole.end.line < self.last:
             return None
+        if self.first == 0:
+            return whole
         start, end = whole.start, whole.end
         return types.Range(
             types.Position(start.line - self.first, start.character),

@@ -11,7 +11,7 @@ from handlens.project import ProjectSettings
 from handlens.report import OpReport, Report, Span
 from handlens.rules import ChosenThresholds, suppressions
 from handlens.targets import Target
-from handlens_server import positions
+from handlens_server import positions, syntax
 from handlens_server.anchors import Anchors
 from handlens_server.discovery import discover
 
@@ -34,6 +34,15 @@ class Run:
 
 
 @dataclass(frozen=True)
+class ClassOps:
+    """A class of modules, as it was run."""
+
+    name: Span
+    ops: tuple[OpReport, ...]
+    """The measured ones that are shown in it, the worst first."""
+
+
+@dataclass(frozen=True, eq=False)
 class Result:
     """What a run found out about one target."""
 
@@ -54,6 +63,7 @@ class Result:
 
     def __post_init__(self) -> None:
         spans = _spans(self.report) | {self.declaration}
+        spans |= {each.name for classes in self.classes.values() for each in classes}
         for file, text in self.texts.items():
             if text is not None and file not in self._anchors:
                 self._anchors[file] = Anchors(text, (each for each in spans if each.file == file))
@@ -167,6 +177,20 @@ class Result:
         for op in self.report.ops:
             if op.span is not None:
                 found.setdefault(op.span, []).append(op)
+        return found
+
+    @cached_property
+    def classes(self) -> dict[str, list[ClassOps]]:
+        """The classes of modules that ops are shown in, by file."""
+        measured = ((op.sqnr_db, op.handle, op) for op in self.report.ops if op.sqnr_db is not None)
+        ops = [(op.span, op) for _, _, op in sorted(measured) if op.span is not None]
+        found: dict[str, list[ClassOps]] = {}
+        for file, text in self.texts.items():
+            own = [(span.line, op) for span, op in ops if span.file == file]
+            for each in syntax.module_classes(text or "", file):
+                inside = tuple(op for line, op in own if each.name.line <= line <= each.last)
+                if inside:
+                    found.setdefault(file, []).append(ClassOps(each.name, inside))
         return found
 
     def op(self, handle: int | None) -> OpReport | None:

@@ -6,9 +6,11 @@ import ast
 import functools
 import itertools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from handlens.targets import BOM
+from handlens.report import Span
+from handlens.targets import BOM, parse
 from handlens_server import positions
 
 _CLASS_NAME = re.compile(r"\bclass\s+(\w+)")
@@ -25,7 +27,7 @@ def tree(text: str) -> ast.Module | None:
     if len(text) > LONGEST:
         return None
     try:
-        return ast.parse(text.removeprefix(BOM))
+        return parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
@@ -42,29 +44,37 @@ def parsed(text: str) -> tuple[ast.Module, str] | None:
 
 @dataclass(frozen=True)
 class ModuleClass:
-    """A class with a ``forward``: its name's place in the line of its header, and its last line."""
+    """A class with a ``forward``, which is what models are made of."""
 
-    line: int
-    column: int
-    end_column: int
+    name: Span
     last: int
+    """Its last line."""
 
 
-@functools.lru_cache(4)
-def module_classes(text: str) -> tuple[ModuleClass, ...]:
-    """The classes of a text that have a ``forward``, which is what models are made of."""
+def module_classes(text: str, file: str) -> list[ModuleClass]:
+    """The classes of a file's text that have a ``forward``."""
     found = tree(text)
     lines = positions.split_lines(text)
     classes = []
-    for node in ast.walk(found) if found is not None else ():
+    for node in _statements(found) if found is not None else ():
         if isinstance(node, ast.ClassDef) and any(
             isinstance(each, ast.FunctionDef) and each.name == "forward" for each in node.body
         ):
             name = _CLASS_NAME.search(lines[node.lineno - 1])
             column, end_column = name.span(1) if name else (0, 0)
-            last = node.end_lineno or node.lineno
-            classes.append(ModuleClass(node.lineno, column, end_column, last))
-    return tuple(classes)
+            place = Span(file, node.lineno, column, node.lineno, end_column)
+            classes.append(ModuleClass(place, node.end_lineno or node.lineno))
+    return sorted(classes, key=lambda each: each.name.line)
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """All statements of a tree. Nearly all of its nodes are expressions."""
+    left: list[ast.AST] = [tree]
+    while left:
+        for each in ast.iter_child_nodes(left.pop()):
+            if not isinstance(each, ast.expr):
+                left.append(each)
+                yield each
 
 
 class Columns:

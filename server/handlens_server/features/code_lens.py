@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
-from handlens.report import Span
+from handlens.report import OpReport, Span
 from handlens.targets import Target
-from handlens_server import positions, syntax
+from handlens_server import positions
 from handlens_server.discovery import discover
 from handlens_server.documents import Document
 from handlens_server.features import execute_command
-from handlens_server.results import Result
+from handlens_server.results import ClassOps, Result
 
 if TYPE_CHECKING:
     from handlens_server.server import HandlensServer
@@ -53,20 +53,21 @@ def register(server: HandlensServer) -> None:
 def _of_classes(server: HandlensServer, document: Document, file: str) -> Iterator[types.CodeLens]:
     """Above each class of modules, the op in it that is worst, and a way to get there."""
     shown = [result for result in server.results.at(file) if result.text(file) == document.source]
-    for each in syntax.module_classes(document.source) if shown else ():
-        where = document.range(Span(file, each.line, each.column, each.line, each.end_column))
-        found = [
-            (op.sqnr_db, op.handle, op, span)
-            for result in shown
-            for span, op in result.ops_starting_in(file, each.line, each.last)
-            if op.sqnr_db is not None
-        ]
-        if where is None or not found:
+    stale = " · stale" if any(result.is_stale(file) for result in shown) else ""
+    by_class: dict[Span, list[tuple[Result, ClassOps]]] = {}
+    for result in shown:
+        for each in result.classes.get(file, ()):
+            if (name := result.span(each.name)) is not None:
+                by_class.setdefault(name, []).append((result, each))
+    for name, runs in sorted(by_class.items(), key=lambda each: each[0].start):
+        where = document.range(name)
+        worst = [found for result, each in runs if (found := _worst(result, each)) is not None]
+        if where is None or not worst:
             continue
-        ratio, _, worst, span = min(found, key=lambda each: each[:2])
-        stale = " · stale" if any(result.is_stale(file) for result in shown) else ""
-        ops = "1 op" if len(found) == 1 else f"{len(found)} ops"
-        title = f"Handlens: {ops} · worst {worst.name} {ratio:.1f} dB{stale}"
+        ratio, _, op, span = min(worst, key=lambda each: each[:2])
+        count = sum(len(each.ops) for _, each in runs)
+        ops = "1 op" if count == 1 else f"{count} ops"
+        title = f"Handlens: {ops} · worst {op.name} {ratio:.1f} dB{stale}"
         place = positions.to_range(span, document.lines, document.encoding)
         target = server.documents.location(file, place)
         if target is not None:
@@ -75,6 +76,15 @@ def _of_classes(server: HandlensServer, document: Document, file: str) -> Iterat
             yield types.CodeLens(
                 where, types.Command(title, execute_command.SHOW, arguments=arguments)
             )
+
+
+def _worst(result: Result, of: ClassOps) -> tuple[float, int, OpReport, Span] | None:
+    """The worst op of a class that is still there, and where it is now."""
+    for op in of.ops:
+        span = None if op.span is None else result.span(op.span)
+        if span is not None and op.sqnr_db is not None:
+            return op.sqnr_db, op.handle, op, span
+    return None
 
 
 def _title(target: Target, result: Result | None, running: bool, trusted: bool) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import attrs
 from lsprotocol import types
@@ -50,6 +52,19 @@ def register(server: HandlensServer) -> None:
         return server.diagnostics.pull(document, params.previous_result_id)
 
 
+_SOMEWHERE = types.Range(types.Position(0, 0), types.Position(0, 0))
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a finding says, wherever the text that it was found of is by now."""
+
+    span: Span
+    diagnostic: types.Diagnostic
+    """But for its places."""
+    related: list[tuple[str, Span]]
+
+
 class Diagnostics:
     """What the client shows, and which uris it shows it under."""
 
@@ -59,6 +74,8 @@ class Diagnostics:
         """By file, the uris of its diagnostics, as long as there are any."""
         self._pulled: dict[str, tuple[str, list[types.Diagnostic]]] = {}
         """By uri, what the client was answered last, and under which result id."""
+        self._said: WeakKeyDictionary[Result, dict[str, list[_Said]]] = WeakKeyDictionary()
+        """By result and file. With every letter typed, its places are others, and nothing else is."""
         self._result_ids = itertools.count(1)
 
     def pull(
@@ -125,9 +142,7 @@ class Diagnostics:
         parts: list[tuple[Part, list[types.Diagnostic]]] = []
         for part in self._server.documents.parts(file):
             inside = ((part.range(each.range), each) for each in found.values())
-            parts.append(
-                (part, [attrs.evolve(each, range=where) for where, each in inside if where])
-            )
+            parts.append((part, [_moved(each, where) for where, each in inside if where]))
         return parts
 
     def _send(self, uri: str, diagnostics: list[types.Diagnostic], version: int | None) -> None:
@@ -136,27 +151,52 @@ class Diagnostics:
         )
 
     def _render(self, result: Result, file: str) -> Iterator[tuple[Span, types.Diagnostic]]:
+        if result not in self._said:
+            self._said[result] = self._say(result)
+        for said in self._said[result].get(file, ()):
+            # What was found of a text that is not there any more is found of nothing.
+            if (place := result.span(said.span)) is not None:
+                moved = attrs.evolve(
+                    said.diagnostic,
+                    range=self._range(place, result),
+                    related_information=self._related_information(said, result) or None,
+                )
+                yield place, moved
+
+    def _related_information(
+        self, said: _Said, result: Result
+    ) -> list[types.DiagnosticRelatedInformation]:
+        return [
+            types.DiagnosticRelatedInformation(where, message)
+            for message, span in said.related
+            if (place := result.span(span)) is not None
+            and (where := self._location(place, result)) is not None
+        ]
+
+    def _say(self, result: Result) -> dict[str, list[_Said]]:
+        """What the findings of a result say, by the files that they say it in."""
+        found: dict[str, list[_Said]] = {}
         for finding in result.report.findings:
             span = finding.span or result.declaration
-            # What was found of a text that is not there any more is found of nothing.
-            if span.file == file and (place := result.span(span)) is not None:
-                yield place, self._diagnostic(finding, place, result)
+            related = [*_related(finding), *_chain(finding, result)]
+            said = _Said(
+                span,
+                self._diagnostic(finding, result),
+                [(clean(message), place) for message, place in related]
+                if self._server.client.related_information
+                else [],
+            )
+            found.setdefault(span.file, []).append(said)
+        return found
 
-    def _diagnostic(self, finding: Finding, span: Span, result: Result) -> types.Diagnostic:
+    def _diagnostic(self, finding: Finding, result: Result) -> types.Diagnostic:
         client = self._server.client
+        # Where one line is all that is shown, it is the finding's.
+        kept = _KEPT if result.kept else ""
+        lines = filter(None, (clean(finding.message), clean_lines(finding.cause), kept))
         diagnostic = types.Diagnostic(
-            range=self._range(span, result),
-            # Where one line is all that is shown, it is the finding's.
-            message="\n".join(
-                filter(
-                    None,
-                    (
-                        clean(finding.message),
-                        clean_lines(finding.cause),
-                        _KEPT if result.kept else "",
-                    ),
-                )
-            ),
+            _SOMEWHERE,
+            "\n".join(lines),
             severity=_SEVERITIES[finding.severity],
             code=finding.rule,
             source=SOURCE,
@@ -167,13 +207,6 @@ class Diagnostics:
             diagnostic.data = {"handle": finding.handle, "target": result.name}
         if client.unnecessary_tag and finding.rule == "HL203":
             diagnostic.tags = [types.DiagnosticTag.Unnecessary]
-        if client.related_information:
-            diagnostic.related_information = [
-                types.DiagnosticRelatedInformation(where, clean(message))
-                for message, related in (*_related(finding), *_chain(finding, result))
-                if (place := result.span(related)) is not None
-                and (where := self._location(place, result)) is not None
-            ] or None
         return diagnostic
 
     def _location(self, span: Span, result: Result) -> types.Location | None:
@@ -186,6 +219,11 @@ class Diagnostics:
             return types.Range(start, types.Position(max(span.end_line - 1, start.line), 0))
         lines = positions.split_lines(text)
         return positions.to_range(span, lines, self._server.documents.encoding)
+
+
+def _moved(diagnostic: types.Diagnostic, where: types.Range) -> types.Diagnostic:
+    """A diagnostic somewhere else, or itself where it is there already."""
+    return diagnostic if where is diagnostic.range else attrs.evolve(diagnostic, range=where)
 
 
 def _related(finding: Finding) -> Iterator[tuple[str, Span]]:

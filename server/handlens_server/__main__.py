@@ -7,7 +7,10 @@ import sys
 # is a tenth of the time to start.
 gc.disable()
 
-from handlens_server.server import main  # noqa: E402
+from handlens_server.quick_start import methods_kept  # noqa: E402
+
+with methods_kept():
+    from handlens_server.server import main
 
 __all__ = ["main"]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STAGES = {
-    "starting": (0, "starting"),
+    "starting": (0, "starting Python and torch"),
     "load": (5, "loading the model"),
     "export": (15, "exporting"),
     "quantize": (45, "quantizing"),

@@ -314,6 +314,15 @@ class Results:
             if smallest is not None and (span.start, span.end) == (smallest.start, smallest.end)
         ]
 
+    def in_line(self, file: str, text: str, line: int) -> list[tuple[Result, OpReport]]:
+        """The ops of the expressions that start in a line of a file, of all targets."""
+        return [
+            (result, op)
+            for result in self.at(file)
+            if result.text(file) == text
+            for _, op in result.ops_starting_in(file, line, line)
+        ]
+
     def at(self, file: str) -> Iterator[Result]:
         """The results, of any document, that show something in a file."""
         for targets in self._results.values():

@@ -131,6 +131,7 @@ async def test_the_ops_at_a_place_are_those_of_the_innermost_expression(client, 
     assert await at("conv(x)") == [convolution]
     assert await at("mean((2") == [mean]
     assert await at("block(x)") == linear
+    assert await at("x = self.conv") == [convolution, mean], "beside all expressions it is the line"
     assert await at("import torch") == []
 
 

@@ -122,15 +122,19 @@ def register(server: HandlensServer) -> None:
 
     @server.feature(OPS_AT)
     def ops_at(params: Any) -> list[dict[str, Any]]:
-        """The ops of the innermost expression at a place, of all targets that run it."""
+        """The ops of the innermost expression at a place, of all targets that run it; beside them, of the
+        line."""
         document = server.documents.find(str(params.uri))
         if document is None or document.file is None:
             return []
         position = types.Position(int(params.position.line), int(params.position.character))
-        _, found = server.results.innermost(
-            document.file, document.source, document.place(position)
-        )
-        return [{"target": result.name, "handle": op.handle} for result, op in found]
+        place = document.place(position)
+        _, found = server.results.innermost(document.file, document.source, place)
+        return [
+            {"target": result.name, "handle": op.handle}
+            for result, op in found
+            or server.results.in_line(document.file, document.source, place[0])
+        ]
 
 
 class _Source:

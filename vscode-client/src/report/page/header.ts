@@ -8,7 +8,7 @@ import type { Send } from "./select";
 import type { Store } from "./store";
 
 const STAGES: Readonly<Record<string, string>> = {
-  starting: "starting",
+  starting: "starting Python and torch",
   load: "loading",
   export: "exporting",
   quantize: "quantizing",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
+import glob
 import logging
 import os
+import signal
+import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +17,7 @@ from typing import Any
 
 from handlens import protocol
 from handlens.protocol import RunRequest
-from handlens.report import Failure, Report, failed, from_json
+from handlens.report import Failure, Report, Span, failed, from_json
 
 # The interpreter finds this package by its path alone. Nothing else that is installed beside it (the
 # server's libraries, say) may come into view of the user's code.
@@ -45,6 +49,12 @@ _PACKAGE = Path(__file__).parent
 _LONGEST_LINE = 1 << 30
 _PATIENCE_S = 2.0
 
+# Bytes, of a run.
+_MOST_OUTPUT = 1 << 18
+_CHUNK = 1 << 16
+
+_MARK = "HANDLENS_WORKER"
+
 
 class WorkerUnusable(Exception):
     """The interpreter cannot run a worker; the message says which one, why, and what to do."""
@@ -64,9 +74,12 @@ class Worker:
     """A live worker process. Its runs are independent of each other, each in a process of its own."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, on_output: Callable[[str], None]
+        self, process: asyncio.subprocess.Process, mark: str, on_output: Callable[[str], None]
     ) -> None:
         self._process = process
+        self._mark = mark
+        """In the environment of the worker and of all that it starts."""
+        self._output_left = _MOST_OUTPUT
         self._runs: dict[int, tuple[asyncio.Future[Report], RunRequest, Callable[[str], None]]] = {}
         self._next_run = 1
         self._ready: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
@@ -84,6 +97,7 @@ class Worker:
         ``on_output`` gets every line that the worker and the user's code print.
         Raises WorkerUnusable.
         """
+        mark = str(uuid.uuid4())
         try:
             process = await asyncio.create_subprocess_exec(
                 interpreter,
@@ -94,12 +108,12 @@ class Worker:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 cwd=cwd,
-                env=ENVIRONMENT | os.environ,
+                env=ENVIRONMENT | os.environ | {_MARK: mark},
                 limit=_LONGEST_LINE,
             )
         except OSError as error:
             raise WorkerUnusable(f"Cannot start the interpreter {interpreter}: {error}") from error
-        worker = cls(process, on_output)
+        worker = cls(process, mark, on_output)
         try:
             said = await worker._ready
         except BaseException:
@@ -114,21 +128,33 @@ class Worker:
     def alive(self) -> bool:
         return self._process.returncode is None and not self._tasks[0].done()
 
-    async def run(self, request: RunRequest, on_stage: Callable[[str], None]) -> Report:
-        """The report of one run. Cancelling this coroutine kills the run and what it started."""
+    async def run(
+        self,
+        request: RunRequest,
+        on_stage: Callable[[str], None],
+        deadline_s: float | None = None,
+    ) -> Report:
+        """The report of one run. Cancelling this coroutine kills the run and what it started; so does the
+        deadline, and the report says where it was by then."""
         run, self._next_run = self._next_run, self._next_run + 1
         future: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
         if not self.alive:
             return _died(request, "the worker process is gone")
         self._runs[run] = future, request, on_stage
+        self._output_left = _MOST_OUTPUT
+        self._send({"run": run, "request": asdict(request)})
         try:
-            await self._send({"run": run, "request": asdict(request)})
-            return await future
+            await asyncio.wait([future], timeout=deadline_s)
+            if future.done():
+                return future.result()
+            self._send({"interrupt": run})
+            await asyncio.wait([future], timeout=_PATIENCE_S)
+            if not future.done():
+                self._cancel(run)
         except asyncio.CancelledError:
-            await self._send({"cancel": run})
+            self._cancel(run)
             raise
-        finally:
-            self._runs.pop(run, None)
+        return _overdue(request, deadline_s, future.result() if future.done() else None)
 
     async def close(self) -> None:
         """End the worker and every run in it."""
@@ -145,11 +171,20 @@ class Worker:
         for task in reading:
             task.cancel()
 
-    async def _send(self, message: dict[str, object]) -> None:
+    def _send(self, message: dict[str, object]) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(ConnectionError):
-            self._process.stdin.write(protocol.encode(message))
-            await self._process.stdin.drain()
+        # Who waits until it is taken waits for a worker that may be stuck.
+        self._process.stdin.write(protocol.encode(message))
+
+    def _cancel(self, run: int) -> None:
+        """Have a run killed; if the worker does not confirm that, with the worker."""
+        self._send({"cancel": run})
+        asyncio.get_running_loop().call_later(_PATIENCE_S, self._insist, run)
+
+    def _insist(self, run: int) -> None:
+        if run in self._runs and self.alive:
+            log.warning("the worker does not answer any more: it is killed")
+            self._process.kill()
 
     async def _read_events(self) -> None:
         assert self._process.stdout is not None
@@ -159,12 +194,16 @@ class Worker:
             except (ValueError, KeyError, TypeError) as error:
                 # Whoever wrote this to our pipe, the runs go on.
                 log.warning("the worker said something that is no event: %s", error)
-        reason = f"the worker process ended with status {await self._process.wait()}"
+        # Who is killed has no time to end what he has started. That may have our pipes open, and asyncio
+        # waits for them as well.
+        await asyncio.to_thread(_kill_marked, self._mark)
+        reason = f"the worker process {protocol.ending(await self._process.wait())}"
         if not self._ready.done():
             self._ready.set_result({"event": "unusable", "message": reason})
         for future, request, _ in self._runs.values():
             if not future.done():
                 future.set_result(_died(request, reason))
+        self._runs.clear()
 
     def _receive(self, message: dict[str, Any]) -> None:
         event = message["event"]
@@ -173,31 +212,88 @@ class Worker:
                 self._ready.set_result(message)
         elif message["run"] in self._runs:
             future, request, on_stage = self._runs[message["run"]]
-            if future.done():
-                return
             if event == "stage":
                 on_stage(message["stage"])
-            elif event == "report":
+                return
+            del self._runs[message["run"]]
+            if event == "report":
                 try:
                     future.set_result(from_json(Report, message.get("report")))
                 except ValueError as error:
                     future.set_result(_died(request, f"its report cannot be read ({error})"))
             elif event == "died":
-                future.set_result(_died(request, message["reason"]))
+                line = message["line"]
+                future.set_result(
+                    _died(
+                        request,
+                        message["reason"],
+                        None if line is None else from_json(Span, line),
+                        message["stack"],
+                    )
+                )
             else:
                 future.cancel()
 
     async def _read_output(self, on_output: Callable[[str], None]) -> None:
         assert self._process.stderr is not None
-        while line := await self._process.stderr.readline():
-            on_output(line.decode(errors="replace").rstrip())
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        pending = ""
+        while data := await self._process.stderr.read(_CHUNK):
+            if self._output_left <= 0:
+                # Megabytes a second may come; nobody reads them, and the client would have to show them.
+                continue
+            self._output_left -= len(data)
+            *lines, pending = (pending + decoder.decode(data)).split("\n")
+            if len(pending) > _CHUNK:
+                lines, pending = [*lines, pending], ""
+            for line in lines:
+                on_output(line.rstrip())
+            if self._output_left <= 0:
+                on_output("… (what else is printed is left out, up to the next run)")
+                pending = ""
+        if pending:
+            on_output(pending.rstrip())
 
 
-def _died(request: RunRequest, reason: str) -> Report:
-    target = request.target
-    message = f"Running {target.name} failed: {reason}. Its output says what happened before."
+def _kill_marked(mark: str) -> None:
+    """Kill every process with a mark in its environment, on Linux, where that can be seen."""
+    entry = f"{_MARK}={mark}".encode()
+    killed: set[int] = set()
+    before = -1
+    # Each may have started another one since.
+    while len(killed) > before:
+        before = len(killed)
+        for file in glob.glob("/proc/[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if entry in Path(file).read_bytes().split(b"\0"):
+                    process = int(Path(file).parent.name)
+                    os.kill(process, signal.SIGKILL)
+                    killed.add(process)
+
+
+def _died(request: RunRequest, reason: str, line: Span | None = None, stack: str = "") -> Report:
+    message = (
+        f"Running {request.target.name} failed: {reason}. Its output says what happened before."
+    )
     if request.memory_limit_mib is not None:
         message += f" It was allowed {request.memory_limit_mib} MiB, by handlens.memoryLimit."
-    return failed(
-        target.name, target.file, request.recipe or "", Failure("HL304", message, None, "")
+    return _killed(request, message, line, stack)
+
+
+def _overdue(request: RunRequest, deadline_s: float | None, ended: Report | None) -> Report:
+    """The report of a run that took too long, from the one that it ended with, if it came to that."""
+    message = (
+        f"{request.target.name} was killed: it ran for more than {deadline_s:g} s. "
+        "The setting handlens.deadline allows for more."
     )
+    if ended is None:
+        return _killed(request, message)
+    if ended.error is None or ended.error.rule != "HL304":
+        return ended
+    return _killed(request, message, ended.error.span, ended.error.traceback)
+
+
+def _killed(request: RunRequest, message: str, line: Span | None = None, stack: str = "") -> Report:
+    target = request.target
+    error = Failure("HL304", message, line, stack)
+    return failed(target.name, target.file, request.recipe or "", error)

@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from handlens import processes
+
 _PAUSE_HARD = 2
 _PATIENCE_S = 0.05
 _THREADS = "/proc/self/task"
@@ -62,12 +64,12 @@ def _state(file: str) -> tuple[int, int] | None:
 
 def can_be_kept() -> bool:
     """Whether this process has one thread only, and so can fork: no other thread is there after a fork,
-    and whoever waits for it waits forever.
+    and whoever waits for it waits forever. What processes it has started would serve several at once.
 
     The threads of OpenMP and of libraries that provide for a fork are ended here; those start them again
     when they need them.
     """
-    if not os.path.isdir(_THREADS):
+    if not os.path.isdir(_THREADS) or processes.children():
         return False
     _end_openmp_threads()
     if _is_single_threaded():

@@ -10,6 +10,7 @@ from handlens.capture import span_of_frame
 from handlens.report import Failure, Span
 
 _LONGEST_MESSAGE = 400
+_LONGEST_TRACEBACK = 50_000
 
 
 def failure(
@@ -27,12 +28,13 @@ def failure(
 def describe(error: BaseException) -> str:
     """The kind of an exception and the first line of what it says."""
     name = type(error).__name__
-    if isinstance(error, SyntaxError):
-        return f"{name}: {error.msg}"
-    if isinstance(error, SystemExit):
-        return f"it called sys.exit({error.code!r})"
     try:
-        text = str(error)
+        if isinstance(error, SyntaxError):
+            text = str(error.msg)
+        elif isinstance(error, SystemExit):
+            return f"it called sys.exit({error.code!r:.{_LONGEST_MESSAGE}})"
+        else:
+            text = str(error)
     except BaseException:
         return f"{name} (and its message cannot be read)"
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
@@ -41,10 +43,8 @@ def describe(error: BaseException) -> str:
 
 def _span(error: BaseException, shown: Callable[[str], bool]) -> Span | None:
     for each in _chain(error):
-        if isinstance(each, SyntaxError) and each.filename and shown(each.filename):
-            line, column = each.lineno or 1, max((each.offset or 1) - 1, 0)
-            end_column = (each.end_offset or 0) - 1 if each.end_lineno == line else 0
-            return Span(each.filename, line, column, line, max(end_column, column + 1))
+        if isinstance(each, SyntaxError) and (span := _place(each)) and shown(span.file):
+            return span
         spans = [
             span_of_frame(frame.f_code.co_filename, frame.f_code, offset)
             for frame, offset in _frames(each)
@@ -53,6 +53,16 @@ def _span(error: BaseException, shown: Callable[[str], bool]) -> Span | None:
         if spans:
             return spans[-1]
     return None
+
+
+def _place(error: SyntaxError) -> Span | None:
+    """Where the compiler saw it; whoever raises one himself may put anything there."""
+    try:
+        line, column = int(error.lineno or 1), max(int(error.offset or 1) - 1, 0)
+        end_column = int(error.end_offset or 0) - 1 if error.end_lineno == line else 0
+        return Span(str(error.filename), line, column, line, max(end_column, column + 1))
+    except Exception:
+        return None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -74,6 +84,7 @@ def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:
 
 def _traceback(error: BaseException) -> str:
     try:
-        return "".join(traceback.format_exception(error))
+        text = "".join(traceback.format_exception(error))
     except BaseException:
-        return "".join(traceback.format_tb(error.__traceback__))
+        text = "".join(traceback.format_tb(error.__traceback__))
+    return text[-_LONGEST_TRACEBACK:]

@@ -55,6 +55,13 @@ def run(request: RunRequest, on_stage: Callable[[str], None]) -> Report:
     return session.export() or session.compare(request)
 
 
+def shown_by(request: RunRequest) -> Callable[[str], bool]:
+    """Tells of a file whether the findings of a run may be shown in it."""
+    target = os.path.abspath(request.target.file)
+    folders = tuple(os.path.join(os.path.abspath(each), "") for each in request.workspace)
+    return lambda file: file == target or (file.startswith(folders) and not is_installed(file))
+
+
 class Session:
     """A run in two halves: what follows the export can be done again, with another recipe."""
 
@@ -62,7 +69,7 @@ class Session:
         self._request = request
         self._target = request.target
         self._file = os.path.abspath(request.target.file)
-        self._folders = tuple(os.path.join(os.path.abspath(each), "") for each in request.workspace)
+        self._in_workspace = shown_by(request)
         self._on_stage = on_stage
         self._timings: dict[str, float] = {}
         self._recipe_name = request.recipe or ""
@@ -335,11 +342,6 @@ class Session:
 
     # -- files and lines ---------------------------------------------------------------------------
 
-    def _in_workspace(self, file: str) -> bool:
-        if file == self._file:
-            return True
-        return file.startswith(self._folders) and not is_installed(file)
-
     def _shown(self, spans: tuple[Span, ...]) -> int | None:
         return next((i for i, span in enumerate(spans) if self._in_workspace(span.file)), None)
 
@@ -350,7 +352,7 @@ class Session:
     def _failure(self, rule: str, what: str, error: BaseException) -> Failure:
         raised = failure(rule, what, error, self._in_workspace, self._declaration())
         limit = self._request.memory_limit_mib
-        if limit is not None and (isinstance(error, MemoryError) or _NO_MEMORY in str(error)):
+        if limit is not None and (isinstance(error, MemoryError) or _NO_MEMORY in raised.message):
             advice = f"The run may take {limit} MiB; handlens.memoryLimit allows for more."
             raised = replace(raised, message=f"{raised.message} {advice}")
         return raised

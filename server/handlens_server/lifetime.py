@@ -2,52 +2,56 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
+import select
+import threading
+import time
+from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
 _POLL_S = 3.0
 
 
-async def ended(process: int) -> None:
-    """Wait for the end of a process that is not our child.
+def watch(process: int, on_end: Callable[[], None]) -> threading.Thread | None:
+    """Have ``on_end`` called once a process that is not our child has ended.
 
-    Never returns for a process that cannot be seen: a client in another container is not gone.
+    It is called in a thread of its own: what the others do may be to wait for that process, forever.
+    A process that cannot be seen is not watched: a client in another container is not gone.
     """
-    if not _exists(process):
+    if process <= 0 or not _exists(process):
         logger.info("the client's process %d is not visible from here: not watched", process)
-        await asyncio.get_running_loop().create_future()
+        return None
+
+    def follow() -> None:
+        _wait(process)
+        on_end()
+
+    thread = threading.Thread(target=follow, name="the client's end", daemon=True)
+    thread.start()
+    return thread
+
+
+def _wait(process: int) -> None:
     if not hasattr(os, "pidfd_open"):
         while _exists(process):
-            await asyncio.sleep(_POLL_S)
+            time.sleep(_POLL_S)
         return
-    try:
+    with contextlib.suppress(ProcessLookupError):
         handle = os.pidfd_open(process)
-    except ProcessLookupError:
-        return
-    try:
-        await _readable(handle)
-    finally:
+        # No select(): it takes no file descriptor over 1023.
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        poll.poll()
         os.close(handle)
-
-
-async def _readable(handle: int) -> None:
-    loop = asyncio.get_running_loop()
-    event = asyncio.Event()
-    loop.add_reader(handle, event.set)
-    try:
-        await event.wait()
-    finally:
-        loop.remove_reader(handle)
 
 
 def _exists(process: int) -> bool:
     with contextlib.suppress(PermissionError):
         try:
             os.kill(process, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):
             return False
     return True

@@ -313,17 +313,11 @@ class Runs:
                     progress.stage(stage)
                     self._enter(run, target, stage)
 
-                report = await asyncio.wait_for(worker.run(request, on_stage), settings.deadline_s)
+                report = await worker.run(request, on_stage, settings.deadline_s)
                 self._crashed.pop(run.uri, None)
                 if report.error is not None and report.error.rule == "HL304":
                     self._crashed[run.uri] = run.text
                 return report
-        except asyncio.TimeoutError:
-            self._crashed[run.uri] = run.text
-            reason = (
-                f"{target.name} was killed: it ran for more than {settings.deadline_s:g} s. "
-                "The setting handlens.deadline allows for more."
-            )
         except WorkerUnusable as problem:
             reason = str(problem)
         except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -43,6 +44,8 @@ from handlens_server.wording import inert
 from handlens_server.worker.pool import Pool
 
 logger = logging.getLogger(__name__)
+
+_PATIENCE_S = 3.0
 
 
 class HandlensServer(LanguageServer):
@@ -175,13 +178,22 @@ class HandlensServer(LanguageServer):
         if self._folder is not None:
             self._folder.cleanup()
 
-    async def leave_with(self, process: int) -> None:
+    def leave_with(self, process: int) -> None:
         """Leave when the client's process ends, even if somebody else keeps our pipes open."""
-        await lifetime.ended(process)
-        logger.warning("the client's process %d is gone", process)
-        await self.close()
-        # A thread waits for the next message; nothing but the end of the process ends it.
-        os._exit(1)
+        loop = asyncio.get_running_loop()
+
+        async def close() -> None:
+            logger.warning("the client's process %d is gone", process)
+            await self.close()
+
+        def leave() -> None:
+            # The loop may be writing into a pipe that nobody reads. The workers leave without it, too.
+            with contextlib.suppress(Exception):
+                asyncio.run_coroutine_threadsafe(close(), loop).result(_PATIENCE_S)
+            # A thread waits for the next message; nothing but the end of the process ends it.
+            os._exit(1)
+
+        lifetime.watch(process, leave)
 
     def _on_worker_output(self, line: str) -> None:
         self.log(types.MessageType.Log, line)
@@ -201,7 +213,7 @@ def create_server() -> HandlensServer:
         server.trusted = trust.is_given(params.initialization_options)
         server.configure(params.initialization_options)
         if params.process_id is not None:
-            server.spawn(server.leave_with(params.process_id))
+            server.leave_with(params.process_id)
 
     @server.feature(types.SHUTDOWN)
     async def shutdown(params: None) -> None:

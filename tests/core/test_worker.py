@@ -153,20 +153,20 @@ async def test_the_worker_needs_nothing_but_torch_and_torchao() -> None:
     assert done.stdout.strip() == "[]"
 
 
-async def test_a_process_that_a_run_leaves_behind_does_not_hold_up_closing(tmp_path: Path) -> None:
+async def test_what_a_run_leaves_behind_ends_with_it(running: Running, tmp_path: Path) -> None:
     fifo = tmp_path / "left"
     subprocess.run(["mkfifo", str(fifo)], check=True)
-    worker, _ = await Worker.start(sys.executable, lambda line: None)
-    # The child inherits standard error, and lives in a session of its own until the pipe is opened.
+    # In a session of its own, and no child of the run any more.
     text = MODEL + (
-        f"import subprocess\nsubprocess.Popen(['cat', {str(fifo)!r}], start_new_session=True)\n"
+        f"pipe = open({str(fifo)!r}, 'w')\n"
+        "import subprocess\n"
+        "subprocess.run(['sh', '-c', 'setsid sleep 1000 &'], pass_fds=[pipe.fileno()])\n"
     )
-    report = await worker.run(RunRequest(discover(MODEL, "model.py")[0], text), lambda stage: None)
-    assert report.status == "ok"
-    try:
-        await asyncio.wait_for(worker.close(), 30)
-    finally:
-        fifo.open("w").close()
+    run = asyncio.create_task(running.run(text))
+    reader = await asyncio.to_thread(open, fifo)
+    assert (await run).status == "ok"
+    assert await asyncio.wait_for(asyncio.to_thread(reader.read), 10) == ""
+    reader.close()
 
 
 async def test_a_line_that_is_no_event_ends_nothing(running: Running) -> None:

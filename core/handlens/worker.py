@@ -17,6 +17,7 @@ import gc
 import json
 import os
 import platform
+import select
 import selectors
 import signal
 import sys
@@ -39,6 +40,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Nobody hears the end of the requests while torch is imported.
     processes.end_with_parent()
+    if _is_hung_up(requests):
+        # It came before that.
+        return
     try:
         import torch
         import torchao
@@ -78,6 +82,12 @@ def _take_pipes() -> tuple[int, int]:
     os.close(null)
     os.dup2(2, 1)
     return requests, events
+
+
+def _is_hung_up(pipe: int) -> bool:
+    poll = select.poll()
+    poll.register(pipe, 0)
+    return bool(poll.poll(0))
 
 
 class _Run:

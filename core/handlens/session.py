@@ -164,6 +164,9 @@ class Session:
 
     def _export(self, subject: loading.Subject) -> Captured:
         def export(strict: bool) -> Captured:
+            if getattr(sys.stdout, "closed", False):
+                # Torch asks it whether it is a terminal, and the model has closed it.
+                sys.stdout = open(os.devnull, "w")  # noqa: SIM115
             return capture(
                 subject.model, subject.args, subject.kwargs, subject.dynamic_shapes, strict
             )

@@ -51,12 +51,18 @@ class Editor:
     """Whose end the server is to watch."""
     mark: str
 
-    async def is_gone(self) -> None:
-        """Wait for the end of all that was started, for as long as is promised."""
-        started = [each for each in marked(self.mark) if each.pid != self.process.pid]
-        _, alive = await asyncio.to_thread(psutil.wait_procs, started, PROMISED_S)
+    async def is_gone(self) -> int:
+        """Wait for the end of all that was started, for as long as is promised; how the server ended."""
+        server, ours = self.client.process, (self.process.pid, self.client.process.pid)
+        # For the server, our child, asyncio waits; who else does may take its status away.
+        started = [each for each in marked(self.mark) if each.pid not in ours]
+        status, (_, alive) = await asyncio.gather(
+            asyncio.wait_for(server.wait(), PROMISED_S),
+            asyncio.to_thread(psutil.wait_procs, started, PROMISED_S),
+        )
         assert not alive
         assert not [each for each in marked(self.mark) if each.pid != self.process.pid]
+        return status
 
 
 @pytest_asyncio.fixture
@@ -120,8 +126,7 @@ WAYS: dict[str, tuple[Callable[[Editor], Awaitable[None]], int]] = {
 async def test_nothing_stays_when_an_editor(editor: Editor, way: str) -> None:
     end, status = WAYS[way]
     await end(editor)
-    await editor.is_gone()
-    assert await editor.client.process.wait() == status
+    assert await editor.is_gone() == status
 
 
 async def test_a_worker_that_starts_ends_with_its_server(

@@ -151,7 +151,8 @@ HARMLESS = {
     "children that nobody waits for": "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
     "exit handlers that hang": (
         HANG + "atexit.register(hang)\nthreading._register_atexit(hang)\n"
-        "hold = ctypes.CFUNCTYPE(None)(hang)\nctypes.CDLL(None).atexit(hold)"
+        "hold = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(hang)\n"
+        "assert ctypes.CDLL(None).__cxa_atexit(hold, None, None) == 0"
     ),
     "folder that is gone": "os.chdir(tempfile.mkdtemp())\nos.rmdir(os.getcwd())",
     "streams replaced": "sys.stdout, sys.stderr, sys.__stdout__ = None, object(), 3",

@@ -121,7 +121,7 @@ class Worker:
             raise
         if said["event"] == "unusable":
             await worker.close()
-            raise WorkerUnusable(f"{interpreter}: {said['message']}")
+            raise WorkerUnusable(said["message"])
         return worker, Environment(interpreter, said["python"], said["torch"], said["torchao"])
 
     @property

@@ -68,10 +68,10 @@ def _advice(error: ImportError) -> str:
     missing = error.name or ""
     if missing.split(".")[0] in ("torch", "torchao"):
         return (
-            f"{missing.split('.')[0]} is not installed there. "
+            f"{missing.split('.')[0]} is not installed in {sys.executable}. "
             f"Run `{sys.executable} -m pip install torch torchao`, or choose another interpreter."
         )
-    return f"the worker cannot be imported there: {error}"
+    return f"The worker cannot be imported in {sys.executable}: {error}"
 
 
 def _take_pipes() -> tuple[int, int]:

@@ -84,9 +84,9 @@ test("a long reason is cut, so that what can be clicked on stays in view", () =>
 });
 
 test("of a deep path the last parts are shown", () => {
-  const problem = "/home/me/work/model/.venv/bin/python: torch is not installed there";
+  const problem = "torch is not installed in /home/me/work/model/.venv/bin/python";
   const { detail } = at({ status: { ...STATUS, problem } });
-  assert.equal(detail, "…/bin/python: torch is not installed there");
+  assert.equal(detail, "torch is not installed in …/bin/python");
 });
 
 test("a target that never ran offers to run it", () => {

@@ -20,7 +20,7 @@ inWindow(
             await workbench.goTo(48);
             await workbench.untilSquiggles({ severity: 'error', text: 'handlens_tiny' });
             const [problem] = await workbench.problems(1);
-            assert.ok(problem!.startsWith(`${python}: torch is not installed there.`), problem);
+            assert.ok(problem!.startsWith(`torch is not installed in ${python}.`), problem);
         });
 
         scenario('is replaced by another one in the settings, and the model runs', async (workbench) => {

@@ -46,21 +46,30 @@ def methods_kept() -> Iterator[None]:
 
 
 def _read() -> dict[bytes, CodeType]:
-    try:
-        data = FILE.read_bytes()
-        if data.startswith(importlib.util.MAGIC_NUMBER):
-            found = marshal.loads(data[len(importlib.util.MAGIC_NUMBER) :])
-            return found if isinstance(found, dict) else {}
-    except (OSError, EOFError, ValueError, TypeError):
-        pass
+    with contextlib.suppress(OSError):
+        content = FILE.read_bytes()
+        data = content[_HEAD:]
+        # What is damaged could crash Python, or be another program.
+        if content[:_HEAD] == _head(data):
+            found: dict[bytes, CodeType] = marshal.loads(data)
+            return found
     return {}
 
 
 def _write(methods: dict[bytes, CodeType]) -> None:
     """Exchange the file for another at once: servers start beside each other."""
+    data = marshal.dumps(methods)
     with contextlib.suppress(OSError):
         FILE.parent.mkdir(parents=True, exist_ok=True)
         handle, path = tempfile.mkstemp(dir=FILE.parent)
         with open(handle, "wb") as file:
-            file.write(importlib.util.MAGIC_NUMBER + marshal.dumps(methods))
+            file.write(_head(data) + data)
         os.replace(path, FILE)
+
+
+def _head(data: bytes) -> bytes:
+    """What stands before data that this Python has written, whole."""
+    return importlib.util.MAGIC_NUMBER + hashlib.sha256(data).digest()
+
+
+_HEAD = len(_head(b""))

@@ -1,5 +1,5 @@
 """``python -m benchmarks run`` measures, ``show`` prints what was measured, ``readme`` quotes it;
-``latency`` measures how long an editor waits."""
+``latency`` measures how long an editor waits, ``soak`` what is left behind when it is used for long."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from typing import Any
 
 import click
 
-from benchmarks import latency, machine, readme, tables
+from benchmarks import latency, machine, readme, soak, tables
 from benchmarks.workloads import MEASURES, ROOT, WORKLOADS
 
 RESULTS = ROOT / "benchmarks/results/latest.json"
 LATENCIES = ROOT / "benchmarks/results/latency.json"
+SOAK = ROOT / "benchmarks/results/soak.json"
 README = ROOT / "README.md"
 PROTOCOL = ROOT / "docs/lsp.md"
 
@@ -128,6 +129,25 @@ def measure_latency(only: tuple[str, ...], quick: bool, output: Path) -> None:
             output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
     asyncio.run(measure())
+
+
+@main.command("soak")
+@click.option("--minutes", type=click.FloatRange(min=0), default=60, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--output", type=_file, default=SOAK, show_default=True)
+def measure_soak(minutes: float, seed: int, output: Path) -> None:
+    """Edit for a long time, and see whether memory, descriptors and hovers stay as they were."""
+    document = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine.describe(),
+        "minutes": minutes,
+        **dataclasses.asdict(asyncio.run(soak.measure(minutes * 60, seed, tables.show_sample))),
+    }
+    output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    for line in tables.soak(document):
+        click.echo(line)
+    if document["different"]:
+        sys.exit("What is shown in the end is not what a fresh server shows.")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Beside it what people do today: a script with torchao's debugger, started cold.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import itertools
 import json
@@ -17,22 +16,19 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 from lsprotocol import types
-from pygls.lsp.client import LanguageClient
-from pygls.protocol import LanguageServerProtocol
 
+from benchmarks.editor import Client, Document, serving
 from benchmarks.workloads import ROOT
 from handlens.client import ENVIRONMENT
 
 TINY = ROOT / "examples/tiny_cnn.py"
 EFFICIENTNET = ROOT / "examples/efficientnet_lite.py"
 
-_LONGEST_S = 600.0
 # What a save may take of the time of the same stages in a process that is as warm, but not forked.
 _SHARE = 1.2
 _OPS = 10_000
@@ -63,175 +59,6 @@ THOROUGH = Effort()
 QUICK = Effort(starts=2, requests=10, runs=2, long_runs=2, processes=1)
 
 
-# -- the client ------------------------------------------------------------------------------------
-
-
-class _Protocol(LanguageServerProtocol):
-    """Knows when diagnostics arrived: this client needs longer than an editor to make objects of them."""
-
-    arrived = 0.0
-
-    def structure_message(self, data: dict[str, Any]) -> Any:
-        if data.get("method") == types.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS:
-            self.arrived = time.perf_counter()
-        return super().structure_message(data)
-
-
-class _Client(LanguageClient):
-    """An editor that has one document open at a time, and knows when something arrives."""
-
-    protocol: _Protocol
-
-    def __init__(self) -> None:
-        super().__init__("benchmark", "1", _Protocol)
-        self.published: dict[str, types.PublishDiagnosticsParams] = {}
-        self.stages: list[str] = []
-        self.tokens: list[str | int] = []
-        self._arrived = asyncio.Event()
-
-        def publish(params: types.PublishDiagnosticsParams) -> None:
-            self.published[params.uri] = params
-            self._wake()
-
-        def create(params: types.WorkDoneProgressCreateParams) -> None:
-            self.tokens.append(params.token)
-
-        def progress(params: Any) -> None:
-            self.stages.append(params.value.get("message") or "")
-            self._wake()
-
-        self.feature(types.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS)(publish)
-        self.feature(types.WINDOW_WORK_DONE_PROGRESS_CREATE)(create)
-        self.feature(types.PROGRESS)(progress)
-        for method in (types.WINDOW_LOG_MESSAGE, types.WINDOW_SHOW_MESSAGE):
-            self.feature(method)(lambda params: None)
-
-    async def begin(self, root: Path, **options: object) -> None:
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'core'}{os.pathsep}{ROOT / 'server'}"}
-        # Nobody's editor starts with nothing compiled but the first time.
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        await self.start_io(sys.executable, "-m", "handlens_server", "--stdio", env=environment)
-        self._async_tasks.append(asyncio.create_task(self._drain()))
-        capabilities = types.ClientCapabilities(
-            window=types.WindowClientCapabilities(work_done_progress=True),
-            text_document=types.TextDocumentClientCapabilities(
-                hover=types.HoverClientCapabilities(content_format=[types.MarkupKind.Markdown]),
-                publish_diagnostics=types.PublishDiagnosticsClientCapabilities(
-                    related_information=True, version_support=True
-                ),
-            ),
-        )
-        await self.initialize_async(
-            types.InitializeParams(
-                capabilities=capabilities,
-                process_id=os.getpid(),
-                root_uri=root.as_uri(),
-                workspace_folders=[types.WorkspaceFolder(root.as_uri(), root.name)],
-                initialization_options=options,
-            )
-        )
-        self.initialized(types.InitializedParams())
-
-    async def _drain(self) -> None:
-        assert self._server is not None
-        assert self._server.stderr is not None
-        while await self._server.stderr.readline():
-            pass
-
-    @property
-    def process(self) -> psutil.Process:
-        assert self._server is not None
-        return psutil.Process(self._server.pid)
-
-    def _wake(self) -> None:
-        self._arrived.set()
-        self._arrived = asyncio.Event()
-
-    async def until(self, wanted: Callable[[], Any]) -> None:
-        async def wait() -> None:
-            while not wanted():
-                await self._arrived.wait()
-
-        await asyncio.wait_for(wait(), _LONGEST_S)
-
-    async def end(self) -> None:
-        await self.shutdown_async(None)
-        self.exit(None)
-        await self.stop()  # type: ignore[no-untyped-call]
-
-
-@contextlib.asynccontextmanager
-async def _serving(root: Path, **options: object) -> AsyncIterator[_Client]:
-    client = _Client()
-    await client.begin(root, **options)
-    try:
-        yield client
-    finally:
-        await client.end()
-
-
-@dataclass
-class _Document:
-    client: _Client
-    file: Path
-    text: str
-    version: int = 0
-    uri: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.uri = self.file.as_uri()
-
-    async def open(self) -> None:
-        """Open it, and wait for its run."""
-        self.file.write_text(self.text, "utf-8")
-        item = types.TextDocumentItem(self.uri, "python", self.version, self.text)
-        self.client.text_document_did_open(types.DidOpenTextDocumentParams(item))
-        await self.shown()
-
-    async def shown(self) -> None:
-        """Wait for the diagnostics of its version."""
-        await self.client.until(
-            lambda: (
-                (published := self.client.published.get(self.uri)) is not None
-                and published.version == self.version
-            )
-        )
-
-    def append(self, text: str) -> None:
-        """Type at the end."""
-        end = types.Position(self.text.count("\n"), 0)
-        self._change(types.Range(end, end), text)
-        self.text += text
-
-    def insert(self, text: str) -> None:
-        """Type at the beginning."""
-        start = types.Position(0, 0)
-        self._change(types.Range(start, start), text)
-        self.text = text + self.text
-
-    def _change(self, where: types.Range, text: str) -> None:
-        self.version += 1
-        self.client.text_document_did_change(
-            types.DidChangeTextDocumentParams(
-                types.VersionedTextDocumentIdentifier(self.version, self.uri),
-                [types.TextDocumentContentChangePartial(where, text)],
-            )
-        )
-
-    def save(self) -> None:
-        self.file.write_text(self.text, "utf-8")
-        self.client.text_document_did_save(types.DidSaveTextDocumentParams(self.identifier))
-
-    def edit_and_save(self) -> None:
-        """Change the code, and nothing about the model."""
-        self.append(f"_edit = {self.version}\n")
-        self.save()
-
-    @property
-    def identifier(self) -> types.TextDocumentIdentifier:
-        return types.TextDocumentIdentifier(self.uri)
-
-
 async def _timed(work: Callable[[], Awaitable[Any]], times: int) -> list[float]:
     samples = []
     for _ in range(times):
@@ -247,7 +74,7 @@ async def _timed(work: Callable[[], Awaitable[Any]], times: int) -> list[float]:
 async def _start(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
     samples = []
     for _ in range(effort.starts):
-        client = _Client()
+        client = Client()
         start = time.perf_counter()
         await client.begin(folder)
         samples.append(time.perf_counter() - start)
@@ -265,8 +92,8 @@ async def _saves(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
         yield Latency(f"the same in a warm process, the first time: {example.stem}", None, first)
         yield Latency(f"the same in a warm process, again: {example.stem}", None, again)
         goal = 0.6 if example == TINY else _SHARE * statistics.median(first)
-        async with _serving(folder) as client:
-            document = _Document(client, folder / example.name, example.read_text("utf-8"))
+        async with serving(folder) as client:
+            document = Document(client, folder / example.name, example.read_text("utf-8"))
             await document.open()
 
             samples = []
@@ -283,9 +110,9 @@ async def _saves(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
 
 async def _cancel(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
     samples = []
-    async with _serving(folder) as client:
+    async with serving(folder) as client:
         text = EFFICIENTNET.read_text("utf-8")
-        document = _Document(client, folder / "cancelled.py", text)
+        document = Document(client, folder / "cancelled.py", text)
         await document.open()
         [worker] = client.process.children()
         idle = set(worker.children(recursive=True))
@@ -322,8 +149,8 @@ def _many_ops() -> str:
 async def _requests(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
     """What is asked of a document of 10,000 ops, alone and while another one is run."""
     # Some of the ops show a finding, as in a model that has a problem.
-    async with _serving(folder, thresholds={"informationDb": 55}) as client:
-        document = _Document(client, folder / "many.py", _many_ops())
+    async with serving(folder, thresholds={"informationDb": 55}) as client:
+        document = Document(client, folder / "many.py", _many_ops())
         await document.open()
         numbers = itertools.count()
 
@@ -374,7 +201,7 @@ async def _requests(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
         samples = await comments(effort.requests // 3)
         yield Latency(f"comment typed to diagnostics: {_OPS:,} ops", 0.05, samples)
 
-        busy = _Document(client, folder / "busy.py", EFFICIENTNET.read_text("utf-8"))
+        busy = Document(client, folder / "busy.py", EFFICIENTNET.read_text("utf-8"))
         await busy.open()
 
         async def keep_busy() -> None:
@@ -389,9 +216,9 @@ async def _requests(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
             yield latency
         running.cancel()
 
-    async with _serving(folder) as client:
+    async with serving(folder) as client:
         text = EFFICIENTNET.read_text("utf-8")
-        document = _Document(client, folder / "comments.py", text)
+        document = Document(client, folder / "comments.py", text)
         await document.open()
         samples = await comments(effort.requests // 3)
         yield Latency("comment typed to diagnostics: efficientnet_lite", 0.05, samples)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from statistics import median
 
 import click
@@ -23,6 +24,7 @@ from benchmarks.figures import (
     size,
 )
 from benchmarks.latency import Latency
+from benchmarks.soak import Sample
 
 STAGES = ("start", "load", "export", "quantize", "compare", "total")
 WIDTH = 100
@@ -195,3 +197,32 @@ def show_latency(latency: Latency) -> None:
     click.echo(
         f"{latency.name:60} p50 {duration(median(samples)):>8}  p95 {duration(p95(samples)):>8}{goal}"
     )
+
+
+def show_sample(sample: Sample) -> None:
+    """Print one line about a moment of a long session."""
+    click.echo(
+        f"{sample.seconds / 60:5.1f} min  {sample.steps:5} steps  server {size(sample.server_bytes)} "
+        f"{sample.server_descriptors} fds  worker {size(sample.worker_bytes)} "
+        f"{sample.worker_descriptors} fds  {sample.processes} processes  "
+        f"hover p95 {duration(p95(sample.hovers))}"
+    )
+
+
+def soak(document: Document) -> Iterator[str]:
+    """How a long session ended, beside how it was once warm: the fifth of it after the first fifth."""
+    samples = document["samples"]
+    part = max(1, len(samples) // 5)
+    warm, last = samples[part : 2 * part], samples[-part:]
+    yield f"{document['minutes']:g} min: " + ", ".join(
+        f"{count} {name}" for name, count in sorted(document["steps"].items())
+    )
+    for name, key in (("server", "server_bytes"), ("worker", "worker_bytes")):
+        before, after = (median(each[key] for each in part) for part in (warm, last))
+        yield f"{name}: {size(before)} → {size(after)} ({after / before - 1:+.1%})"
+    for name, key in (("server", "server_descriptors"), ("worker", "worker_descriptors")):
+        found = [sorted({each[key] for each in part}) for part in (warm, last)]
+        yield f"{name}: descriptors {found[0]} → {found[1]}"
+    before, after = (p95([x for each in part for x in each["hovers"]]) for part in (warm, last))
+    yield f"hover: p95 {duration(before)} → {duration(after)}"
+    yield f"different from a fresh server in the end: {', '.join(document['different']) or 'nothing'}"

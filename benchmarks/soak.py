@@ -1,0 +1,199 @@
+"""A long session: somebody edits for an hour, and nothing may grow, slow down, or be wrong in the end.
+
+What is done each time is drawn by chance: code and comments edited, runs that another edit or a cancel
+ends, texts that do not parse, models that raise or kill their process, documents closed and opened again.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lsprotocol import types
+
+from benchmarks.editor import Client, Document, serving
+from benchmarks.latency import EFFICIENTNET, TINY
+
+# Every model shows findings, so that an answer comes to whatever is done.
+_THRESHOLDS = {"errorDb": -300, "warningDb": 300, "informationDb": 300}
+_SAMPLE_S = 30.0
+_HOVERS = 10
+_KILLED = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)\n"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How it stands, at a moment when nothing is run."""
+
+    seconds: float
+    steps: int
+    server_bytes: int
+    worker_bytes: int
+    server_descriptors: int
+    worker_descriptors: int
+    processes: int
+    hovers: list[float]
+    """The seconds that each hover took since the sample before."""
+
+
+@dataclass
+class Soak:
+    """What was measured, and the documents whose diagnostics are not those of a fresh server."""
+
+    samples: list[Sample] = field(default_factory=list)
+    steps: dict[str, int] = field(default_factory=dict)
+    different: list[str] = field(default_factory=list)
+
+
+class _Session:
+    """One client's documents, and what may be done with them."""
+
+    def __init__(self, client: Client, folder: Path, chance: random.Random) -> None:
+        self._client = client
+        self._chance = chance
+        self.documents = [
+            Document(client, folder / "tiny.py", TINY.read_text("utf-8")),
+            Document(client, folder / "other.py", TINY.read_text("utf-8").replace("tiny", "other")),
+            Document(client, folder / "large.py", EFFICIENTNET.read_text("utf-8")),
+        ]
+        self._original = {each.uri: each.text for each in self.documents}
+        self.steps: dict[str, Callable[[Document], Awaitable[None]]] = {
+            "edited": self._edit,
+            "commented": self._comment,
+            "superseded": self._supersede,
+            "cancelled": self._cancel,
+            "unparsable": self._break,
+            "raising": self._raise,
+            "killed": self._kill,
+            "reopened": self._reopen,
+            "restored": self.restore,
+        }
+
+    async def step(self) -> str:
+        """Do something with some document; what it was."""
+        # Most of the time it is the small ones: a run of the large one takes as long as ten of them.
+        [document] = self._chance.choices(self.documents, (5, 5, 1))
+        name = self._chance.choice(list(self.steps))
+        await self.steps[name](document)
+        return name
+
+    async def hover(self) -> float:
+        """Ask for the numbers of a convolution; the seconds that it took."""
+        document = self._chance.choice(self.documents)
+        line = document.text[: document.text.index("(x)")].count("\n")
+        column = document.text.splitlines()[line].index("(x)")
+        where = types.HoverParams(document.identifier, types.Position(line, column))
+        start = time.perf_counter()
+        await self._client.text_document_hover_async(where)
+        return time.perf_counter() - start
+
+    async def restore(self, document: Document) -> None:
+        """Bring back the text that it was opened with."""
+        await self._save(document, self._original[document.uri] + "\n# Restored.\n")
+
+    async def _save(self, document: Document, text: str) -> None:
+        """Save another text, and wait for what its run finds, or for what is known of it."""
+        document.replace(text)
+        await document.shown()
+        del self._client.published[document.uri]
+        document.edit_and_save()
+        await document.shown()
+
+    async def _edit(self, document: Document) -> None:
+        await self._save(document, document.text)
+
+    async def _comment(self, document: Document) -> None:
+        for _ in range(self._chance.randint(1, 10)):
+            document.insert("# A comment.\n")
+            await document.shown()
+
+    async def _supersede(self, document: Document) -> None:
+        for _ in range(self._chance.randint(1, 5)):
+            document.edit_and_save()
+        await self._edit(document)
+
+    async def _cancel(self, document: Document) -> None:
+        self._client.stages.clear()
+        document.edit_and_save()
+        await self._client.until(lambda: "exporting" in self._client.stages)
+        self._client.window_work_done_progress_cancel(
+            types.WorkDoneProgressCancelParams(self._client.tokens[-1])
+        )
+        await self._edit(document)
+
+    async def _break(self, document: Document) -> None:
+        whole = document.text
+        await self._save(document, whole + "def (\n")
+        await self._save(document, whole)
+
+    async def _raise(self, document: Document) -> None:
+        whole = document.text
+        await self._save(document, whole + "raise RuntimeError('no')\n")
+        await self._save(document, whole)
+
+    async def _kill(self, document: Document) -> None:
+        whole = document.text
+        await self._save(document, whole + _KILLED)
+        await self._save(document, whole)
+
+    async def _reopen(self, document: Document) -> None:
+        self._client.text_document_did_close(types.DidCloseTextDocumentParams(document.identifier))
+        self._client.published.pop(document.uri, None)
+        document.version += 1
+        await document.open()
+
+
+async def measure(seconds: float, seed: int, on_sample: Callable[[Sample], None]) -> Soak:
+    """Edit for so long, and compare what is shown then with what a fresh server shows."""
+    soak = Soak()
+    chance = random.Random(seed)
+    with tempfile.TemporaryDirectory(prefix="handlens-soak-") as folder:
+        async with serving(Path(folder), thresholds=_THRESHOLDS) as client:
+            session = _Session(client, Path(folder), chance)
+            for document in session.documents:
+                await document.open()
+            start = sampled = time.monotonic()
+            hovers: list[float] = []
+            while (now := time.monotonic()) < start + seconds:
+                name = await session.step()
+                soak.steps[name] = soak.steps.get(name, 0) + 1
+                hovers += [await session.hover() for _ in range(_HOVERS)]
+                if now > sampled + _SAMPLE_S:
+                    sample = _sample(client, now - start, sum(soak.steps.values()), hovers)
+                    soak.samples.append(sample)
+                    on_sample(sample)
+                    sampled, hovers = now, []
+            for document in session.documents:
+                await session.restore(document)
+            shown = {each.uri: _said(client, each.uri) for each in session.documents}
+            texts = {each.file: each.text for each in session.documents}
+        async with serving(Path(folder), thresholds=_THRESHOLDS) as client:
+            for file, text in texts.items():
+                document = Document(client, file, text)
+                await document.open()
+                if _said(client, document.uri) != shown[document.uri]:
+                    soak.different.append(file.name)
+    return soak
+
+
+def _said(client: Client, uri: str) -> list[tuple[types.Range, str]]:
+    return [(each.range, each.message) for each in client.published[uri].diagnostics]
+
+
+def _sample(client: Client, seconds: float, steps: int, hovers: list[float]) -> Sample:
+    server = client.process
+    [worker] = server.children()
+    return Sample(
+        seconds,
+        steps,
+        server.memory_info().rss,
+        worker.memory_info().rss,
+        server.num_fds(),
+        worker.num_fds(),
+        len(server.children(recursive=True)),
+        hovers,
+    )

@@ -4,11 +4,15 @@ each with its own numbers."""
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import random
+import re
 
 import pytest
+from lsprotocol import types
 
 from handlens_server.turns import Turns
+from tests.server.conftest import serving_client
 
 # -- whose turn it is -------------------------------------------------------------------------------
 
@@ -112,3 +116,68 @@ async def test_no_turn_is_lost_or_given_twice_whatever_is_cancelled(seed):
     await queue.add("two")
     await queue.add("three")
     assert set(queue.running) == {"one", "two"}
+
+
+# -- with real runs ---------------------------------------------------------------------------------
+
+COUNT = 20
+
+# It says that it is run, and goes on once nobody holds the lock.
+NUMBERED = """\
+import fcntl
+import torch
+from torch import nn
+
+
+class Model{i}(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer_{i} = nn.Linear({i} + 2, 2)
+
+    def forward(self, x):
+        return self.layer_{i}(x)
+
+
+def handlens_{i}():
+    with open({log!r}, "a") as log:
+        print("{i}", file=log)
+        log.flush()
+        with open({gate!r}) as gate:
+            fcntl.flock(gate, fcntl.LOCK_SH)
+    return Model{i}(), (torch.ones(1, {i} + 2),)
+"""
+
+
+def numbers_in(text):
+    """The documents that a text is about."""
+    return {int(number) for number in re.findall(r"(?:layer_|handlens_|Model|model_)(\d+)", text)}
+
+
+async def test_twenty_documents_are_run_in_turn_and_each_shows_its_own(tmp_path):
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    async with serving_client(tmp_path, run="onSave") as client:
+        with gate.open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            texts = [NUMBERED.format(i=i, log=str(log), gate=str(gate)) for i in range(COUNT)]
+            documents = [client.open(f"model_{i}.py", text) for i, text in enumerate(texts)]
+            # Edited while they wait: the text of now is what is run.
+            for document in documents[5:10]:
+                client.save(document, document.text + "\nEDITED = True\n")
+            await client.hover(documents[3], types.Position(0, 0))
+        for document in documents:
+            await client.diagnostics(document)
+        order = [int(line) for line in log.read_text().split()]
+        assert sorted(order) == list(range(COUNT))
+        # Two were under way before.
+        assert order.index(3) <= 2
+        for i, document in enumerate(documents):
+            shown = await client.shows(document)
+            assert numbers_in("".join(each.message for each in shown)) <= {i}
+            hover = await client.hover(document, document.position(f"self.layer_{i}(x)"))
+            assert numbers_in(hover.contents.value) == {i}
+            params = {"uri": document.uri, "target": f"handlens_{i}"}
+            report = await client.protocol.send_request_async("handlens/report", params)
+            assert {op.module for op in report.ops} == {f"layer_{i}"}
+            assert report.uri == document.uri
+            wrong = {"uri": document.uri, "target": f"handlens_{(i + 1) % COUNT}"}
+            assert await client.protocol.send_request_async("handlens/report", wrong) is None

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.server.conftest import capabilities, held, model, serving
+from tests.server.conftest import capabilities, client, held, model, serving
 
-__all__ = ["capabilities", "held", "model", "serving"]
+__all__ = ["capabilities", "client", "held", "model", "serving"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

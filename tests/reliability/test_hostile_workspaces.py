@@ -7,11 +7,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lsprotocol import types
 
 from handlens import protocol
 from handlens.project import project_settings
@@ -20,12 +22,138 @@ from handlens.report import Report, from_json
 from handlens.rules import suppressions
 from handlens.targets import InvalidConfiguration
 from handlens_server.discovery import discover
+from handlens_server.documents import path_of
 from handlens_server.wording import inert
 from tests.reliability.fuzzing import bounded
 from tests.reliability.wire import Wire
+from tests.server.conftest import MODEL, full_capabilities, serving_client
 
 # As it is installed: `python -m` would look for modules in the working directory first.
 HANDLENS = str(Path(sys.executable).with_name("handlens"))
+
+ACTING = "\x1b[31m\x07\u202e\u2066<img src=x onerror=alert(1)>[click](command:evil)`**_|\r\nsecond"
+"""What terminals, browsers, Markdown and bidirectional text act upon, and a line end."""
+
+# A name within a path of modules, and the message of an exception. Torch itself, which writes programs with
+# the names of modules in quotes, cannot run one that has a line end there.
+NAMES = f"""\
+import torch
+from torch import nn
+
+NAME = {ACTING!r}
+
+
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.ModuleDict({{NAME.replace("\\r\\n", ""): nn.Linear(4, 4)}})
+        type(self).__name__ = NAME
+
+    def forward(self, x):
+        for part in self.parts.values():
+            x = part(x)
+        return x
+
+
+def handlens_named():
+    return Named(), (torch.ones(1, 4),)
+"""
+
+RAISES = f"""\
+def handlens_raises():
+    raise type({ACTING!r}, (Exception,), {{}})({ACTING!r})
+"""
+
+CONFIGURED = f"""\
+[tool.handlens.targets.{json.dumps(ACTING)}]
+model = "model:Tiny"
+example_inputs = "model:inputs"
+"""
+
+
+def is_harmless(text):
+    """Whether nothing in a text on lines acts upon what is around it."""
+    return not any(character in text for character in "\x1b\x07\r\u202e\u2066")
+
+
+def strings_in(data):
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, dict):
+        for each in data.values():
+            yield from strings_in(each)
+    elif isinstance(data, (list, tuple)):
+        for each in data:
+            yield from strings_in(each)
+    elif hasattr(data, "__dict__"):
+        yield from strings_in(vars(data))
+
+
+async def test_hostile_names_are_text_wherever_they_are_shown(tmp_path):
+    folder = tmp_path / "a\u202e<b>[x](y)`"
+    capabilities = full_capabilities()
+    capabilities.experimental = {"handlens": {"status": True, "images": True, "commandLinks": True}}
+    statuses = []
+    async with serving_client(folder, capabilities, folders=[folder]) as client:
+
+        @client.feature("handlens/status")
+        def told(params):
+            statuses.append(params)
+
+        named = client.open("na\x1bme<b>.py", NAMES)
+        found = await client.diagnostics(named)
+        assert found
+        raises = client.open("raises.py", RAISES)
+        [failed] = await client.diagnostics(raises)
+        assert "\\x1b[31m" in failed.message
+        assert "\n" not in failed.message
+        for each in (*found, failed):
+            assert is_harmless(each.message)
+            assert all(is_harmless(r.message) for r in each.related_information or ())
+        hover = await client.hover(named, named.position("part(x)"))
+        assert hover.contents.kind == types.MarkupKind.Markdown
+        title = hover.contents.value.splitlines()[0]
+        # All of the name is code, which Markdown shows as it is; its backtick does not end it.
+        assert title.startswith("**linear** · ``")
+        assert title.endswith("``")
+        assert "onerror" in title
+        assert is_harmless(hover.contents.value)
+        for uri, target in ((named.uri, "handlens_named"), (raises.uri, "handlens_raises")):
+            params = {"uri": uri, "target": target}
+            report = await client.protocol.send_request_async("handlens/report", params)
+            assert all(map(is_harmless, strings_in(report)))
+        assert any("onerror" in op.module for op in (await _report(client, named)).ops)
+        uri = await client.execute("handlens.server.report", named.uri, "html")
+        page = Path(path_of(uri)).read_text("utf-8")
+        assert "<img" not in page
+        assert is_harmless(page)
+        lenses = await client.text_document_code_lens_async(types.CodeLensParams(named.identifier))
+        assert all(is_harmless(each.command.title) for each in lenses)
+        errors = [
+            target.error
+            for status in statuses
+            for target in status.targets
+            if status.uri == raises.uri and target.error
+        ]
+        assert "\\x1b[31m" in errors[-1]
+        assert all(map(is_harmless, errors))
+
+
+async def _report(client, document):
+    params = {"uri": document.uri, "target": "handlens_named"}
+    return await client.protocol.send_request_async("handlens/report", params)
+
+
+def test_the_command_line_shows_hostile_names_as_text(tmp_path):
+    folder = tmp_path / "a\u202e<b>\x1b[1m"
+    folder.mkdir()
+    (folder / "model.py").write_text(NAMES + "\n\n" + RAISES)
+    for form in ("text", "html"):
+        done = handlens("check", str(folder / "model.py"), "--format", form, cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert "onerror" in done.stdout
+        assert "<img" not in done.stdout or form == "text"
+        assert is_harmless(done.stdout)
 
 
 def handlens(*arguments, cwd):
@@ -55,6 +183,24 @@ def shadowed(folder, mark):
     for name in ("core", "server"):
         (folder / name).mkdir()
         (folder / name / "__init__.py").write_text(f"SCALE = {len(name)}.0\n")
+
+
+async def test_a_workspace_may_call_its_modules_as_it_likes(tmp_path):
+    mark = tmp_path / "executed"
+    shadowed(tmp_path, mark)
+    text = MODEL.replace(
+        "import torch\n",
+        "import torch\nimport random\nimport types\nimport json\nimport core\nimport server\n"
+        "assert random.random() < 1 and types.SimpleNamespace and json.loads('1')\n"
+        "assert core.SCALE == 4.0 and server.SCALE == 6.0\n",
+        1,
+    )
+    async with serving_client(tmp_path) as client:
+        for name in ("model.py", "torch.py", "handlens.py", "random.py"):
+            document = client.open(name, text)
+            found = await client.diagnostics(document)
+            assert {each.code for each in found} == {"HL101"}, found
+    assert not mark.exists()
 
 
 def test_a_server_that_starts_in_a_workspace_imports_nothing_of_it(tmp_path):
@@ -116,6 +262,45 @@ def test_a_pyproject_that_is_wrong_is_named(tmp_path, name):
             "pyproject.toml" in found.failure.message or "does not parse" in found.failure.message
         )
     assert discover("x = 1\n", str(tmp_path / "model.py")).targets == ()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_files_that_vanish_or_lead_nowhere_are_run_from_the_editor(client):
+    (client.root / "here").symlink_to(client.root)
+    loop(client.root / "loop.py")
+    gone = client.open("folder/gone.py", MODEL)
+    gone.file.unlink()
+    gone.file.parent.rmdir()
+    assert {each.code for each in await client.diagnostics(gone)} == {"HL101"}
+    linked = client.open("here/here/here/model.py", MODEL)
+    assert {each.code for each in await client.diagnostics(linked)} == {"HL101"}
+    imports = client.open("imports.py", "import loop\n" + MODEL)
+    [error] = await client.diagnostics(imports)
+    assert (error.code, error.range.start.line) == ("HL301", 0)
+    assert not client.messages
+
+
+async def test_no_file_is_written_but_in_the_temporary_folder(tmp_path, monkeypatch):
+    home, temporary, project = (tmp_path / each for each in ("home", "temporary", "project"))
+    for folder in (home, temporary, project):
+        folder.mkdir()
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    async with serving_client(project) as client:
+        client.write("helper.py", "SCALE = 2.0\n")
+        document = client.open("model.py", "import helper\n" + MODEL)
+        await client.diagnostics(document)
+        await client.execute("handlens.server.report", document.uri, "html")
+        await client.execute("handlens.server.report", document.uri, "json")
+        [reports] = temporary.glob("handlens-*")
+        assert reports.stat().st_mode & 0o077 == 0
+        written = {each.relative_to(project).as_posix() for each in project.rglob("*")}
+        # Python's own cache of what the model imports is the one that it has anyway.
+        assert {each for each in written if "__pycache__" not in each} == {"helper.py", "model.py"}
+        assert list(home.rglob("*")) == []
+    assert list(temporary.glob("handlens-*")) == []
 
 
 # -- whatever else ----------------------------------------------------------------------------------
@@ -238,3 +423,41 @@ def test_any_json_is_a_report_or_a_request_or_is_refused(data):
 def test_any_line_of_a_worker_is_a_message_or_is_refused(line):
     with contextlib.suppress(ValueError):
         assert isinstance(protocol.decode(line), dict)
+
+
+HOSTILE_EVENTS = """\
+import json, os, stat
+pipes = [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd > 2]
+events = [
+    b"\\xff\\xfe\\n", b"[]\\n", b"3\\n", b"[" * 5000 + b"\\n", b"{\\n", b"\\n\\n\\n", b"9" * 5000 + b"\\n",
+    *(json.dumps(each).encode() + b"\\n" for each in (
+        {}, {"event": []}, {"event": "stage"}, {"event": "stage", "run": {}, "stage": 3},
+        {"event": "stage", "run": 1, "stage": {}}, {"event": "kept", "run": 1, "process": "1"},
+        {"event": "died", "run": 99, "reason": 1},
+        {"event": "ready"}, {"event": "unusable"}, {"event": "cancelled", "run": 98},
+        {"event": "report", "run": 97, "report": {}}, {"event": "nothing", "run": 1},
+    )),
+]
+for fd in pipes:
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISFIFO(mode):
+            os.set_blocking(fd, False)
+            for each in events:
+                os.write(fd, each)
+            os.set_blocking(fd, True)
+    except OSError:
+        pass
+"""
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_a_model_writes_into_every_pipe_it_finds_is_no_event_of_another(client):
+    hostile = client.open("hostile.py", HOSTILE_EVENTS + MODEL)
+    well = client.open("well.py", MODEL)
+    assert {each.code for each in await client.diagnostics(well)} == {"HL101"}
+    found = await client.diagnostics(hostile)
+    assert {each.code for each in found} <= {"HL101", "HL304"}
+    client.save(hostile, MODEL)
+    again = await client.diagnostics(hostile, lambda found: len(found) > 1)
+    assert {each.code for each in again} == {"HL101"}

@@ -199,7 +199,9 @@ async def _requests(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
             return samples
 
         samples = await comments(effort.requests // 3)
-        yield Latency(f"comment typed to diagnostics: {_OPS:,} ops", 0.05, samples)
+        findings = len(client.published[document.uri].diagnostics)
+        what = f"comment typed to diagnostics: {_OPS:,} ops, {findings:,} findings"
+        yield Latency(what, 0.05, samples)
 
         busy = Document(client, folder / "busy.py", EFFICIENTNET.read_text("utf-8"))
         await busy.open()

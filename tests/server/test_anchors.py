@@ -175,7 +175,16 @@ def test_what_is_said_to_be_about_comments_only_leaves_the_code_as_it_is(
 
 @pytest.mark.parametrize("quotes", ['"""', "'''"])
 def test_what_looks_like_a_comment_within_a_string_is_none(quotes: str) -> None:
-    lines = ["# a comment", "x = 1", f"y = {quotes}A text", "", "of lines", f"{quotes}", "z = 2", ""]
+    lines = [
+        "# a comment",
+        "x = 1",
+        f"y = {quotes}A text",
+        "",
+        "of lines",
+        f"{quotes}",
+        "z = 2",
+        "",
+    ]
     old = "\n".join(lines)
     for number in range(len(lines)):
         new = "\n".join([*lines[:number], "# typed", *lines[number:]])

@@ -18,7 +18,7 @@ gc.freeze()
 gc.enable()
 # A report of thousands of ops is a million objects more, none of them garbage. By Python's own numbers it
 # would look through them, for a tenth of a second, every few letters that are typed.
-gc.set_threshold(100_000, 20)
+gc.set_threshold(10_000, 20)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

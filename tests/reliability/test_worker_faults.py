@@ -277,4 +277,9 @@ async def test_kills_at_random_moments_end_with_the_right_result(
     shared.configure(memoryLimit=2048, deadline=DEADLINE_S)
     assert shared.seen(await shared.run(MODEL)) == good, killed
     assert await shared.settles(before) == before
+    # A worker that died while it started could not take its run: that is told.
+    told = [each.message for each in shared.client.messages]
+    assert all("the worker process was killed by SIGKILL" in each for each in told)
+    assert len(told) <= killed["worker"]
+    shared.client.messages.clear()
     print(f"killed: {dict(killed)}")

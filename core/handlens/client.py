@@ -119,10 +119,12 @@ class Worker:
         except BaseException:
             await worker.close()
             raise
-        if said["event"] == "unusable":
-            await worker.close()
-            raise WorkerUnusable(said["message"])
-        return worker, Environment(interpreter, said["python"], said["torch"], said["torchao"])
+        if said["event"] == "ready":
+            found = Environment(interpreter, said["python"], said["torch"], said["torchao"])
+            return worker, found
+        await worker.close()
+        died = said["event"] == "died"
+        raise WorkerUnusable(f"{interpreter}: {said['reason']}" if died else said["message"])
 
     @property
     def alive(self) -> bool:
@@ -199,7 +201,7 @@ class Worker:
         await asyncio.to_thread(_kill_marked, self._mark)
         reason = f"the worker process {protocol.ending(await self._process.wait())}"
         if not self._ready.done():
-            self._ready.set_result({"event": "unusable", "message": reason})
+            self._ready.set_result({"event": "died", "reason": reason})
         for future, request, _ in self._runs.values():
             if not future.done():
                 future.set_result(_died(request, reason))

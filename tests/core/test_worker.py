@@ -131,6 +131,14 @@ async def test_an_interpreter_without_torch_says_what_to_install(tmp_path: Path)
         await Worker.start(str(tmp_path / "bin" / "python"), lambda line: None)
 
 
+async def test_an_interpreter_that_dies_at_once_is_named(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 3\n")
+    python.chmod(0o755)
+    with pytest.raises(WorkerUnusable, match=f"{python}: .* ended with exit status 3"):
+        await Worker.start(str(python), lambda line: None)
+
+
 async def test_an_interpreter_that_is_none_says_so() -> None:
     with pytest.raises(WorkerUnusable, match="/no/such/python"):
         await Worker.start("/no/such/python", lambda line: None)

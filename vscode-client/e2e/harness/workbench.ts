@@ -173,7 +173,7 @@ export class Workbench {
 
     /** The first lens whose text matches, when it is there. */
     async untilLens(wanted: RegExp): Promise<Locator> {
-        const lens = this.page.locator('.codelens-decoration a').filter({ hasText: wanted }).first();
+        const lens = this.page.locator('.codelens-decoration a:visible').filter({ hasText: wanted }).first();
         await lens.waitFor({ timeout: RUN_MS });
         return lens;
     }

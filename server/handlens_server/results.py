@@ -296,15 +296,10 @@ class Results:
     def innermost(
         self, file: str, text: str, place: tuple[int, int]
     ) -> tuple[Span | None, list[tuple[Result, OpReport]]]:
-        """The smallest expression around a place of a file that has ops, and those, of all targets.
-
-        Nothing where ``text``, that of the file, is not what the results have followed: numbers beside a
-        line that they were not measured on are worse than none.
-        """
+        """The smallest expression around a place of a file that has ops, and those, of all targets."""
         found = [
             (span, result, op)
-            for result in self.at(file)
-            if result.text(file) == text
+            for result in self.following(file, text)
             for span, op in result.ops_at(file, *place)
         ]
         smallest = min((span for span, _, _ in found), key=_size, default=None)
@@ -318,10 +313,16 @@ class Results:
         """The ops of the expressions that start in a line of a file, of all targets."""
         return [
             (result, op)
-            for result in self.at(file)
-            if result.text(file) == text
+            for result in self.following(file, text)
             for _, op in result.ops_starting_in(file, line, line)
         ]
+
+    def following(self, file: str, text: str) -> list[Result]:
+        """The results that show something in a file and have followed it to this text.
+
+        Numbers beside a line that they were not measured on are worse than none.
+        """
+        return [result for result in self.at(file) if result.text(file) == text]
 
     def at(self, file: str) -> Iterator[Result]:
         """The results, of any document, that show something in a file."""

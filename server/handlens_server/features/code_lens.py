@@ -52,7 +52,7 @@ def register(server: HandlensServer) -> None:
 
 def _of_classes(server: HandlensServer, document: Document, file: str) -> Iterator[types.CodeLens]:
     """Above each class of modules, the op in it that is worst, and a way to get there."""
-    shown = [result for result in server.results.at(file) if result.text(file) == document.source]
+    shown = server.results.following(file, document.source)
     stale = " · stale" if any(result.is_stale(file) for result in shown) else ""
     by_class: dict[Span, list[tuple[Result, ClassOps]]] = {}
     for result in shown:

@@ -68,11 +68,10 @@ def _by_line(
 ) -> dict[int, list[OpReport]]:
     """The ops that are shown in some lines of a document, by the line that they start in."""
     found: dict[int, list[OpReport]] = {}
-    for result in server.results.at(document.file or ""):
-        # Numbers beside a line that they were not measured on are worse than none.
-        if document.file is not None and result.text(document.file) == document.source:
-            for span, op in result.ops_starting_in(document.file, first, last):
-                found.setdefault(span.line, []).append(op)
+    file = document.file or ""
+    for result in server.results.following(file, document.source):
+        for span, op in result.ops_starting_in(file, first, last):
+            found.setdefault(span.line, []).append(op)
     return found
 
 

@@ -36,6 +36,17 @@ class Running:
     def __init__(self) -> None:
         self.output: list[str] = []
         self.worker: Worker
+        self._printed = asyncio.Event()
+
+    def hear(self, line: str) -> None:
+        self.output.append(line)
+        self._printed.set()
+
+    async def prints(self, line: str) -> None:
+        """Wait until a line is printed."""
+        while line not in self.output:
+            self._printed.clear()
+            await self._printed.wait()
 
     async def run(self, text: str, **options: Any) -> Report:
         target = next(
@@ -48,7 +59,7 @@ class Running:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running() -> AsyncIterator[Running]:
     running = Running()
-    running.worker, environment = await Worker.start(sys.executable, running.output.append)
+    running.worker, environment = await Worker.start(sys.executable, running.hear)
     assert environment.torch.startswith("2.")
     yield running
     await running.worker.close()
@@ -346,8 +357,7 @@ async def test_what_was_printed_before_the_export_is_printed_once(running: Runni
     await running.run(text, reuse_export=True, keep_export=True)
     assert running.stages == ["quantize", "compare"]
     await running.run(MODEL + "print('the end')\n")
-    while "the end" not in running.output:
-        await asyncio.sleep(0)
+    await running.prints("the end")
     assert running.output.count("only once") == 1
 
 

@@ -12,7 +12,7 @@ An op that only moves values from a quantizer to an equal one adds nothing, and 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,47 +21,16 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
+from handlens.comparison import nodes
 from handlens.comparison.control_flow import IN_STEP, Body
 from handlens.comparison.fakequantize import FakeQuantizer
 from handlens.comparison.measuring import magnitudes
 from handlens.comparison.quantizers import describe, fake_quantizer, value_of
 from handlens.comparison.recorder import Measurements, Recorder
-from handlens.handles import (
-    handle_of,
-    is_dequantize,
-    is_quantize,
-    is_quantize_or_dequantize,
-)
+from handlens.handles import handle_of, is_dequantize, is_quantize, is_quantize_or_dequantize
 from handlens.report import Channels, Quantizer
 
 UNUSED = "nothing reads its output"
-
-# Ops whose output values are a selection of their input values: they commute with a quantizer.
-_MOVES_VALUES = {
-    "view", "_unsafe_view", "reshape", "flatten", "squeeze", "squeeze_", "unsqueeze", "unsqueeze_",
-    "permute", "transpose", "transpose_", "t", "expand", "expand_as", "contiguous", "clone", "slice",
-    "select", "split", "split_with_sizes", "chunk", "getitem", "max_pool1d", "max_pool2d", "max_pool3d",
-    "cat", "stack", "index_select", "gather", "flip", "repeat", "pixel_shuffle", "alias",
-    "unbind", "narrow", "movedim", "swapaxes", "detach", "relu", "relu_", "adaptive_max_pool2d",
-}  # fmt: skip
-
-# Where the channels of an output are; elementwise ops have them where their input has.
-_CHANNELS_SECOND = {"conv1d", "conv2d", "conv3d", "batch_norm", "group_norm", "conv_transpose2d"}
-_CHANNELS_LAST = {"linear", "layer_norm", "embedding", "matmul", "addmm"}
-_WEIGHTED = {"conv1d", "conv2d", "conv3d", "linear"}
-
-# Ops whose output is memory of its own, and never that of an input.
-_FRESH = _WEIGHTED | {
-    "add",
-    "mul",
-    "relu",
-    "relu6",
-    "hardtanh",
-    "pad",
-    "layer_norm",
-    "matmul",
-    "bmm",
-}
 
 _aten = torch.ops.aten
 _IN_PLACE = {
@@ -72,8 +41,6 @@ _IN_PLACE = {
     _aten.hardswish.default: _aten.hardswish_.default,
     _aten.gelu.default: _aten.gelu_.default,
 }
-
-_HALF = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -160,7 +127,7 @@ class _Merger:
         self._references = {r: a for a, r in self._counterparts.items()}
         self._pending = _Pending(actual)
         # A copy that one side mutates in place must not be seen by the other.
-        self._mutates = any(_is_mutable(node) for node in reference.graph.nodes)
+        self._mutates = any(nodes.is_mutable(node) for node in reference.graph.nodes)
         self._from_reference: dict[Node, Node] = {}
         self._from_actual: dict[Node, Node] = {}
         self._constants: dict[Node, Tensor] = {}
@@ -188,19 +155,19 @@ class _Merger:
         return GraphModule(self._root, self._graph)
 
     def _shared_inputs(self) -> None:
-        placeholders = _placeholders(self._reference)
+        placeholders = nodes.placeholders(self._reference)
         for node in placeholders:
             self._from_reference[node] = self._copy(node, "reference", self._from_reference)
-        for node, twin in zip(_placeholders(self._actual), placeholders):
+        for node, twin in zip(nodes.placeholders(self._actual), placeholders):
             shared = self._from_reference[twin]
             if self._mutates:
                 shared = self._graph.call_function(_clone, (shared,))
             self._from_actual[node] = shared
 
     def _separate_inputs(self) -> None:
-        for node in _placeholders(self._reference):
+        for node in nodes.placeholders(self._reference):
             self._from_reference[node] = self._graph.placeholder(f"reference_{node.name}")
-        for node in _placeholders(self._actual):
+        for node in nodes.placeholders(self._actual):
             self._from_actual[node] = self._graph.placeholder(f"actual_{node.name}")
 
     def _merge_ops(self) -> tuple[Any, Any]:
@@ -208,12 +175,12 @@ class _Merger:
         for node in self._reference.graph.nodes:
             if node.op in ("placeholder", "output"):
                 continue
-            self._channel_dims[node] = _channel_dim(node, self._channel_dims)
+            self._channel_dims[node] = nodes.channel_dim(node, self._channel_dims)
             actual = self._references.get(node)
             if actual is not None and node.target in IN_STEP and self._in_step(node, actual):
                 self._compare(node, actual, None, None)
                 continue
-            dice = self._graph.call_function(_rng_states) if _is_random(node) else None
+            dice = self._graph.call_function(_rng_states) if nodes.is_random(node) else None
             before, exact = self._before(node, actual) if actual is not None else (None, None)
             self._throw_again(dice)
             self._from_reference[node] = self._copy(node, "reference", self._from_reference)
@@ -225,9 +192,9 @@ class _Merger:
                     "it is not in the quantized graph" if node.users else UNUSED
                 )
         for node in self._actual.graph.nodes:
-            if node.op != "output" and _has_effect(node):
+            if node.op != "output" and nodes.has_effect(node):
                 self._actual_copy(node)
-        reference, actual_output = _output(self._reference), _output(self._actual)
+        reference, actual_output = nodes.output(self._reference), nodes.output(self._actual)
         return (
             map_arg(reference.args[0], self._from_reference.__getitem__),
             map_arg(actual_output.args[0], self._actual_copy),
@@ -239,7 +206,7 @@ class _Merger:
         copy = self._graph.node_copy(node, copies.__getitem__)
         if node.op in ("get_attr", "call_module"):
             copy.target = f"{side}.{node.target}"
-        if side == "actual" and node.op == "get_attr" and any(map(_is_mutable, node.users)):
+        if side == "actual" and node.op == "get_attr" and any(map(nodes.is_mutable, node.users)):
             copy.target = self._constant(f"state_{node.name}", value_of(node).clone())
         return copy
 
@@ -261,7 +228,7 @@ class _Merger:
 
     def _new_copy(self, node: Node) -> Node:
         if is_dequantize(node):
-            if (value := _constant_value(node)) is not None:
+            if (value := nodes.constant_value(node)) is not None:
                 # Dequantized once, not with every batch.
                 self._constants[node] = value
                 name = self._constant(f"constant_{node.name}", value)
@@ -282,7 +249,7 @@ class _Merger:
         name = f"fake_{quantize.name}"
         self._root.add_module(name, quantizer)
         # In place where nobody else reads the value: half of the memory, and less of the time.
-        in_place = _op_name(source) in _FRESH and len(source.users) == 1
+        in_place = nodes.owns_memory(source) and len(source.users) == 1
         copy = self._graph.call_module(
             name, (self._actual_copy(source),), {"in_place": True} if in_place else {}
         )
@@ -293,9 +260,10 @@ class _Merger:
 
     def _in_step(self, reference: Node, actual: Node) -> bool:
         """Run a control-flow op of both graphs in step, if it has the same bodies in both."""
-        pairs = list(zip(_bodies(reference), _bodies(actual)))
+        pairs = list(zip(nodes.bodies(reference), nodes.bodies(actual)))
         if not pairs or any(
-            len(_placeholders(value_of(r))) != len(_placeholders(value_of(a))) for r, a in pairs
+            len(nodes.placeholders(value_of(r))) != len(nodes.placeholders(value_of(a)))
+            for r, a in pairs
         ):
             return False
         bodies = []
@@ -311,8 +279,8 @@ class _Merger:
             self.compared += merger.compared
             self.unmatched |= merger.unmatched
         self._root.add_module(f"in_step_{reference.name}", IN_STEP[reference.target](bodies))
-        reference_args = [each for each in reference.args if each not in _bodies(reference)]
-        actual_args = [each for each in actual.args if each not in _bodies(actual)]
+        reference_args = [each for each in reference.args if each not in nodes.bodies(reference)]
+        actual_args = [each for each in actual.args if each not in nodes.bodies(actual)]
         pair = self._graph.call_module(
             f"in_step_{reference.name}",
             (
@@ -334,18 +302,18 @@ class _Merger:
         """
         if not self._introduced or actual.op == "get_attr":
             return None, None
-        if _in_half(actual) and not _in_half(reference):
-            if _op_name(actual) in _MOVES_VALUES:
+        if nodes.in_half(actual) and not nodes.in_half(reference):
+            if nodes.moves_values(actual):
                 return None, None
-            cloned = _is_mutable(actual)
+            cloned = nodes.is_mutable(actual)
             exact = self._graph.node_copy(reference, self._rounded_input(reference, actual))
             return self._graph.node_copy(actual, self._reference_input(cloned)), exact
-        if not any(map(_reads_constant, actual.all_input_nodes)) and not _other_constants(
+        if not any(map(nodes.reads_constant, actual.all_input_nodes)) and not nodes.other_constants(
             reference, actual
         ):
             # The inputs are the reference's own, so the result is, too; only a quantizer may follow.
             return None, None
-        return self._graph.node_copy(actual, self._reference_input(_is_mutable(actual))), None
+        return self._graph.node_copy(actual, self._reference_input(nodes.is_mutable(actual))), None
 
     def _reference_input(self, cloned: bool) -> Callable[[Node], Node]:
         """How an input of the quantized op is found among reference values.
@@ -354,16 +322,16 @@ class _Merger:
         """
 
         def find(source: Node) -> Node:
-            if _reads_constant(source):
+            if nodes.reads_constant(source):
                 return self._actual_copy(source)
             through = source
-            while is_quantize_or_dequantize(through) or _is_cast_between(through):
+            while is_quantize_or_dequantize(through) or nodes.is_cast_between(through):
                 through = through.args[0]  # type: ignore[assignment]
             if through not in self._counterparts:
                 return self._actual_copy(source)
             found = self._from_reference[self._counterparts[through]]
-            if _in_half(source):
-                return self._graph.call_function(_cast, (found, _dtype(source)))
+            if nodes.in_half(source):
+                return self._graph.call_function(_cast, (found, nodes.dtype(source)))
             return self._graph.call_function(_clone, (found,)) if cloned else found
 
         return find
@@ -373,11 +341,11 @@ class _Merger:
 
         What is lost by that rounding is charged to the op that the input comes from.
         """
-        half = _dtype(actual)
+        half = nodes.dtype(actual)
 
         def find(source: Node) -> Node:
             found = self._from_reference[source]
-            if source.op == "get_attr" or not _is_floating(source):
+            if source.op == "get_attr" or not nodes.is_floating(source):
                 return found
             return self._graph.call_function(_rounded, (found, half))
 
@@ -393,21 +361,21 @@ class _Merger:
         requantized: list[Node] = []
         fake: list[FakeQuantizer] = []
         described: list[Quantizer] = []
-        for quantize in _quantizers(actual):
+        for quantize in nodes.quantizers(actual):
             dequantize = next(each for each in quantize.users if is_dequantize(each))
             copy = self._actual_copy(dequantize)
             accumulated.append(copy)
             described.append(describe(quantize, "output"))
-            if self._introduced and not _only_moves(actual, quantize):
+            if self._introduced and not nodes.only_moves(actual, quantize):
                 quantizer = getattr(self._root, str(copy.target), None)
                 if isinstance(quantizer, FakeQuantizer):
                     fake.append(quantizer)
                 else:
                     plain = before if before is not None else self._from_reference[reference]
                     requantized.append(self._requantize(plain, quantize, dequantize))
-        weights = [each for each in actual.all_input_nodes if _reads_constant(each)]
+        weights = [each for each in actual.all_input_nodes if nodes.reads_constant(each)]
         for source in weights:
-            role = "weight" if _origin(source).op == "get_attr" else "input"
+            role = "weight" if nodes.origin(source).op == "get_attr" else "input"
             described.append(describe(source, role))  # type: ignore[arg-type]
         recorder = Recorder(fake, self._channel_dims[reference])
         self._recorders[reference] = recorder
@@ -420,7 +388,7 @@ class _Merger:
             tuple(requantized),
             exact,
         )
-        weight = _weight(reference, actual, self._constants)
+        weight = nodes.weight(reference, actual, self._constants)
         self.compared.append(
             Compared(
                 handle,
@@ -478,14 +446,14 @@ class _Pending:
             and not (is_quantize(each) and each.users and all(map(is_dequantize, each.users)))
         ]
         self._place = {node: place for place, node in enumerate(self._nodes)}
-        self._effects = [place for place, node in enumerate(self._nodes) if _has_effect(node)]
+        self._effects = [place for place, node in enumerate(self._nodes) if nodes.has_effect(node)]
         self._copied = 0
 
     def before(self, node: Node) -> list[Node]:
         """The nodes to copy before ``node``, its inputs not counted."""
         place = self._place.get(node, len(self._nodes))
         end = max((each + 1 for each in self._effects if each < place), default=0)
-        if _has_effect(node):
+        if nodes.has_effect(node):
             end = place
         first, self._copied = self._copied, max(self._copied, end)
         return self._nodes[first:end]
@@ -511,57 +479,6 @@ def _counterparts(reference: GraphModule, actual: GraphModule) -> Iterator[tuple
             yield node, by_handle[handle]
 
 
-def _quantizers(node: Node) -> list[Node]:
-    """The quantize nodes of an op's output that are read again."""
-    return [
-        each
-        for each in node.users
-        if is_quantize(each) and each.args[0] is node and any(map(is_dequantize, each.users))
-    ]
-
-
-def _origin(node: Node) -> Node:
-    while is_quantize_or_dequantize(node):
-        node = node.args[0]  # type: ignore[assignment]
-    return node
-
-
-def _reads_constant(node: Node) -> bool:
-    """Whether a node is the dequantized value of a weight, a constant or an input of the model."""
-    return is_dequantize(node) and _origin(node).op in ("get_attr", "placeholder")
-
-
-def _only_moves(node: Node, quantize: Node) -> bool:
-    """Whether all that ``node`` does is to take values from one quantizer to an equal one."""
-    if _op_name(node) not in _MOVES_VALUES:
-        return False
-    mine = _parameters(quantize)
-    inputs = [each for each in node.all_input_nodes if is_dequantize(each)]
-    return bool(inputs) and all(_parameters(each) == mine for each in inputs)
-
-
-def _parameters(node: Node) -> tuple[Any, ...]:
-    return tuple(node.args[1:6])
-
-
-def _op_name(node: Node) -> str:
-    if node.target is operator.getitem:
-        return "getitem"
-    return node.target._opname if isinstance(node.target, torch._ops.OpOverload) else ""
-
-
-def _is_mutable(node: Node) -> bool:
-    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
-
-
-def _is_random(node: Node) -> bool:
-    return (
-        isinstance(node.target, torch._ops.OpOverload)
-        and torch.Tag.nondeterministic_seeded in node.target.tags
-        and not (_op_name(node).rstrip("_") == "dropout" and node.args[2] is False)
-    )
-
-
 def _rng_states() -> list[torch.Tensor]:
     """What both sides must start from, so that they throw the same dice."""
     return [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
@@ -572,115 +489,18 @@ def _set_rng_states(states: list[torch.Tensor]) -> None:
     torch.cuda.set_rng_state_all(states[1:])
 
 
-def _has_effect(node: Node) -> bool:
-    return _is_mutable(node) or _is_random(node)
-
-
 def _activate_in_place(graph: Graph) -> None:
     """Let activation functions overwrite inputs that nobody reads after them."""
     place = {node: number for number, node in enumerate(graph.nodes)}
     for node in graph.nodes:
-        if node.target not in _IN_PLACE or _op_name(source := node.args[0]) not in _FRESH:
+        if node.target not in _IN_PLACE or not nodes.owns_memory(source := node.args[0]):
             continue
         if all(place[user] <= place[node] for user in source.users):
             node.target = _IN_PLACE[node.target]
 
 
-def _placeholders(model: GraphModule) -> list[Node]:
-    return [node for node in model.graph.nodes if node.op == "placeholder"]
-
-
-def _output(model: GraphModule) -> Node:
-    node: Node = next(iter(reversed(model.graph.nodes)))
-    return node
-
-
-def _bodies(node: Node) -> list[Node]:
-    """The arguments of a control-flow op that are its bodies."""
-    return [
-        each
-        for each in node.args
-        if isinstance(each, Node) and isinstance(value_of(each), GraphModule)
-    ]
-
-
 def _clone(value: Any) -> Any:
     return torch.utils._pytree.tree_map_only(torch.Tensor, torch.clone, value)
-
-
-# -- weights and channels --------------------------------------------------------------------------
-
-
-def _constant_value(dequantize: Node) -> Tensor | None:
-    """What a dequantize node gives, if only constants that nothing changes go into it."""
-    chain: list[Node] = []
-    pending = [dequantize]
-    while pending:
-        node = pending.pop()
-        if node.op == "get_attr":
-            if any(map(_is_mutable, node.users)) or not isinstance(value_of(node), Tensor):
-                return None
-        elif is_quantize_or_dequantize(node):
-            chain.append(node)
-            pending += node.all_input_nodes
-        else:
-            return None
-    values: dict[Node, Any] = {}
-
-    def value(node: Node) -> Any:
-        return value_of(node) if node.op == "get_attr" else values[node]
-
-    with torch.no_grad():
-        for node in reversed(chain):
-            assert callable(node.target)
-            values[node] = node.target(*map_arg(node.args, value), **map_arg(node.kwargs, value))
-    result: Tensor = values[dequantize]
-    return result
-
-
-def _weight(reference: Node, actual: Node, constants: Mapping[Node, Tensor]) -> Tensor | None:
-    """The weight of an op whose quantized side has another one, output channels first.
-
-    ``constants`` are those of the quantized graph that are dequantized.
-    """
-    if _op_name(reference) not in _WEIGHTED or len(actual.args) < 2:
-        return None
-    source = actual.args[1]
-    if not isinstance(source, Node):
-        return None
-    if is_dequantize(source):
-        return constants.get(source)
-    theirs, mine = value_of(reference.args[1]), value_of(source)
-    swapped = isinstance(mine, Tensor) and mine.dtype not in _HALF and not _same(mine, theirs)
-    return theirs.detach() if swapped and isinstance(theirs, Tensor) else None
-
-
-def _other_constants(reference: Node, actual: Node) -> bool:
-    """Whether the quantized op has a parameter that the reference op has not."""
-    theirs = [value_of(each) for each in reference.all_input_nodes if each.op == "get_attr"]
-    mine = [value_of(each) for each in actual.all_input_nodes if each.op == "get_attr"]
-    return any(not any(_same(a, r) for r in theirs) for a in mine)
-
-
-def _same(a: Any, b: Any) -> bool:
-    if a is b or not isinstance(a, Tensor) or not isinstance(b, Tensor):
-        return a is b or not isinstance(a, Tensor)
-    if type(a) is not type(b) or a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    return a.data_ptr() == b.data_ptr() or torch.equal(a, b)
-
-
-def _channel_dim(node: Node, known: Mapping[Node, int | None]) -> int | None:
-    """Where the channels of an op's output are, given where those of earlier ones are."""
-    name = _op_name(node).rstrip("_")
-    if name in _CHANNELS_SECOND:
-        return 1
-    if name in _CHANNELS_LAST:
-        return -1
-    source = node.args[0] if node.args else None
-    if not isinstance(source, Node) or _shape(source) != _shape(node) or _shape(node) is None:
-        return None
-    return known.get(source)
 
 
 def channels(role: str, largest: Tensor) -> Channels:
@@ -693,37 +513,6 @@ def channels(role: str, largest: Tensor) -> Channels:
         float(largest[widest]),
         float(largest.float().median()),
     )
-
-
-# -- half precision --------------------------------------------------------------------------------
-
-
-def _value(node: Node) -> Any:
-    return node.meta.get("val")
-
-
-def _shape(node: Node) -> tuple[Any, ...] | None:
-    value = _value(node)
-    return tuple(value.shape) if isinstance(value, Tensor) else None
-
-
-def _dtype(node: Node) -> torch.dtype | None:
-    value = _value(node)
-    return value.dtype if isinstance(value, Tensor) else None
-
-
-def _in_half(node: Node) -> bool:
-    return _dtype(node) in _HALF
-
-
-def _is_floating(node: Node) -> bool:
-    value = _value(node)
-    return isinstance(value, Tensor) and value.is_floating_point()
-
-
-def _is_cast_between(node: Node) -> bool:
-    """Whether a node casts for the graph's own sake: it stands for no op of the program."""
-    return handle_of(node) is None and _op_name(node) in ("to", "_to_copy")
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:

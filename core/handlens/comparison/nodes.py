@@ -1,0 +1,224 @@
+"""What a comparison asks of the nodes of a graph: what an op does, reads, and where its channels are."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+from torch.fx.node import map_arg
+
+from handlens.comparison.quantizers import value_of
+from handlens.handles import handle_of, is_dequantize, is_quantize, is_quantize_or_dequantize
+
+# Ops whose output values are a selection of their input values: they commute with a quantizer.
+_MOVES_VALUES = {
+    "view", "_unsafe_view", "reshape", "flatten", "squeeze", "squeeze_", "unsqueeze", "unsqueeze_",
+    "permute", "transpose", "transpose_", "t", "expand", "expand_as", "contiguous", "clone", "slice",
+    "select", "split", "split_with_sizes", "chunk", "getitem", "max_pool1d", "max_pool2d", "max_pool3d",
+    "cat", "stack", "index_select", "gather", "flip", "repeat", "pixel_shuffle", "alias",
+    "unbind", "narrow", "movedim", "swapaxes", "detach", "relu", "relu_", "adaptive_max_pool2d",
+}  # fmt: skip
+
+# Where the channels of an output are; elementwise ops have them where their input has.
+_CHANNELS_SECOND = {"conv1d", "conv2d", "conv3d", "batch_norm", "group_norm", "conv_transpose2d"}
+_CHANNELS_LAST = {"linear", "layer_norm", "embedding", "matmul", "addmm"}
+_WEIGHTED = {"conv1d", "conv2d", "conv3d", "linear"}
+
+# Ops whose output is memory of its own, and never that of an input.
+_FRESH = _WEIGHTED | {
+    "add", "mul", "relu", "relu6", "hardtanh", "pad", "layer_norm", "matmul", "bmm",
+}  # fmt: skip
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+def op_name(node: Node) -> str:
+    """The name of a node's op without its overload; empty where it calls none."""
+    if node.target is operator.getitem:
+        return "getitem"
+    return node.target._opname if isinstance(node.target, torch._ops.OpOverload) else ""
+
+
+def moves_values(node: Node) -> bool:
+    """Whether the output values of an op are a selection of its input values."""
+    return op_name(node) in _MOVES_VALUES
+
+
+def owns_memory(node: Node) -> bool:
+    """Whether the output of an op is certain to be memory of its own, and never that of an input."""
+    return op_name(node) in _FRESH
+
+
+def is_mutable(node: Node) -> bool:
+    """Whether an op changes an input in place."""
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
+def is_random(node: Node) -> bool:
+    """Whether an op throws dice."""
+    return (
+        isinstance(node.target, torch._ops.OpOverload)
+        and torch.Tag.nondeterministic_seeded in node.target.tags
+        and not (op_name(node).rstrip("_") == "dropout" and node.args[2] is False)
+    )
+
+
+def has_effect(node: Node) -> bool:
+    """Whether it matters what an op comes before and after."""
+    return is_mutable(node) or is_random(node)
+
+
+def placeholders(model: GraphModule) -> list[Node]:
+    return [node for node in model.graph.nodes if node.op == "placeholder"]
+
+
+def output(model: GraphModule) -> Node:
+    node: Node = next(iter(reversed(model.graph.nodes)))
+    return node
+
+
+def bodies(node: Node) -> list[Node]:
+    """The arguments of a control-flow op that are its bodies."""
+    return [
+        each
+        for each in node.args
+        if isinstance(each, Node) and isinstance(value_of(each), GraphModule)
+    ]
+
+
+def quantizers(node: Node) -> list[Node]:
+    """The quantize nodes of an op's output that are read again."""
+    return [
+        each
+        for each in node.users
+        if is_quantize(each) and each.args[0] is node and any(map(is_dequantize, each.users))
+    ]
+
+
+def origin(node: Node) -> Node:
+    """What a quantize or dequantize node has quantized, whatever that is quantized through."""
+    while is_quantize_or_dequantize(node):
+        node = node.args[0]  # type: ignore[assignment]
+    return node
+
+
+def reads_constant(node: Node) -> bool:
+    """Whether a node is the dequantized value of a weight, a constant or an input of the model."""
+    return is_dequantize(node) and origin(node).op in ("get_attr", "placeholder")
+
+
+def only_moves(node: Node, quantize: Node) -> bool:
+    """Whether all that ``node`` does is to take values from one quantizer to an equal one."""
+    if not moves_values(node):
+        return False
+    mine = _parameters(quantize)
+    inputs = [each for each in node.all_input_nodes if is_dequantize(each)]
+    return bool(inputs) and all(_parameters(each) == mine for each in inputs)
+
+
+def _parameters(node: Node) -> tuple[Any, ...]:
+    return tuple(node.args[1:6])
+
+
+def constant_value(dequantize: Node) -> Tensor | None:
+    """What a dequantize node gives, if only constants that nothing changes go into it."""
+    chain: list[Node] = []
+    pending = [dequantize]
+    while pending:
+        node = pending.pop()
+        if node.op == "get_attr":
+            if any(map(is_mutable, node.users)) or not isinstance(value_of(node), Tensor):
+                return None
+        elif is_quantize_or_dequantize(node):
+            chain.append(node)
+            pending += node.all_input_nodes
+        else:
+            return None
+    values: dict[Node, Any] = {}
+
+    def value(node: Node) -> Any:
+        return value_of(node) if node.op == "get_attr" else values[node]
+
+    with torch.no_grad():
+        for node in reversed(chain):
+            assert callable(node.target)
+            values[node] = node.target(*map_arg(node.args, value), **map_arg(node.kwargs, value))
+    result: Tensor = values[dequantize]
+    return result
+
+
+def other_constants(reference: Node, actual: Node) -> bool:
+    """Whether the quantized op has a parameter that the reference op has not."""
+    theirs = [value_of(each) for each in reference.all_input_nodes if each.op == "get_attr"]
+    mine = [value_of(each) for each in actual.all_input_nodes if each.op == "get_attr"]
+    return any(not any(_same(a, r) for r in theirs) for a in mine)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if a is b or not isinstance(a, Tensor) or not isinstance(b, Tensor):
+        return a is b or not isinstance(a, Tensor)
+    if type(a) is not type(b) or a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return a.data_ptr() == b.data_ptr() or torch.equal(a, b)
+
+
+def weight(reference: Node, actual: Node, constants: Mapping[Node, Tensor]) -> Tensor | None:
+    """The weight of an op whose quantized side has another one, output channels first.
+
+    ``constants`` are those of the quantized graph that are dequantized.
+    """
+    if op_name(reference) not in _WEIGHTED or len(actual.args) < 2:
+        return None
+    source = actual.args[1]
+    if not isinstance(source, Node):
+        return None
+    if is_dequantize(source):
+        return constants.get(source)
+    theirs, mine = value_of(reference.args[1]), value_of(source)
+    swapped = isinstance(mine, Tensor) and mine.dtype not in _HALF and not _same(mine, theirs)
+    return theirs.detach() if swapped and isinstance(theirs, Tensor) else None
+
+
+def channel_dim(node: Node, known: Mapping[Node, int | None]) -> int | None:
+    """Where the channels of an op's output are, given where those of earlier ones are."""
+    name = op_name(node).rstrip("_")
+    if name in _CHANNELS_SECOND:
+        return 1
+    if name in _CHANNELS_LAST:
+        return -1
+    source = node.args[0] if node.args else None
+    if not isinstance(source, Node) or _shape(source) != _shape(node) or _shape(node) is None:
+        return None
+    return known.get(source)
+
+
+def _value(node: Node) -> Any:
+    return node.meta.get("val")
+
+
+def _shape(node: Node) -> tuple[Any, ...] | None:
+    value = _value(node)
+    return tuple(value.shape) if isinstance(value, Tensor) else None
+
+
+def dtype(node: Node) -> torch.dtype | None:
+    value = _value(node)
+    return value.dtype if isinstance(value, Tensor) else None
+
+
+def is_floating(node: Node) -> bool:
+    value = _value(node)
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def in_half(node: Node) -> bool:
+    return dtype(node) in _HALF
+
+
+def is_cast_between(node: Node) -> bool:
+    """Whether a node casts for the graph's own sake: it stands for no op of the program."""
+    return handle_of(node) is None and op_name(node) in ("to", "_to_copy")

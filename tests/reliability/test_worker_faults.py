@@ -18,6 +18,7 @@ from tests.reliability.session import (
     KEPT,
     MODEL,
     Footprint,
+    Seen,
     Session,
     eventually,
     session,
@@ -178,17 +179,23 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sess
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def before(shared: Session) -> Footprint:
+async def good(shared: Session) -> Seen:
+    """What a good run shows; every test ends with one."""
+    return shared.seen(await shared.run(MODEL + "# again\n"))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def before(shared: Session, good: Seen) -> Footprint:
     """The footprint after a good run: the server, its worker, and the process that keeps the export."""
-    await shared.run(MODEL + "# again\n")
     await eventually(lambda: shared.footprint().processes == 3)
     return shared.footprint()
 
 
 @pytest.mark.parametrize("name", FAULTS)
-async def test_a_fault_is_told_and_over(shared: Session, before: Footprint, name: str) -> None:
+async def test_a_fault_is_told_and_over(
+    shared: Session, good: Seen, before: Footprint, name: str
+) -> None:
     fault = FAULTS[name]
-    good = shared.seen(await shared.run(MODEL))
     shared.configure(memoryLimit=2048, deadline=fault.deadline)
     text = with_code(fault.code, fault.where)
     found = await shared.run(text)
@@ -206,9 +213,8 @@ async def test_a_fault_is_told_and_over(shared: Session, before: Footprint, name
 
 @pytest.mark.parametrize("name", HARMLESS)
 async def test_what_a_run_does_to_its_process_ends_with_it(
-    shared: Session, before: Footprint, name: str
+    shared: Session, good: Seen, before: Footprint, name: str
 ) -> None:
-    good = shared.seen(await shared.run(MODEL))
     assert shared.seen(await shared.run(with_code(HARMLESS[name], "building"))) == good
     assert shared.seen(await shared.run(MODEL)) == good
     assert await shared.settles(before) == before
@@ -228,9 +234,8 @@ async def test_of_much_output_the_log_has_the_beginning(shared: Session) -> None
 
 
 async def test_a_worker_that_dies_takes_all_with_it_and_is_replaced(
-    shared: Session, before: Footprint
+    shared: Session, good: Seen, before: Footprint
 ) -> None:
-    good = shared.seen(await shared.run(MODEL))
     murder = HARMLESS["daemon"] + "\nos.kill(os.getppid(), signal.SIGKILL)\nsignal.pause()"
     [error] = [
         each for each in await shared.run(with_code(murder, "building")) if KEPT not in each.message
@@ -240,8 +245,9 @@ async def test_a_worker_that_dies_takes_all_with_it_and_is_replaced(
     assert await shared.settles(before) == before
 
 
-async def test_a_worker_that_hangs_is_replaced(shared: Session, before: Footprint) -> None:
-    good = shared.seen(await shared.run(MODEL))
+async def test_a_worker_that_hangs_is_replaced(
+    shared: Session, good: Seen, before: Footprint
+) -> None:
     shared.configure(memoryLimit=2048, deadline=1)
     stopped = shared.worker
     text = with_code("os.kill(os.getppid(), signal.SIGSTOP)\nsignal.pause()", "building")
@@ -254,10 +260,9 @@ async def test_a_worker_that_hangs_is_replaced(shared: Session, before: Footprin
 
 
 async def test_kills_at_random_moments_end_with_the_right_result(
-    shared: Session, before: Footprint, request: pytest.FixtureRequest
+    shared: Session, good: Seen, before: Footprint, request: pytest.FixtureRequest
 ) -> None:
     kills = request.config.getoption("--kills", None) or 25
-    good = shared.seen(await shared.run(MODEL))
     throws, killed = random.Random(1), Counter[str]()
     while killed.total() < kills:
         if throws.random() < 0.3:

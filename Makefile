@@ -11,12 +11,13 @@ SOURCES := core server tests examples docs benchmarks
 # The version of Debian 12, for a test that attaches it to the server.
 NEOVIM := neovim=0.7.2-7
 
-.PHONY: help demo test neovim bench lint format images clean
+.PHONY: help demo test neovim bench audit lint format images clean
 
 help:
 	@echo "make demo     check $(EXAMPLE)"
 	@echo "make test     lint, types and tests: everything that CI runs"
 	@echo "make bench    measure comparisons beside torchao's debugger and plain runs; half an hour"
+	@echo "make audit    ask for known vulnerabilities of what is pinned"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   let ruff rewrite the sources"
 	@echo "make images   draw the pictures of docs/images again; images-vscode those of VS Code"
@@ -39,6 +40,16 @@ neovim:
 # The README quotes benchmarks/results/latest.json: `.venv/bin/python -m benchmarks readme`.
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks run
+
+audit: build/audit/.stamp
+	build/audit/bin/pip-audit --no-deps --disable-pip --requirement constraints.txt
+	cd $(CLIENT) && npm audit
+	cd $(CLIENT)/e2e && npm audit
+
+build/audit/.stamp:
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/pip --disable-pip-version-check install --quiet pip-audit==2.10.1
+	@touch $@
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check $(wildcard $(SOURCES))

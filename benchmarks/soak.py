@@ -16,6 +16,7 @@ from pathlib import Path
 from lsprotocol import types
 
 from benchmarks.editor import Client, Document, serving
+from benchmarks.figures import p95
 from benchmarks.latency import EFFICIENTNET, TINY
 
 # Every model shows findings, so that an answer comes to whatever is done.
@@ -36,8 +37,8 @@ class Sample:
     server_descriptors: int
     worker_descriptors: int
     processes: int
-    hovers: list[float]
-    """The seconds that each hover took since the sample before."""
+    hover_p95: float
+    """In seconds, of the hovers since the sample before."""
 
 
 @dataclass
@@ -195,5 +196,5 @@ def _sample(client: Client, seconds: float, steps: int, hovers: list[float]) -> 
         server.num_fds(),
         worker.num_fds(),
         len(server.children(recursive=True)),
-        hovers,
+        p95(hovers),
     )

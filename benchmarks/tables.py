@@ -205,7 +205,7 @@ def show_sample(sample: Sample) -> None:
         f"{sample.seconds / 60:5.1f} min  {sample.steps:5} steps  server {size(sample.server_bytes)} "
         f"{sample.server_descriptors} fds  worker {size(sample.worker_bytes)} "
         f"{sample.worker_descriptors} fds  {sample.processes} processes  "
-        f"hover p95 {duration(p95(sample.hovers))}"
+        f"hover p95 {duration(sample.hover_p95)}"
     )
 
 
@@ -223,6 +223,6 @@ def soak(document: Document) -> Iterator[str]:
     for name, key in (("server", "server_descriptors"), ("worker", "worker_descriptors")):
         found = [sorted({each[key] for each in part}) for part in (warm, last)]
         yield f"{name}: descriptors {found[0]} → {found[1]}"
-    before, after = (p95([x for each in part for x in each["hovers"]]) for part in (warm, last))
+    before, after = (median(each["hover_p95"] for each in part) for part in (warm, last))
     yield f"hover: p95 {duration(before)} → {duration(after)}"
     yield f"different from a fresh server in the end: {', '.join(document['different']) or 'nothing'}"

@@ -14,25 +14,28 @@ from handlens.comparison.graph import merge
 from handlens.handles import generate_numeric_debug_handle
 from handlens.loading import Subject
 
+# Enough values for torchao's histogram observers: where there are few, each searches for half a second.
+_BATCH, _WIDTH = 64, 8
+
 
 class _Layers(nn.Module):
-    """The layers that most models are made of, each as small as it gets."""
+    """The layers that most models are made of."""
 
     def __init__(self) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(2, 2, 3, padding=1, groups=2),
-            nn.BatchNorm2d(2),
+            nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1, groups=_WIDTH),
+            nn.BatchNorm2d(_WIDTH),
             nn.ReLU6(),
-            nn.Conv2d(2, 2, 1),
-            nn.BatchNorm2d(2),
+            nn.Conv2d(_WIDTH, _WIDTH, 1),
+            nn.BatchNorm2d(_WIDTH),
         )
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
             nn.Dropout(),
-            nn.LayerNorm(2),
-            nn.Linear(2, 2),
+            nn.LayerNorm(_WIDTH),
+            nn.Linear(_WIDTH, _WIDTH),
             nn.GELU(),
             nn.Softmax(-1),
         )
@@ -49,7 +52,7 @@ def warm_up() -> None:
     torch.set_num_threads(1)
     try:
         with torch.random.fork_rng(devices=[]):
-            inputs = (torch.ones(1, 2, 4, 4),)
+            inputs = (torch.randn(_BATCH, _WIDTH, 4, 4),)
             subject = Subject(_Layers().eval(), inputs, calibration=(inputs,))
             captured = capture(subject.model, inputs)
             generate_numeric_debug_handle(captured.program)

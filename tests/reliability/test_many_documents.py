@@ -12,7 +12,7 @@ import pytest
 from lsprotocol import types
 
 from handlens_server.turns import Turns
-from tests.server.conftest import serving_client
+from tests.server.conftest import GUARD_S, serving_client
 
 # -- whose turn it is -------------------------------------------------------------------------------
 
@@ -24,30 +24,54 @@ class Queue:
         self.turns = Turns(places)
         self.running = {}
         self.tasks = {}
+        self._places = places
+        self._victims = {}
+        self._changed = asyncio.Event()
 
     async def add(self, name):
-        self.tasks[name] = asyncio.create_task(self._run(name))
+        asked = asyncio.Event()
+        self.tasks[name] = asyncio.create_task(self._run(name, asked))
+        await asked.wait()
         await self.settled()
 
-    async def _run(self, name):
+    async def _run(self, name, asked):
+        asked.set()
         async with self.turns.turn(name):
             self.running[name] = asyncio.Event()
+            self._changed.set()
             try:
                 await self.running[name].wait()
             finally:
                 del self.running[name]
+        # Whoever has the turn now has not woken up yet.
+        if name in self._victims:
+            self.tasks[self._victims.pop(name)].cancel()
 
     async def end(self, name):
         self.running[name].set()
+        await asyncio.wait([self.tasks[name]])
         await self.settled()
 
     async def cancel(self, name):
         self.tasks[name].cancel()
+        await asyncio.wait([self.tasks[name]])
+        await self.settled()
+
+    async def cancel_as_a_turn_ends(self, name):
+        ending = next(iter(self.running))
+        self._victims[ending] = name
+        self.running[ending].set()
+        await asyncio.wait([self.tasks[ending], self.tasks[name]])
         await self.settled()
 
     async def settled(self):
-        for _ in range(10):
-            await asyncio.sleep(0)
+        """Wait until as many run as there are places for."""
+        while len(self.running) < min(self._places, self.unfinished()):
+            self._changed.clear()
+            await asyncio.wait_for(self._changed.wait(), GUARD_S)
+
+    def unfinished(self):
+        return sum(not task.done() for task in self.tasks.values())
 
 
 async def test_whoever_waits_goes_in_the_order_of_coming_where_nobody_was_looked_at():
@@ -103,13 +127,13 @@ async def test_no_turn_is_lost_or_given_twice_whatever_is_cancelled(seed):
         if chance.random() < 0.6:
             victim = chance.choice(list(queue.tasks))
             if chance.random() < 0.5 and queue.running:
-                # At the moment that it may be given a turn.
-                queue.running[next(iter(queue.running))].set()
-            await queue.cancel(victim)
+                # It may just have been given the turn.
+                await queue.cancel_as_a_turn_ends(victim)
+            else:
+                await queue.cancel(victim)
         queue.turns.attend(chance.choice(names))
     while queue.running:
-        waiting = sum(not task.done() for task in queue.tasks.values())
-        assert len(queue.running) == min(2, waiting)
+        assert len(queue.running) == min(2, queue.unfinished())
         await queue.end(next(iter(queue.running)))
     assert all(task.done() for task in queue.tasks.values())
     await queue.add("one")

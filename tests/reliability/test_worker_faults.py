@@ -24,6 +24,7 @@ from tests.reliability.session import (
     session,
     with_code,
 )
+from tests.server.conftest import GUARD_S
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -253,7 +254,7 @@ async def test_a_worker_that_hangs_is_replaced(
     text = with_code("os.kill(os.getppid(), signal.SIGSTOP)\nsignal.pause()", "building")
     [error] = [each for each in await shared.run(text) if KEPT not in each.message]
     assert "it ran for more than 1 s" in error.message
-    await eventually(lambda: not stopped.is_running())
+    assert not (await asyncio.to_thread(psutil.wait_procs, [stopped], GUARD_S))[1]
     shared.configure(memoryLimit=2048, deadline=DEADLINE_S)
     assert shared.seen(await shared.run(MODEL)) == good
     assert await shared.settles(before) == before

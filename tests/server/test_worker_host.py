@@ -1,6 +1,7 @@
 """The state machine of a worker, with a process that does only what the tests say."""
 
 import asyncio
+import logging
 
 import pytest
 
@@ -137,14 +138,16 @@ async def test_the_pool_has_one_worker_for_an_interpreter_and_a_folder_and_compl
     assert not worker.alive
 
 
-async def test_a_worker_that_keeps_dying_is_not_started_at_once(starts, monkeypatch):
+async def test_a_worker_that_keeps_dying_is_not_started_at_once(starts, monkeypatch, caplog):
     monkeypatch.setattr(host, "_LONGEST_PAUSE_S", 0.01)
+    caplog.set_level(logging.INFO, host.logger.name)
     made = Host("python", "/", print)
     for deaths in range(4):
         asking = asyncio.create_task(made.worker())
-        if deaths > 1:
-            while made.state is not State.WAITING:
-                await asyncio.sleep(0)
         worker = starts.ready(await starts.next())
         assert await asking is worker
+        states = [each.getMessage().split(". ")[0] for each in caplog.records]
+        waited = ["worker python in / is waiting"] if deaths > 1 else []
+        assert states == [*waited, "worker python in / is starting", "worker python in / is ready"]
+        caplog.clear()
         worker.alive = False

@@ -44,9 +44,6 @@ class InStep(nn.Module):
         self.bodies = nn.ModuleList(each.both for each in bodies)
         self._bodies = tuple(bodies)
 
-    def forward(self, reference: Sequence[Any], actual: Sequence[Any]) -> tuple[Any, Any]:
-        raise NotImplementedError
-
 
 class _Cond(InStep):
     def forward(self, reference: Sequence[Any], actual: Sequence[Any]) -> tuple[Any, Any]:

@@ -27,11 +27,15 @@ NUMERIC_DEBUG_HANDLE_KEY = "numeric_debug_handle"
 # what the op was annotated with. The op therefore keeps the handles of its getitem nodes, by index.
 _ITEMS_KEY = "numeric_debug_handle_items"
 
-_WITHOUT_HANDLE = ("placeholder", "output", "get_attr")
+_OPS = ("call_function", "call_method", "call_module")
 
 
 def handle_of(node: Node) -> int | None:
-    """The debug handle of a node, or None."""
+    """The debug handle of an operation; None for a node that is none, or has no handle."""
+    return _noted_handle(node) if node.op in _OPS else None
+
+
+def _noted_handle(node: Node) -> int | None:
     custom = node.meta.get(CUSTOM_KEY, {})
     handle = custom.get(NUMERIC_DEBUG_HANDLE_KEY)
     if node.target is operator.getitem and _ITEMS_KEY in custom:
@@ -80,22 +84,24 @@ def _attribute(node: Node) -> Any:
 def generate_numeric_debug_handle(ep: ExportedProgram) -> None:
     """Give every operation of a program that has no debug handle yet a fresh one, in place.
 
-    Handles are positive, unique over the program and its control-flow bodies, and ascend in graph order.
-    Those that are there already do not change. Raises ValueError if ``ep`` is no ExportedProgram.
+    A node that names the body of a control-flow op has one, too. Handles are positive, unique over the
+    program and its control-flow bodies, and ascend in graph order. Those that are there already do not
+    change. Raises ValueError if ``ep`` is no ExportedProgram.
     """
     if not isinstance(ep, ExportedProgram):
         raise ValueError(f"expected an ExportedProgram, got a {type(ep).__name__}")
     last = 0
+    own_metadata(ep)
 
     def find_last(node: Node) -> None:
         nonlocal last
-        last = max(last, handle_of(node) or 0)
+        last = max(last, _noted_handle(node) or 0)
 
     def give(node: Node) -> None:
         nonlocal last
-        if node.op in _WITHOUT_HANDLE:
+        if node.op == "get_attr" and not isinstance(_attribute(node), GraphModule):
             return
-        handle = handle_of(node)
+        handle = _noted_handle(node)
         if handle is None:
             last += 1
             handle = last
@@ -109,6 +115,21 @@ def generate_numeric_debug_handle(ep: ExportedProgram) -> None:
 
     bfs_trace_with_node_process(ep, find_last)
     bfs_trace_with_node_process(ep, give)
+
+
+def own_metadata(model: ExportedProgram | GraphModule) -> None:
+    """Give every node metadata of its own, in place.
+
+    Export lets an output of a region and the op inside that computes it share theirs.
+    """
+    known: set[int] = set()
+
+    def give(node: Node) -> None:
+        if id(node.meta) in known:
+            node.meta = dict(node.meta)
+        known.add(id(node.meta))
+
+    bfs_trace_with_node_process(model, give)
 
 
 def prepare_pt2e(model: GraphModule, quantizer: Any) -> GraphModule:
@@ -166,7 +187,7 @@ def _without_qat_folding(model: GraphModule) -> Iterator[None]:
 
 
 def _inherit_handle(node: Node, source: Node) -> None:
-    handle = None if source.op in _WITHOUT_HANDLE else handle_of(source)
+    handle = handle_of(source)
     if handle is not None:
         set_handle(node, handle)
 

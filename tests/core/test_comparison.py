@@ -23,6 +23,7 @@ from handlens.handles import (
     is_dequantize,
     is_quantize,
 )
+from handlens.importing import Sources
 from handlens.loading import Subject, build, load, read
 from handlens.recipes import Quantized
 from handlens.targets import discover
@@ -109,7 +110,7 @@ def independent_sqnr(quantized: Quantized, batches: Batches) -> dict[int, float]
 
 def example(name: str) -> tuple[nn.Module, Batches, Batches]:
     file = str(EXAMPLES / name)
-    subject = build(discover(read(file), file)[0], load(file, read(file), ()))
+    subject = build(discover(read(file), file)[0], load(Sources(file, read(file))))
     return subject.model, list(subject.calibration_inputs()), list(subject.evaluation_inputs())
 
 

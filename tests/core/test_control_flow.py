@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops.associative_scan import associative_scan
 from torch._higher_order_ops.map import map as map_over
 from torch._higher_order_ops.scan import scan
 
@@ -167,3 +168,29 @@ def test_a_region_without_gradients_is_compared() -> None:
         for each in comparison.compared
         if "." in str(each.reference.target)
     }
+
+
+@pytest.mark.parametrize("recipe", ["int8-dynamic", "bf16"])
+def test_what_is_mapped_by_vmap_is_compared(recipe: str) -> None:
+    def mapped_by_vmap(y: Tensor) -> Tensor:
+        return torch.vmap(lambda row: row.sin() * row)(y)
+
+    x = torch.randn(4, 8)
+    comparison = comparison_of(mapped_by_vmap, x, recipe=recipe)
+    plain = comparison_of(lambda y: y.sin() * y, x, recipe=recipe)
+    for name in ("sin", "mul"):
+        measured, expected = (
+            next(each.measured for each in found.compared if each.reference.name == name)
+            for found in (comparison, plain)
+        )
+        assert measured.accumulated.sqnr_db == pytest.approx(expected.accumulated.sqnr_db, abs=1e-6)
+        assert measured.introduced.sqnr_db == expected.introduced.sqnr_db
+
+
+def test_an_associative_scan_is_compared() -> None:
+    def scanned_in_pairs(y: Tensor) -> Tensor:
+        return associative_scan(lambda a, b: a * b + a, y, 0, combine_mode="generic")
+
+    comparison = comparison_of(scanned_in_pairs, torch.randn(4, 8))
+    assert comparison.output.total.accumulated.verdict == "ok"
+    assert {each.reference.name for each in comparison.compared} >= {"mul", "add", "stack", "cat"}

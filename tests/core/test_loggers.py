@@ -94,6 +94,22 @@ def test_one_handle_that_cannot_be_compared_does_not_end_the_comparison() -> Non
     assert list(results) == [1]
 
 
+def test_models_that_ran_unequally_often_are_not_compared(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = exported()
+    reference, actual = (handlens.prepare_for_propagation_comparison(model) for _ in range(2))
+    reference(*INPUTS)
+    reference(*INPUTS)
+    actual(*INPUTS)
+    logged = [handlens.extract_results_from_loggers(each) for each in (reference, actual)]
+    assert handlens.compare_results(*logged) == {}
+    assert [each.getMessage() for each in caplog.records if each.levelname == "WARNING"] == [
+        f"debug handle {handle} ({name}) is left out: cannot compare 2 runs (ref) and 1 (actual)"
+        for handle, (name, *_) in logged[0].items()
+    ]
+
+
 def test_the_reference_is_the_signal_in_every_structure_of_outputs() -> None:
     result = handlens.QuantizationComparisonResult(
         actual=[torch.tensor([1000.0]), {"a": torch.tensor([1.0])}, None],

@@ -181,3 +181,18 @@ def test_a_fake_quantizer_can_overwrite_what_it_reads() -> None:
         result = fake(value, in_place=True)
         assert result is value
         assert torch.equal(result, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rest", [0.0, 0.1], ids=["no noise but that", "rounding besides"])
+def test_what_is_clipped_is_counted_whatever_the_type_and_the_rest_of_the_noise(
+    dtype: torch.dtype, rest: float
+) -> None:
+    clipping = quantizer(0.5)
+    low, high = clipping.range
+    reference = torch.tensor([0.0, 1.0 + rest, high + 4.0, low - 4.0], dtype=dtype)
+    recorder = Recorder((clipping,))
+    recorder(reference, (clipping(reference.float()).to(dtype),))
+    recorder.end_batch(0)
+    assert recorder.total.outside == 2
+    assert float(recorder.total.clipping_noise) == pytest.approx(32.0)

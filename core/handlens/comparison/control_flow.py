@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from handlens.comparison.dice import Dice
 from handlens.comparison.recorder import Recorder
 
 _ops = torch.ops.higher_order
@@ -27,13 +28,23 @@ class Body:
     both: nn.Module
     reference: nn.Module
     actual: nn.Module
+    dice: Dice
 
-    def alone(self) -> tuple[nn.Module, nn.Module]:
+    def alone(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """The body of each model, where they have parted."""
         for each in self.both.modules():
             if isinstance(each, Recorder):
                 each.diverge()
-        return self.reference, self.actual
+
+        def reference(*inputs: Any) -> Any:
+            self.dice("reference")
+            return self.reference(*inputs)
+
+        def actual(*inputs: Any) -> Any:
+            self.dice("actual")
+            return self.actual(*inputs)
+
+        return reference, actual
 
 
 class InStep(nn.Module):

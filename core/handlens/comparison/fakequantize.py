@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_batchedtensor
 
 from handlens.comparison.blocks import blocks, flat
 
@@ -31,7 +32,7 @@ class FakeQuantizer(nn.Module):
 
     def forward(self, value: Tensor, in_place: bool = False) -> Tensor:
         """The quantized values; ``in_place``, they take the place of ``value``."""
-        if value.dtype != torch.float32 or not value.numel():
+        if value.dtype != torch.float32 or not value.numel() or is_batchedtensor(value):
             return self._pair(value)
         result = value if in_place else torch.empty_like(value)
         if result.stride() != value.stride():

@@ -11,8 +11,10 @@ An op that only moves values from a quantizer to an equal one adds nothing, and 
 
 from __future__ import annotations
 
+import copy
 import operator
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,14 +22,20 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
+from torch.utils import _pytree as pytree
 
 from handlens.comparison import nodes
 from handlens.comparison.control_flow import IN_STEP, Body
+from handlens.comparison.dice import Dice
 from handlens.comparison.fakequantize import FakeQuantizer
+from handlens.comparison.lost_writes import lost_writes
 from handlens.comparison.measuring import magnitudes
-from handlens.comparison.quantizers import describe, fake_quantizer, value_of
+from handlens.comparison.memory import aliased_by, bodies
+from handlens.comparison.quantizers import describe, value_of
 from handlens.comparison.recorder import Measurements, Recorder
-from handlens.handles import handle_of, is_dequantize, is_quantize, is_quantize_or_dequantize
+from handlens.comparison.sides import ActualSide, Destination, ReferenceSide, clone
+from handlens.comparison.trials import Trials
+from handlens.handles import graph_modules, handle_of, is_dequantize, is_quantize_or_dequantize
 from handlens.report import Channels, Quantizer
 
 UNUSED = "nothing reads its output"
@@ -41,6 +49,17 @@ _IN_PLACE = {
     _aten.hardswish.default: _aten.hardswish_.default,
     _aten.gelu.default: _aten.gelu_.default,
 }
+
+
+@dataclass(frozen=True)
+class Missed:
+    """A write in place that an op does not see in the quantized graph, as the reference's does."""
+
+    writer: Node
+    source: Node
+    """What the reference's op reads."""
+    recorder: Recorder
+    """Compares that with what is read instead."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +79,7 @@ class Compared:
     """What the op's weight is multiplied with, if it has a quantized weight."""
     fan_in: int | None
     weight: Channels | None
+    missed: tuple[Missed, ...] = ()
 
     @property
     def measured(self) -> Measurements:
@@ -77,32 +97,88 @@ class Compared:
 class Comparison:
     """A module that computes what the reference computes, and what it recorded on the way."""
 
-    module: GraphModule
+    module: nn.Module
     compared: tuple[Compared, ...]
     output: Recorder
+    dice: Dice
     unmatched: dict[int, str] = field(default_factory=dict)
     """Why an op of the reference was not compared, by handle."""
     batches: int = 0
 
-    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Compare on one batch."""
-        with torch.no_grad():
-            self.module(*args, **kwargs)
+    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
+        """Compare on one batch, whose tensors may be changed; what both models gave for it."""
+        self.dice.begin()
+        outputs: list[Outputs] = []
+
+        def take(_: nn.Module, given: tuple[Any, ...]) -> None:
+            outputs.append(Outputs(pytree.tree_leaves(given[0]), pytree.tree_leaves(given[1][0])))
+
+        hook = self.output.register_forward_pre_hook(take)
+        try:
+            with torch.no_grad():
+                self.module(*args, **kwargs)
+        finally:
+            hook.remove()
+        self.dice("reference")
         for each in self.module.modules():
             if isinstance(each, Recorder):
                 each.end_batch(self.batches)
         self.batches += 1
+        return outputs[0]
 
 
-def merge(reference: GraphModule, actual: GraphModule, introduced: bool = True) -> Comparison:
+@dataclass(frozen=True)
+class Outputs:
+    """The leaves of what both models gave for one batch."""
+
+    reference: list[Any]
+    actual: list[Any]
+
+
+def merge(
+    reference: GraphModule, actual: GraphModule, introduced: bool = True, shortcuts: bool = True
+) -> Comparison:
     """The comparison graph of two graphs whose nodes have debug handles.
 
-    It is called like ``reference``, shares the parameters of both, and leaves both as they are. Without
-    ``introduced``, only the accumulated error is measured.
+    It is called like ``reference``, shares the parameters of both, and leaves both as they are: it has
+    copies of what their ops change, made now. Without ``introduced``, only the accumulated error is
+    measured; without ``shortcuts``, every node of both graphs is computed as it stands.
     """
-    merger = _Merger(reference, actual, introduced)
+    dice = Dice()
+    merger = _Merger(reference, actual, introduced, shortcuts, dice)
     module = merger.merge()
-    return Comparison(module, tuple(merger.compared), merger.output, merger.unmatched)
+    return Comparison(module, tuple(merger.compared), merger.output, dice, merger.unmatched)
+
+
+def outputs_alone(reference: GraphModule, actual: GraphModule) -> Comparison:
+    """A comparison of what two graphs give in the end, each run by itself on state of its own."""
+    output = Recorder()
+    dice = Dice()
+    reason = "the ops of this model cannot be compared as they run by themselves"
+    unmatched = {
+        handle: reason
+        for each in graph_modules(reference)
+        for node in each.graph.nodes
+        if (handle := handle_of(node)) is not None
+    }
+    runs = _ByThemselves(copy.deepcopy(reference), copy.deepcopy(actual), output, dice)
+    return Comparison(runs, (), output, dice, unmatched)
+
+
+class _ByThemselves(nn.Module):
+    def __init__(
+        self, reference: GraphModule, actual: GraphModule, output: Recorder, dice: Dice
+    ) -> None:
+        super().__init__()
+        self.reference, self.actual, self.output, self.dice = reference, actual, output, dice
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        args_too, kwargs_too = pytree.tree_map_only(Tensor, torch.clone, (args, kwargs))
+        self.dice("reference")
+        result = self.reference(*args, **kwargs)
+        self.dice("actual")
+        self.output(result, (self.actual(*args_too, **kwargs_too),))
+        return result
 
 
 class _Merger:
@@ -113,282 +189,203 @@ class _Merger:
         reference: GraphModule,
         actual: GraphModule,
         introduced: bool,
+        shortcuts: bool,
+        dice: Dice,
         path: str = "",
         callers: tuple[Node, ...] = (),
     ) -> None:
-        self._root = nn.Module()
-        self._root.reference = reference
-        self._root.actual = actual
-        self._reference, self._actual = reference, actual
-        self._introduced = introduced
+        self._introduced, self._shortcuts = introduced, shortcuts
         self._path, self._callers = path, callers
-        self._graph = Graph()
+        self._destination = Destination(dice)
+        self._graph = self._destination.graph
+        self._reference = ReferenceSide(reference, self._destination)
+        self._actual = ActualSide(actual, self._destination, shortcuts)
         self._counterparts = dict(_counterparts(reference, actual))
-        self._references = {r: a for a, r in self._counterparts.items()}
-        self._pending = _Pending(actual)
-        # A copy that one side mutates in place must not be seen by the other.
-        self._mutates = any(nodes.is_mutable(node) for node in reference.graph.nodes)
-        self._from_reference: dict[Node, Node] = {}
-        self._from_actual: dict[Node, Node] = {}
-        self._constants: dict[Node, Tensor] = {}
+        self._twins = {r: a for a, r in self._counterparts.items()}
+        """By node of the reference, the node of the quantized graph that computes the same op."""
+        self._counterparts |= zip(nodes.placeholders(actual), nodes.placeholders(reference))
+        self._counterparts |= _same_state(self._reference, self._actual)
+        self._trials = Trials(
+            *(self._destination, self._reference, self._actual, self._counterparts, bool(callers))
+        )
+        self._lost: dict[Node, list[tuple[Node, Node, Node]]] = defaultdict(list)
+        for reader, *lost in lost_writes(self._reference.memory, self._actual.memory, self._twins):
+            self._lost[reader].append(tuple(lost))  # type: ignore[arg-type]
         self._recorders: dict[Node, Recorder] = {}
         self._channel_dims: dict[Node, int | None] = {}
+        self._selections: dict[Any, Node | None] = {}
+        """By symbol of a size, whether both models have selected the same values; None if none did."""
         self.compared: list[Compared] = []
         self.output = Recorder()
         self.unmatched: dict[int, str] = {}
 
     def merge(self) -> GraphModule:
         """One graph for two models that are called with the same inputs."""
-        self._shared_inputs()
+        reference, actual = self._reference, self._actual
+        for theirs, mine in zip(
+            nodes.placeholders(reference.model), nodes.placeholders(actual.model)
+        ):
+            shared = reference.copy(theirs)
+            if reference.memory.is_written(theirs) or actual.memory.is_written(mine):
+                shared = self._destination.call(clone, shared)
+            actual.copies[mine] = shared
         outputs = self._merge_ops()
-        self._record("output", self.output, outputs[0], (outputs[1],))
+        output = nodes.output(reference.model)
+        self._record("output", self.output, outputs[0], (outputs[1],), same=self._same(output))
         self._graph.output(outputs[0])
-        self._graph.set_codegen(self._reference.graph._codegen)
-        _activate_in_place(self._graph)
-        return GraphModule(self._root, self._graph)
+        self._graph.set_codegen(reference.model.graph._codegen)
+        return self._merged()
 
     def merge_body(self) -> GraphModule:
         """One graph for two bodies: the inputs of one, then of the other; a pair of outputs."""
-        self._separate_inputs()
+        for side, name in ((self._reference, "reference"), (self._actual, "actual")):
+            for node in nodes.placeholders(side.model):
+                side.copies[node] = self._graph.placeholder(f"{name}_{node.name}")
         self._graph.output(self._merge_ops())
-        _activate_in_place(self._graph)
-        return GraphModule(self._root, self._graph)
+        return self._merged()
 
-    def _shared_inputs(self) -> None:
-        placeholders = nodes.placeholders(self._reference)
-        for node in placeholders:
-            self._from_reference[node] = self._copy(node, "reference", self._from_reference)
-        for node, twin in zip(nodes.placeholders(self._actual), placeholders):
-            shared = self._from_reference[twin]
-            if self._mutates:
-                shared = self._graph.call_function(_clone, (shared,))
-            self._from_actual[node] = shared
-
-    def _separate_inputs(self) -> None:
-        for node in nodes.placeholders(self._reference):
-            self._from_reference[node] = self._graph.placeholder(f"reference_{node.name}")
-        for node in nodes.placeholders(self._actual):
-            self._from_actual[node] = self._graph.placeholder(f"actual_{node.name}")
+    def _merged(self) -> GraphModule:
+        if self._shortcuts:
+            _activate_in_place(self._graph)
+        return GraphModule(self._destination.root, self._graph)
 
     def _merge_ops(self) -> tuple[Any, Any]:
         """Both graphs, op by op; the outputs of both."""
-        for node in self._reference.graph.nodes:
+        live = nodes.live(self._reference.model)
+        for node in self._reference.model.graph.nodes:
             if node.op in ("placeholder", "output"):
                 continue
             self._channel_dims[node] = nodes.channel_dim(node, self._channel_dims)
-            actual = self._references.get(node)
+            actual = self._twins.get(node)
             if actual is not None and node.target in IN_STEP and self._in_step(node, actual):
                 self._compare(node, actual, None, None)
                 continue
-            dice = self._graph.call_function(_rng_states) if nodes.is_random(node) else None
-            before, exact = self._before(node, actual) if actual is not None else (None, None)
-            self._throw_again(dice)
-            self._from_reference[node] = self._copy(node, "reference", self._from_reference)
-            self._throw_again(dice)
+            before, exact = None, None
+            if actual is not None and self._introduced:
+                before, exact = self._trials.before(node, actual)
+            missed = [self._missed(*each) for each in self._lost.get(node, ())]
+            self._reference.copy(node)
             if actual is not None:
-                self._compare(node, actual, before, exact)
+                self._note_selection(node, actual)
+                self._compare(node, actual, before, exact, tuple(missed))
             elif (handle := handle_of(node)) is not None:
                 self.unmatched[handle] = (
-                    "it is not in the quantized graph" if node.users else UNUSED
+                    "it is not in the quantized graph" if node in live else UNUSED
                 )
-        for node in self._actual.graph.nodes:
-            if node.op != "output" and nodes.has_effect(node):
-                self._actual_copy(node)
-        reference, actual_output = nodes.output(self._reference), nodes.output(self._actual)
+        self._actual.finish()
+        reference = nodes.output(self._reference.model).args[0]
+        actual_output = nodes.output(self._actual.model).args[0]
         return (
-            map_arg(reference.args[0], self._from_reference.__getitem__),
-            map_arg(actual_output.args[0], self._actual_copy),
+            map_arg(reference, self._reference.copies.__getitem__),
+            map_arg(actual_output, self._actual.copy),
         )
-
-    # -- copying -----------------------------------------------------------------------------------
-
-    def _copy(self, node: Node, side: str, copies: dict[Node, Node]) -> Node:
-        copy = self._graph.node_copy(node, copies.__getitem__)
-        if node.op in ("get_attr", "call_module"):
-            copy.target = f"{side}.{node.target}"
-        if side == "actual" and node.op == "get_attr" and any(map(nodes.is_mutable, node.users)):
-            copy.target = self._constant(f"state_{node.name}", value_of(node).clone())
-        return copy
-
-    def _constant(self, name: str, value: Tensor) -> str:
-        self._root.register_buffer(name, value)
-        return name
-
-    def _throw_again(self, dice: Node | None) -> None:
-        if dice is not None:
-            self._graph.call_function(_set_rng_states, (dice,))
-
-    def _actual_copy(self, node: Node) -> Node:
-        """The copy of a node of the quantized graph, made now with all it needs, if it is not there."""
-        if node not in self._from_actual:
-            for each in self._pending.before(node):
-                self._actual_copy(each)
-            self._from_actual[node] = self._new_copy(node)
-        return self._from_actual[node]
-
-    def _new_copy(self, node: Node) -> Node:
-        if is_dequantize(node):
-            if (value := nodes.constant_value(node)) is not None:
-                # Dequantized once, not with every batch.
-                self._constants[node] = value
-                name = self._constant(f"constant_{node.name}", value)
-                return self._graph.get_attr(name)
-            quantize = node.args[0]
-            assert isinstance(quantize, Node)
-            quantizer = fake_quantizer(quantize) if is_quantize(quantize) else None
-            if quantizer is not None:
-                return self._fake_quantized(quantize, quantizer)
-        for each in node.all_input_nodes:
-            self._actual_copy(each)
-        return self._copy(node, "actual", self._from_actual)
-
-    def _fake_quantized(self, quantize: Node, quantizer: FakeQuantizer) -> Node:
-        """One node for a quantize node and all its dequantize nodes."""
-        source = quantize.args[0]
-        assert isinstance(source, Node)
-        name = f"fake_{quantize.name}"
-        self._root.add_module(name, quantizer)
-        # In place where nobody else reads the value: half of the memory, and less of the time.
-        in_place = nodes.owns_memory(source) and len(source.users) == 1
-        copy = self._graph.call_module(
-            name, (self._actual_copy(source),), {"in_place": True} if in_place else {}
-        )
-        for each in quantize.users:
-            if is_dequantize(each):
-                self._from_actual[each] = copy
-        return copy
 
     def _in_step(self, reference: Node, actual: Node) -> bool:
         """Run a control-flow op of both graphs in step, if it has the same bodies in both."""
-        pairs = list(zip(nodes.bodies(reference), nodes.bodies(actual)))
+        theirs, mine = bodies(reference), bodies(actual)
+        pairs = [(value_of(r), value_of(a)) for r, a in zip(theirs, mine)]
         if not pairs or any(
-            len(nodes.placeholders(value_of(r))) != len(nodes.placeholders(value_of(a)))
-            for r, a in pairs
+            len(nodes.placeholders(r)) != len(nodes.placeholders(a)) for r, a in pairs
         ):
             return False
-        bodies = []
-        for r, a in pairs:
+        merged = []
+        for node, (r, a) in zip(theirs, pairs):
             merger = _Merger(
-                value_of(r),
-                value_of(a),
-                self._introduced,
-                f"{self._path}{r.target}.",
+                *(r, a, self._introduced, self._shortcuts, self._destination.dice),
+                f"{self._path}{node.target}.",
                 (reference, *self._callers),
             )
-            bodies.append(Body(merger.merge_body(), value_of(r), value_of(a)))
+            merged.append(Body(merger.merge_body(), r, a, self._destination.dice))
             self.compared += merger.compared
             self.unmatched |= merger.unmatched
-        self._root.add_module(f"in_step_{reference.name}", IN_STEP[reference.target](bodies))
-        reference_args = [each for each in reference.args if each not in nodes.bodies(reference)]
-        actual_args = [each for each in actual.args if each not in nodes.bodies(actual)]
+        name = self._destination.add_module(
+            f"in_step_{reference.name}", IN_STEP[reference.target](merged)
+        )
+        reference_args = [each for each in reference.args if each not in theirs]
+        actual_args = [each for each in actual.args if each not in mine]
         pair = self._graph.call_module(
-            f"in_step_{reference.name}",
+            name,
             (
-                map_arg(reference_args, self._from_reference.__getitem__),
-                map_arg(actual_args, self._actual_copy),
+                map_arg(reference_args, self._reference.copies.__getitem__),
+                map_arg(actual_args, self._actual.copy),
             ),
         )
-        self._from_reference[reference] = self._graph.call_function(operator.getitem, (pair, 0))
-        self._from_actual[actual] = self._graph.call_function(operator.getitem, (pair, 1))
+        self._reference.copies[reference] = self._destination.call(operator.getitem, pair, 0)
+        self._actual.copies[actual] = self._destination.call(operator.getitem, pair, 1)
         return True
 
     # -- comparing ---------------------------------------------------------------------------------
 
-    def _before(self, reference: Node, actual: Node) -> tuple[Node | None, Node | None]:
-        """The op computed in the quantized way from reference inputs, and the exact result to compare it
-        with; None where that is the reference's own.
+    def _note_selection(self, reference: Node, actual: Node) -> None:
+        """Where the number of values that an op gives depends on data: whether both gave the same ones."""
+        new = nodes.selections(reference) - self._selections.keys()
+        pairs = [*zip(reference.all_input_nodes, actual.all_input_nodes)]
+        chosen = [(r, a) for r, a in pairs if nodes.is_whole(r)]
+        if new and not chosen and nodes.is_whole(reference):
+            chosen = [(reference, actual)]
+        same = None
+        if new and chosen:
+            references = [self._reference.copies[r] for r, _ in chosen]
+            same = self._destination.call(
+                _are_equal, references, [self._actual.copy(a) for _, a in chosen]
+            )
+        self._selections |= dict.fromkeys(new, same)
 
-        It comes before the reference op, which may change its inputs in place.
-        """
-        if not self._introduced or actual.op == "get_attr":
-            return None, None
-        if nodes.in_half(actual) and not nodes.in_half(reference):
-            if nodes.moves_values(actual):
-                return None, None
-            cloned = nodes.is_mutable(actual)
-            exact = self._graph.node_copy(reference, self._rounded_input(reference, actual))
-            return self._graph.node_copy(actual, self._reference_input(cloned)), exact
-        if not any(map(nodes.reads_constant, actual.all_input_nodes)) and not nodes.other_constants(
-            reference, actual
-        ):
-            # The inputs are the reference's own, so the result is, too; only a quantizer may follow.
-            return None, None
-        return self._graph.node_copy(actual, self._reference_input(nodes.is_mutable(actual))), None
+    def _same(self, reference: Node) -> list[Node]:
+        """What tells whether the values of an op's output are the same ones in both models."""
+        found = (self._selections.get(each) for each in nodes.selections(reference))
+        return list(dict.fromkeys(each for each in found if each is not None))
 
-    def _reference_input(self, cloned: bool) -> Callable[[Node], Node]:
-        """How an input of the quantized op is found among reference values.
-
-        A mutable op gets copies of them: it is run beside the reference op.
-        """
-
-        def find(source: Node) -> Node:
-            if nodes.reads_constant(source):
-                return self._actual_copy(source)
-            through = source
-            while is_quantize_or_dequantize(through) or nodes.is_cast_between(through):
-                through = through.args[0]  # type: ignore[assignment]
-            if through not in self._counterparts:
-                return self._actual_copy(source)
-            found = self._from_reference[self._counterparts[through]]
-            if nodes.in_half(source):
-                return self._graph.call_function(_cast, (found, nodes.dtype(source)))
-            return self._graph.call_function(_clone, (found,)) if cloned else found
-
-        return find
-
-    def _rounded_input(self, reference: Node, actual: Node) -> Callable[[Node], Node]:
-        """How an input of the reference op is found, rounded as the quantized op's input is.
-
-        What is lost by that rounding is charged to the op that the input comes from.
-        """
-        half = nodes.dtype(actual)
-
-        def find(source: Node) -> Node:
-            found = self._from_reference[source]
-            if source.op == "get_attr" or not nodes.is_floating(source):
-                return found
-            return self._graph.call_function(_rounded, (found, half))
-
-        return find
+    def _missed(self, writer: Node, source: Node, instead: Node) -> Missed:
+        recorder = Recorder()
+        values = self._reference.copies[source], (self._actual.copy(instead),)
+        self._record(f"missed_{len(self._graph.nodes)}", recorder, *values)
+        return Missed(writer, source, recorder)
 
     def _compare(
-        self, reference: Node, actual: Node, before: Node | None, exact: Node | None
+        self,
+        reference: Node,
+        actual: Node,
+        before: Node | None,
+        exact: Node | None,
+        missed: tuple[Missed, ...] = (),
     ) -> None:
         handle = handle_of(reference)
         assert handle is not None
-        raw = self._actual_copy(actual)
+        raw = self._actual.value(actual)
         accumulated: list[Node] = []
         requantized: list[Node] = []
         fake: list[FakeQuantizer] = []
         described: list[Quantizer] = []
         for quantize in nodes.quantizers(actual):
-            dequantize = next(each for each in quantize.users if is_dequantize(each))
-            copy = self._actual_copy(dequantize)
-            accumulated.append(copy)
+            dequantize = min(each for each in quantize.users if is_dequantize(each))
+            value = self._actual.value(dequantize)
+            accumulated.append(value)
             described.append(describe(quantize, "output"))
             if self._introduced and not nodes.only_moves(actual, quantize):
-                quantizer = getattr(self._root, str(copy.target), None)
+                quantizer = getattr(self._destination.root, str(value.target), None)
                 if isinstance(quantizer, FakeQuantizer):
                     fake.append(quantizer)
                 else:
-                    plain = before if before is not None else self._from_reference[reference]
-                    requantized.append(self._requantize(plain, quantize, dequantize))
-        weights = [each for each in actual.all_input_nodes if nodes.reads_constant(each)]
-        for source in weights:
-            role = "weight" if nodes.origin(source).op == "get_attr" else "input"
-            described.append(describe(source, role))  # type: ignore[arg-type]
+                    plain = before if before is not None else self._reference.copies[reference]
+                    requantized.append(self._trials.requantize(plain, quantize, dequantize))
+        for source in actual.all_input_nodes:
+            if self._trials.is_charged(source):
+                is_weight = nodes.origin(source).op == "get_attr"
+                described.append(describe(source, "weight" if is_weight else "input"))
         recorder = Recorder(fake, self._channel_dims[reference])
         self._recorders[reference] = recorder
         self._record(
             f"handle_{handle}",
             recorder,
-            self._from_reference[reference],
+            self._reference.copies[reference],
             tuple(accumulated) or (raw,),
             before,
             tuple(requantized),
             exact,
+            same=self._same(reference),
         )
-        weight = nodes.weight(reference, actual, self._constants)
+        weight = nodes.weight(reference, actual, self._actual.constants)
         self.compared.append(
             Compared(
                 handle,
@@ -401,6 +398,7 @@ class _Merger:
                 self._multiplied(reference) if weight is not None else None,
                 weight[0].numel() if weight is not None else None,
                 channels("weight", magnitudes(weight, 0)) if weight is not None else None,
+                missed,
             )
         )
 
@@ -409,54 +407,14 @@ class _Merger:
         source = reference.args[0]
         assert isinstance(source, Node)
         if source not in self._recorders and source.op == "placeholder":
-            value = self._from_reference[source]
+            value = self._reference.copies[source]
             self._recorders[source] = Recorder()
             self._record(f"input_{source.name}", self._recorders[source], value, (value,))
         return self._recorders.get(source)
 
-    def _requantize(self, value: Node, quantize: Node, dequantize: Node) -> Node:
-        """``value`` through a copy of a quantizer."""
-        for each in (*quantize.all_input_nodes[1:], *dequantize.all_input_nodes[1:]):
-            self._actual_copy(each)
-        quantized = self._graph.node_copy(
-            quantize, lambda each: value if each is quantize.args[0] else self._from_actual[each]
-        )
-        return self._graph.node_copy(
-            dequantize, lambda each: quantized if each is quantize else self._from_actual[each]
-        )
-
-    def _record(self, name: str, recorder: Recorder, *values: Any) -> None:
-        self._root.add_module(name, recorder)
-        self._graph.call_module(name, values)
-
-
-class _Pending:
-    """In which order nodes of a graph must be copied when they are asked for out of order.
-
-    A node can be copied as soon as its inputs are, unless something between changes its inputs in place
-    or throws dice: then what comes before that comes before the node.
-    """
-
-    def __init__(self, model: GraphModule) -> None:
-        # A quantize node comes with its dequantize nodes.
-        self._nodes = [
-            each
-            for each in model.graph.nodes
-            if each.op != "output"
-            and not (is_quantize(each) and each.users and all(map(is_dequantize, each.users)))
-        ]
-        self._place = {node: place for place, node in enumerate(self._nodes)}
-        self._effects = [place for place, node in enumerate(self._nodes) if nodes.has_effect(node)]
-        self._copied = 0
-
-    def before(self, node: Node) -> list[Node]:
-        """The nodes to copy before ``node``, its inputs not counted."""
-        place = self._place.get(node, len(self._nodes))
-        end = max((each + 1 for each in self._effects if each < place), default=0)
-        if nodes.has_effect(node):
-            end = place
-        first, self._copied = self._copied, max(self._copied, end)
-        return self._nodes[first:end]
+    def _record(self, name: str, recorder: Recorder, *values: Any, same: Any = ()) -> None:
+        self._destination.add_module(name, recorder)
+        self._graph.call_module(name, values, {"same": same} if same else {})
 
 
 def _counterparts(reference: GraphModule, actual: GraphModule) -> Iterator[tuple[Node, Node]]:
@@ -479,32 +437,43 @@ def _counterparts(reference: GraphModule, actual: GraphModule) -> Iterator[tuple
             yield node, by_handle[handle]
 
 
-def _rng_states() -> list[torch.Tensor]:
-    """What both sides must start from, so that they throw the same dice."""
-    return [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
-
-
-def _set_rng_states(states: list[torch.Tensor]) -> None:
-    torch.set_rng_state(states[0])
-    torch.cuda.set_rng_state_all(states[1:])
+def _same_state(reference: ReferenceSide, actual: ActualSide) -> Iterator[tuple[Node, Node]]:
+    """Pairs of (actual, reference) nodes that name what both models change in place."""
+    by_name = {
+        node.target: node
+        for node in reference.model.graph.nodes
+        if node.op == "get_attr" and reference.memory.is_written(node)
+    }
+    for node in actual.model.graph.nodes:
+        if node.op == "get_attr" and node.target in by_name and actual.memory.is_written(node):
+            yield node, by_name[node.target]
 
 
 def _activate_in_place(graph: Graph) -> None:
-    """Let activation functions overwrite inputs that nobody reads after them."""
+    """Let activation functions overwrite inputs that nobody reads after them, by whatever name."""
     place = {node: number for number, node in enumerate(graph.nodes)}
     for node in graph.nodes:
-        if node.target not in _IN_PLACE or not nodes.owns_memory(source := node.args[0]):
+        if node.target not in _IN_PLACE or not nodes.owns_memory(node.args[0]):
             continue
-        if all(place[user] <= place[node] for user in source.users):
+        if all(place[each] <= place[node] for each in _readers(node.args[0], node)):
             node.target = _IN_PLACE[node.target]
 
 
-def _clone(value: Any) -> Any:
-    return torch.utils._pytree.tree_map_only(torch.Tensor, torch.clone, value)
+def _readers(source: Node, apart_from: Node) -> Iterator[Node]:
+    """What reads the memory of a node, under its own name or under another."""
+    names = [source]
+    while names:
+        name = names.pop()
+        for user in name.users:
+            yield user
+            if user is not apart_from and name in aliased_by(user):
+                names.append(user)
 
 
-def channels(role: str, largest: Tensor) -> Channels:
-    """The largest magnitudes of the channels of a tensor, in short."""
+def channels(role: str, largest: Tensor) -> Channels | None:
+    """The largest magnitudes of the channels of a tensor, in short; None if one of them is not finite."""
+    if not largest.numel() or not bool(torch.isfinite(largest).all()):
+        return None
     widest = int(largest.argmax())
     return Channels(
         role,  # type: ignore[arg-type]
@@ -515,11 +484,8 @@ def channels(role: str, largest: Tensor) -> Channels:
     )
 
 
-def _cast(value: Any, dtype: torch.dtype) -> Any:
-    return value.to(dtype) if isinstance(value, Tensor) else value
-
-
-def _rounded(value: Any, dtype: torch.dtype) -> Any:
-    if not isinstance(value, Tensor) or not value.is_floating_point():
-        return value
-    return value.to(dtype).to(value.dtype)
+def _are_equal(reference: list[Any], actual: list[Any]) -> bool:
+    return all(
+        torch.equal(r, a) if isinstance(r, Tensor) and isinstance(a, Tensor) else bool(r == a)
+        for r, a in zip(pytree.tree_leaves(reference), pytree.tree_leaves(actual))
+    )

@@ -148,6 +148,10 @@ def compare_results(
             continue
         actual_name, actual_stack, actual_outputs = actual_results[handle]
         try:
+            if len(ref_outputs) != len(actual_outputs):
+                raise ValueError(
+                    f"cannot compare {len(ref_outputs)} runs (ref) and {len(actual_outputs)} (actual)"
+                )
             results = [
                 QuantizationComparisonResult(actual=actual, ref=ref)
                 for actual, ref in zip(actual_outputs, ref_outputs)

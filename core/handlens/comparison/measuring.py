@@ -31,7 +31,7 @@ def measure(reference: Tensor, actual: Tensor, introduced: Introduced | None = N
     What the op introduced is measured beside it, where float32 does for that.
     """
     if not reference.numel():
-        return Sums()
+        return Sums(empty=1)
     before = introduced.before if introduced is not None else None
     r, a, *more = flat(reference, actual, *([] if before is None else [before]))
     if r.dtype in _NARROW and a.dtype in _NARROW:
@@ -52,12 +52,11 @@ class Introduced:
 
     def __init__(self, before: Tensor | None, quantizers: Sequence[FakeQuantizer]) -> None:
         self.before = before
-        self.outside = 0
-        """Reference values more than half a step beyond the range of the first quantizer."""
-        self.clipping_noise = 0.0
-        """Sum of their squared distances to that range."""
         self._quantizers = quantizers
         self._energies: list[Tensor] = []
+        self._outside = 0
+        self._clipping_noise = 0.0
+        self._gave_up = False
 
     def add(
         self, reference: Tensor, before: Tensor | None, low: Tensor, high: Tensor, scratch: Tensor
@@ -79,6 +78,14 @@ class Introduced:
     def give_up(self) -> None:
         """Note that float32 does not do."""
         self._energies.clear()
+        self._outside, self._clipping_noise = 0, 0.0
+        self._gave_up = True
+
+    def clipping(self, reference: Tensor) -> tuple[int, float]:
+        """What ``clipping`` gives for the first quantizer."""
+        if self._gave_up:
+            return clipping(reference, self._quantizers[0])
+        return self._outside, self._clipping_noise
 
     def energies(self) -> list[float] | None:
         """Sums of squared differences from the reference: of ``before``, if there is one, and of each
@@ -97,8 +104,23 @@ class Introduced:
         squares = float(torch.dot(scratch, scratch))
         number = int(torch.count_nonzero(scratch))
         distance = float(scratch.abs_().sum())
-        self.outside += number
-        self.clipping_noise += squares + 2 * margin * distance + number * margin**2
+        self._outside += number
+        self._clipping_noise += squares + 2 * margin * distance + number * margin**2
+
+
+def clipping(reference: Tensor, quantizer: FakeQuantizer) -> tuple[int, float]:
+    """How many values lie more than half a step beyond the range of a quantizer, and the sum of their
+    squared distances to that range. Values that are not finite are left out."""
+    low, high = quantizer.range
+    margin = 0.5 * quantizer.scale
+    number, noise = 0, 0.0
+    (values,) = flat(reference)
+    for block in blocks(values):
+        beyond = block.double() - block.double().clamp(low - margin, high + margin)
+        beyond = beyond[torch.isfinite(beyond) & (beyond != 0)].abs() + margin
+        number += beyond.numel()
+        noise += float(torch.dot(beyond, beyond))
+    return number, noise
 
 
 def magnitudes(value: Tensor, channel_dim: int) -> Tensor:
@@ -183,6 +205,7 @@ def _measure_any(r: Tensor, a: Tensor) -> Sums:
         both = known & torch.isfinite(a_block)
         if not bool(both.all()):
             sums.non_finite += int((known & ~both).sum())
+            sums.unknown += int((~known).sum())
             r_block, a_block, error = r_block[both], a_block[both], error[both]
         if not r_block.numel():
             continue

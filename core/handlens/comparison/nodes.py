@@ -9,8 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
+from torch.fx.experimental import symbolic_shapes
 from torch.fx.node import map_arg
+from torch.utils import _pytree as pytree
 
+from handlens.comparison.memory import bodies, written_by
 from handlens.comparison.quantizers import value_of
 from handlens.handles import handle_of, is_dequantize, is_quantize, is_quantize_or_dequantize
 
@@ -35,6 +38,9 @@ _FRESH = _WEIGHTED | {
 
 _HALF = (torch.float16, torch.bfloat16)
 
+# The namespaces whose ops say of themselves whether they throw dice.
+_TAGGED = {"aten", "prim", "prims", "quantized_decomposed", "torchao"}
+
 
 def op_name(node: Node) -> str:
     """The name of a node's op without its overload; empty where it calls none."""
@@ -53,23 +59,43 @@ def owns_memory(node: Node) -> bool:
     return op_name(node) in _FRESH
 
 
-def is_mutable(node: Node) -> bool:
-    """Whether an op changes an input in place."""
-    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
-
-
 def is_random(node: Node) -> bool:
-    """Whether an op throws dice."""
-    return (
-        isinstance(node.target, torch._ops.OpOverload)
-        and torch.Tag.nondeterministic_seeded in node.target.tags
-        and not (op_name(node).rstrip("_") == "dropout" and node.args[2] is False)
-    )
+    """Whether an op may throw dice, by itself or in the bodies that it calls."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return any(is_random(each) for body in bodies(node) for each in value_of(body).graph.nodes)
+    if node.target.namespace not in _TAGGED:
+        # Few who write an op of their own say that it throws dice.
+        return True
+    return torch.Tag.nondeterministic_seeded in node.target.tags and not _is_idle_dropout(node)
+
+
+def _is_idle_dropout(node: Node) -> bool:
+    if op_name(node) == "scaled_dot_product_attention":
+        dropout = node.args[4] if len(node.args) > 4 else node.kwargs.get("dropout_p", 0.0)
+        return isinstance(dropout, float) and dropout == 0.0
+    return op_name(node).rstrip("_") == "dropout" and node.args[2] is False
 
 
 def has_effect(node: Node) -> bool:
     """Whether it matters what an op comes before and after."""
-    return is_mutable(node) or is_random(node)
+    return bool(written_by(node)) or is_random(node) or _opens_vmap(node)
+
+
+def _opens_vmap(node: Node) -> bool:
+    """Whether a node begins or ends a stretch of ops that are mapped over a dimension."""
+    return getattr(node.target, "__module__", "") == "torch._functorch.predispatch"
+
+
+def live(model: GraphModule) -> set[Node]:
+    """The nodes that the output of a graph, or an effect, comes of."""
+    pending = [each for each in model.graph.nodes if each.op == "output" or has_effect(each)]
+    found: set[Node] = set()
+    while pending:
+        node = pending.pop()
+        if node not in found:
+            found.add(node)
+            pending += node.all_input_nodes
+    return found
 
 
 def placeholders(model: GraphModule) -> list[Node]:
@@ -79,15 +105,6 @@ def placeholders(model: GraphModule) -> list[Node]:
 def output(model: GraphModule) -> Node:
     node: Node = next(iter(reversed(model.graph.nodes)))
     return node
-
-
-def bodies(node: Node) -> list[Node]:
-    """The arguments of a control-flow op that are its bodies."""
-    return [
-        each
-        for each in node.args
-        if isinstance(each, Node) and isinstance(value_of(each), GraphModule)
-    ]
 
 
 def quantizers(node: Node) -> list[Node]:
@@ -116,8 +133,10 @@ def only_moves(node: Node, quantize: Node) -> bool:
     if not moves_values(node):
         return False
     mine = _parameters(quantize)
-    inputs = [each for each in node.all_input_nodes if is_dequantize(each)]
-    return bool(inputs) and all(_parameters(each) == mine for each in inputs)
+    inputs = [each for each in node.all_input_nodes if is_dequantize(each) or is_floating(each)]
+    return bool(inputs) and all(
+        is_dequantize(each) and _parameters(each) == mine for each in inputs
+    )
 
 
 def _parameters(node: Node) -> tuple[Any, ...]:
@@ -125,13 +144,13 @@ def _parameters(node: Node) -> tuple[Any, ...]:
 
 
 def constant_value(dequantize: Node) -> Tensor | None:
-    """What a dequantize node gives, if only constants that nothing changes go into it."""
+    """What a dequantize node gives, if only constants go into it."""
     chain: list[Node] = []
     pending = [dequantize]
     while pending:
         node = pending.pop()
         if node.op == "get_attr":
-            if any(map(is_mutable, node.users)) or not isinstance(value_of(node), Tensor):
+            if not isinstance(value_of(node), Tensor):
                 return None
         elif is_quantize_or_dequantize(node):
             chain.append(node)
@@ -196,18 +215,31 @@ def channel_dim(node: Node, known: Mapping[Node, int | None]) -> int | None:
     return known.get(source)
 
 
+def selections(node: Node) -> set[Any]:
+    """The symbols of the sizes of an op's output that depend on data: how many values were selected."""
+    return {
+        symbol
+        for each in pytree.tree_leaves(_value(node))
+        if isinstance(each, Tensor)
+        for symbol in symbolic_shapes.free_unbacked_symbols(each)
+    }
+
+
 def _value(node: Node) -> Any:
     return node.meta.get("val")
 
 
-def _shape(node: Node) -> tuple[Any, ...] | None:
+def _shape(node: Node) -> tuple[str, ...] | None:
+    """The sizes of a value as they are written: to ask whether two are equal may have no answer yet."""
     value = _value(node)
-    return tuple(value.shape) if isinstance(value, Tensor) else None
+    return tuple(map(str, value.shape)) if isinstance(value, Tensor) else None
 
 
 def dtype(node: Node) -> torch.dtype | None:
-    value = _value(node)
-    return value.dtype if isinstance(value, Tensor) else None
+    """The type of a node's values; of an op with several outputs, that of the first in floating point."""
+    tensors = [each for each in pytree.tree_leaves(_value(node)) if isinstance(each, Tensor)]
+    floating = [each for each in tensors if each.is_floating_point()]
+    return next((each.dtype for each in (*floating, *tensors)), None)
 
 
 def is_floating(node: Node) -> bool:
@@ -215,8 +247,21 @@ def is_floating(node: Node) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
 
 
+def is_whole(node: Node) -> bool:
+    """Whether a node gives integers or truth values: what values are selected by."""
+    value = _value(node)
+    return isinstance(value, Tensor) and not (value.is_floating_point() or value.is_complex())
+
+
 def in_half(node: Node) -> bool:
     return dtype(node) in _HALF
+
+
+def uncast(node: Node) -> Node:
+    """What ``node`` is the quantized or dequantized value of, or a cast for the graph's own sake."""
+    while is_quantize_or_dequantize(node) or is_cast_between(node):
+        node = node.args[0]  # type: ignore[assignment]
+    return node
 
 
 def is_cast_between(node: Node) -> bool:

@@ -9,11 +9,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C import _functorch as functorch
+from torch.utils import _pytree as pytree
 
 from handlens.comparison.fakequantize import FakeQuantizer
-from handlens.comparison.measuring import Introduced, error_histogram, magnitudes, measure
+from handlens.comparison.measuring import (
+    Introduced,
+    clipping,
+    error_histogram,
+    magnitudes,
+    measure,
+)
 from handlens.comparison.statistics import ExactSum, Statistics, Sums
-from handlens.report import Histogram
+from handlens.report import Histogram, Verdict
 
 
 @dataclass
@@ -31,12 +39,30 @@ class Measurements:
     clipping_noise: ExactSum = field(default_factory=ExactSum)
     """Sum of their squared distances to that range."""
     magnitudes: Tensor | None = None
-    """The largest magnitude of each channel of the reference output, where it was asked for."""
+    """The largest magnitude of each channel of the reference output, where it was asked for; none, where
+    their number varies."""
     executions: int = 0
     diverged: int = 0
     """How often the two models went different ways before they reached the op."""
     worst_sqnr_db: float = math.inf
     worst_batch: int | None = None
+
+    @property
+    def introduced_verdict(self) -> Verdict:
+        """That of the introduced error: "exact" where the op has nothing that could add any."""
+        own = self.introduced
+        measured = own.count or own.non_finite or own.mismatch
+        return own.verdict if measured or self.accumulated.mismatch else "exact"
+
+    def add_magnitudes(self, largest: Tensor) -> None:
+        """Take in the largest magnitude of each channel. What varies in number has no channels."""
+        known = self.magnitudes
+        if known is None:
+            self.magnitudes = largest
+        elif known.shape == largest.shape:
+            self.magnitudes = torch.maximum(known, largest)
+        else:
+            self.magnitudes = torch.empty(0)
 
     def update(self, other: Measurements) -> None:
         """Take in the measurements of other batches. The order does not matter."""
@@ -45,10 +71,8 @@ class Measurements:
         self.weight_noise.update(other.weight_noise)
         self.outside += other.outside
         self.clipping_noise.update(other.clipping_noise)
-        if self.magnitudes is None or other.magnitudes is None:
-            self.magnitudes = other.magnitudes if self.magnitudes is None else self.magnitudes
-        else:
-            self.magnitudes = torch.maximum(self.magnitudes, other.magnitudes)
+        if other.magnitudes is not None:
+            self.add_magnitudes(other.magnitudes)
         self.executions += other.executions
         self.diverged += other.diverged
         if other.worst_batch is not None:
@@ -82,6 +106,7 @@ class Recorder(nn.Module):
         before: Any = None,
         requantized: Sequence[Any] = (),
         exact: Any = None,
+        same: Sequence[bool] = (),
     ) -> None:
         """Take in one execution.
 
@@ -89,20 +114,27 @@ class Recorder(nn.Module):
         if several quantizers read it. ``before`` is the op computed in the quantized way from reference
         inputs, None if that gives the reference itself; ``requantized``, what quantizers other than the
         recorder's own make of it. ``exact`` is what ``before`` is compared with, if not the reference.
+        ``same`` tells of each selection by data whether both models made the same one.
         """
+        if functorch.peek_interpreter_stack() is not None:
+            given = (reference, accumulated, before, requantized, exact)
+            reference, accumulated, before, requantized, exact = _unbatched(given)
         batch = self._batch
         batch.executions += 1
+        if not all(same):
+            batch.accumulated.mismatch = "the models select different values"
+            return
         introduced = None
         if self._quantizers or (before is not None and exact is None and not requantized):
             introduced = self._introduced(reference, before)
         first, *others = accumulated
-        measured = _add(batch.accumulated, reference, first, introduced)
+        measured = pool(batch.accumulated, reference, first, introduced)
         if batch.executions == 1 and not self.total.executions:
             self.errors = error_histogram(reference, first)
         for actual in others:
-            _add(batch.accumulated, reference, actual)
+            pool(batch.accumulated, reference, actual)
         for value in requantized:
-            _add(batch.introduced, reference, value)
+            pool(batch.introduced, reference, value)
         if self._quantizers:
             if measured is not None and reference.numel():
                 self._add_quantized(reference, before, measured, introduced)
@@ -112,7 +144,7 @@ class Recorder(nn.Module):
             if measured is not None and energies is not None:
                 own.add(_with_noise(measured, energies[0]))
             else:
-                _add(own, reference if exact is None else exact, before)
+                pool(own, reference if exact is None else exact, before)
             batch.introduced.update(own)
             batch.weight_noise.add(own.noise)
 
@@ -150,13 +182,14 @@ class Recorder(nn.Module):
                 weight_noise = measure(reference, before).noise
         # What several quantizers read is in the noise several times, and so are its sources.
         batch.weight_noise.add(weight_noise * len(self._quantizers))
-        if introduced is not None and energies is not None:
-            batch.outside += introduced.outside * len(self._quantizers)
-            batch.clipping_noise.add(introduced.clipping_noise * len(self._quantizers))
+        first = self._quantizers[0]
+        outside, clipped = (
+            clipping(reference, first) if introduced is None else introduced.clipping(reference)
+        )
+        batch.outside += outside * len(self._quantizers)
+        batch.clipping_noise.add(clipped * len(self._quantizers))
         if self._channel_dim is not None and reference.dim() > 1:
-            largest = magnitudes(reference, self._channel_dim).float()
-            known = batch.magnitudes
-            batch.magnitudes = largest if known is None else torch.maximum(known, largest)
+            batch.add_magnitudes(magnitudes(reference, self._channel_dim).float())
 
     def diverge(self) -> None:
         """Note that the models went different ways before this op, which has nothing to compare."""
@@ -171,7 +204,19 @@ class Recorder(nn.Module):
         self.total.update(batch)
 
 
-def _add(
+def _unbatched(values: Any) -> Any:
+    """Tensors as they are outside of vmap, the mapped dimensions first."""
+
+    def unbatched(value: Tensor) -> Tensor:
+        while functorch.is_batchedtensor(value):
+            dim = functorch.maybe_get_bdim(value)
+            value = functorch.get_unwrapped(value).movedim(dim, 0)
+        return value
+
+    return pytree.tree_map_only(Tensor, unbatched, values)
+
+
+def pool(
     statistics: Statistics, reference: Any, actual: Any, introduced: Introduced | None = None
 ) -> Sums | None:
     """Take in a pair of tensors, or of equal (nested) sequences and mappings of tensors.
@@ -183,7 +228,8 @@ def _add(
         statistics.mismatch = pairs
         return None
     if any(r.is_floating_point() or r.is_complex() for r, _ in pairs):
-        # The energy of indices and masks beside them is of no interest.
+        # The energy of indices and masks beside them is of no interest, but whether they are as many.
+        statistics.mismatch = next(filter(None, (_incomparable(r, a) for r, a in pairs)), "")
         pairs = [(r, a) for r, a in pairs if r.is_floating_point() or r.is_complex()]
     sums = None
     for r, a in pairs:

@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 
 from handlens.report import Verdict
 
+UNKNOWN = "the reference is NaN or infinite throughout"
+NO_TENSOR = "no tensor output"
+EMPTY = "its output has no values"
+
 
 class ExactSum:
     """A sum of floats without rounding, so that pooling gives the same whatever the order.
@@ -59,13 +63,17 @@ class Sums:
     actual_max: float = -math.inf
     non_finite: int = 0
     """Values that are NaN or infinite on the actual side only."""
+    unknown: int = 0
+    """Values that are NaN or infinite in the reference: they take no part."""
+    empty: int = 0
+    """Tensors without values."""
     nonzero: int = 0
     """Nonzero reference values, counted only where a cast may make them zero."""
     vanished: int = 0
     """Those of them whose actual value is zero."""
 
 
-_COUNTED = ("count", "non_finite", "nonzero", "vanished")
+_COUNTED = ("count", "non_finite", "unknown", "empty", "nonzero", "vanished")
 _SMALLEST = ("reference_min", "actual_min")
 _LARGEST = ("reference_max", "actual_max", "max_abs_error")
 
@@ -85,6 +93,8 @@ class Statistics:
     actual_min: float = math.inf
     actual_max: float = -math.inf
     non_finite: int = 0
+    unknown: int = 0
+    empty: int = 0
     nonzero: int = 0
     vanished: int = 0
     mismatch: str = ""
@@ -141,9 +151,22 @@ class Statistics:
     def verdict(self) -> Verdict:
         if self.non_finite:
             return "non-finite"
-        if self.noise == 0:
-            return "exact"
-        return "no-signal" if self.signal == 0 else "ok"
+        if self.mismatch or not self.count:
+            return "not-compared"
+        if self.signal == 0:
+            return "no-signal"
+        return "exact" if self.noise == 0 else "ok"
+
+    @property
+    def reason(self) -> str:
+        """Why nothing was compared, or not all; empty where all was."""
+        if self.mismatch:
+            return self.mismatch
+        if self.count or self.non_finite:
+            return ""
+        if self.unknown:
+            return UNKNOWN
+        return EMPTY if self.empty else NO_TENSOR
 
     @property
     def sqnr_db(self) -> float | None:

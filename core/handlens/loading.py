@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import importlib
-import importlib.abc
-import importlib.machinery
 import importlib.util
-import io
-import linecache
 import os
 import sys
 import tokenize
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 import torch
 
-from handlens.targets import BOM, Target
-
-Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+from handlens.importing import Finder, Loader, Sources
+from handlens.inputs import Inputs, Unreadable, arranged, cloned
+from handlens.targets import Target
 
 _KEYS = (
     "model",
@@ -53,12 +49,16 @@ class Subject:
     """Module paths and debug handles of what stays in float; a path stands for all that is below it."""
 
     def calibration_inputs(self) -> Iterator[Inputs]:
-        """Raises InvalidTarget for a batch that is no tuple of inputs."""
-        return (_inputs(batch, "calibration") for batch in self.calibration)
+        """The batches, copied: a model may change its inputs. Raises InvalidTarget for what is none."""
+        return (self._copied(batch, "calibration") for batch in self.calibration)
 
     def evaluation_inputs(self) -> Iterator[Inputs]:
-        """Raises InvalidTarget for a batch that is no tuple of inputs."""
-        return (_inputs(batch, "evaluation") for batch in self.evaluation)
+        """The batches, copied: a model may change its inputs. Raises InvalidTarget for what is none."""
+        return (self._copied(batch, "evaluation") for batch in self.evaluation)
+
+    def _copied(self, batch: Any, key: str) -> Inputs:
+        inputs: Inputs = cloned(_inputs(batch, key, self.model, like=(self.args, self.kwargs)))
+        return inputs
 
 
 def read(file: str) -> str:
@@ -67,66 +67,32 @@ def read(file: str) -> str:
         return stream.read()
 
 
-class _UnsavedFinder(importlib.abc.MetaPathFinder):
-    """Finds modules where they are, and executes the texts that an editor has of their files."""
+def load(sources: Sources, search: Iterable[str] = ()) -> ModuleType:
+    """Execute the target's text as the module that its file is, with the module paths it expects.
 
-    def __init__(self, texts: Mapping[str, str]) -> None:
-        self._texts = {os.path.realpath(file): text for file, text in texts.items()}
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        text = self._texts.get(os.path.realpath(spec.origin)) if spec and spec.origin else None
-        if spec is None or spec.origin is None or text is None:
-            return None
-        remember(spec.origin, text)
-        spec.loader = _UnsavedLoader(name, spec.origin, text)
-        return spec
-
-
-class _UnsavedLoader(importlib.machinery.SourceFileLoader):
-    def __init__(self, name: str, path: str, text: str) -> None:
-        super().__init__(name, path)
-        self._text = text
-
-    def get_code(self, fullname: str) -> CodeType:
-        return compile(self._text.removeprefix(BOM), self.path, "exec", dont_inherit=True)
-
-
-def remember(file: str, text: str) -> None:
-    """Let tracebacks and spans quote a text that the disk may not have."""
-    linecache.cache[file] = (len(text), None, io.StringIO(text, newline=None).readlines(), file)
-
-
-def load(
-    file: str, text: str, search: Iterable[str], unsaved: Mapping[str, str] | None = None
-) -> ModuleType:
-    """Execute ``text`` as the module that ``file`` is, with the module paths it expects.
-
-    ``search`` are more folders to find its imports in; ``unsaved`` has the texts of those that are not
-    to be read from disk. Raises whatever the user's code raises.
+    ``search`` are more folders to find its imports in. Raises whatever the user's code raises.
     """
-    file = os.path.abspath(file)
-    remember(file, text)
-    if unsaved:
-        sys.meta_path.insert(0, _UnsavedFinder(unsaved))
-    root, name = _module_name(file)
+    finder = Finder(sources)
+    finder.install()
+    root, name = _module_name(sources.file)
     sys.path[:0] = [root]
     sys.path.extend(each for each in search if each not in sys.path)
-    code = compile(text.removeprefix(BOM), file, "exec", dont_inherit=True)
-    package = name.rpartition(".")[0]
+    package, _, attribute = name.rpartition(".")
     if package:
         importlib.import_module(package)
-    # An editor's text need not be in a file that Python would import: a notebook, an untitled one.
-    loader = importlib.machinery.SourceFileLoader(name, file)
-    spec = importlib.util.spec_from_file_location(name, file, loader=loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    exec(code, module.__dict__)
+    if finder.target is None:
+        # An editor's text need not be in a file that Python would import: a notebook, an untitled one.
+        loader = Loader(name, sources.file, finder)
+        spec = importlib.util.spec_from_file_location(name, sources.file, loader=loader)
+        assert spec is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        loader.exec_module(module)
+    else:
+        # Its package has imported it.
+        module = sys.modules[name] = finder.target
     if package:
-        setattr(sys.modules[package], name.rpartition(".")[2], module)
+        setattr(sys.modules[package], attribute, module)
     return module
 
 
@@ -192,11 +158,13 @@ def _subject(name: str, given: Any) -> Subject:
         )
     if "example_inputs" not in values:
         raise InvalidTarget(f"{name} gives no example_inputs: {expected}")
-    args, _ = _inputs(values["example_inputs"], "example_inputs")
-    kwargs = dict(values.get("example_kwargs") or {})
+    model = values["model"].eval()
+    args, kwargs = _inputs(
+        values["example_inputs"], "example_inputs", model, values.get("example_kwargs")
+    )
     example = [(args, kwargs)]
     return Subject(
-        values["model"].eval(),
+        model,
         args,
         kwargs,
         values.get("dynamic_shapes"),
@@ -231,14 +199,15 @@ def _batches(name: str, key: str, given: Any, example: list[Inputs]) -> Iterable
     return given
 
 
-def _inputs(batch: Any, key: str) -> Inputs:
-    if isinstance(batch, tuple) and len(batch) == 2 and isinstance(batch[1], dict):
-        return tuple(batch[0]), batch[1]
-    if isinstance(batch, torch.Tensor):
-        return (batch,), {}
-    if isinstance(batch, (tuple, list)):
-        return tuple(batch), {}
-    raise InvalidTarget(f"{key} has {_kind(batch)} where a tuple of inputs is expected")
+def _inputs(
+    batch: Any, key: str, model: torch.nn.Module, kwargs: Any = None, like: Inputs | None = None
+) -> Inputs:
+    if not isinstance(batch, (torch.Tensor, tuple, list, Mapping)):
+        raise InvalidTarget(f"{key} has {_kind(batch)} where a tuple of inputs is expected")
+    try:
+        return arranged(batch, model, kwargs, like)
+    except Unreadable as error:
+        raise InvalidTarget(f"{key} has {_kind(batch)}: {error}") from error
 
 
 def _kind(value: Any) -> str:

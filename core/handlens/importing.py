@@ -1,0 +1,141 @@
+"""Import the modules of a workspace from the texts that an editor has, and remember every text read."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import io
+import linecache
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import CodeType, ModuleType
+
+from handlens.targets import BOM
+
+
+def _nowhere(file: str) -> bool:
+    return False
+
+
+@dataclass
+class Sources:
+    """What a run is of: the text of the target's file, and those of the workspace files that it imports."""
+
+    file: str
+    text: str
+    unsaved: Mapping[str, str] = field(default_factory=dict)
+    """The texts of other files that are not to be read from disk."""
+    in_workspace: Callable[[str], bool] = _nowhere
+    texts: dict[str, str] = field(default_factory=dict)
+    """By file, what was executed: filled as the files are imported, which may be edited afterwards."""
+
+    def __post_init__(self) -> None:
+        self.file = os.path.abspath(self.file)
+        self._target = os.path.realpath(self.file)
+        texts = {**self.unsaved, self.file: self.text}
+        self._edited = {os.path.realpath(file): text for file, text in texts.items()}
+        self._names = {os.path.basename(file) for file in (*texts, *self._edited)}
+
+    def is_target(self, file: str) -> bool:
+        return os.path.realpath(file) == self._target
+
+    def edited(self, file: str) -> str | None:
+        """The text that an editor has of a file; None for the disk's."""
+        return self._edited.get(os.path.realpath(file))
+
+    def has(self, file: str) -> bool:
+        """True if what is executed of a file is to be known."""
+        if self.in_workspace(file):
+            return True
+        # To resolve the links of every file of every library takes a tenth of a second.
+        return os.path.basename(file) in self._names and self.edited(file) is not None
+
+    def add(self, file: str, text: str) -> None:
+        """Remember what is executed of a file."""
+        self.texts[file] = text
+        # Tracebacks and spans quote this text, which the disk may not have.
+        lines = io.StringIO(text, newline=None).readlines()
+        linecache.cache[file] = (len(text), None, lines, file)
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    """Finds modules where the other finders do; ``Loader`` loads those that ``Sources`` has a say in."""
+
+    def __init__(self, sources: Sources) -> None:
+        self.sources = sources
+        self.target_name = ""
+        """By which the target's file was imported first."""
+
+    @property
+    def target(self) -> ModuleType | None:
+        """The module of the target's file; None before it is imported, and if that failed."""
+        return sys.modules.get(self.target_name)
+
+    def install(self) -> None:
+        """Be asked before all others, and in the place of an earlier one."""
+        others = (each for each in sys.meta_path if not isinstance(each, Finder))
+        sys.meta_path[:] = [self, *others]
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        # Python passes by those without the method, too.
+        others = [each for each in sys.meta_path if each is not self and hasattr(each, "find_spec")]
+        specs = (each.find_spec(name, path, target) for each in others)
+        spec = next((each for each in specs if each is not None), None)
+        if (
+            spec is not None
+            and spec.origin is not None
+            and type(spec.loader) is importlib.machinery.SourceFileLoader
+            and self.sources.has(spec.origin)
+        ):
+            loaded = self.target if self.sources.is_target(spec.origin) else None
+            spec.loader = Loader(name, spec.origin, self) if loaded is None else _Loaded(loaded)
+        return spec
+
+
+class Loader(importlib.machinery.SourceFileLoader):
+    """Executes the text that an editor has of a file, else the disk's."""
+
+    def __init__(self, name: str, path: str, finder: Finder) -> None:
+        super().__init__(name, path)
+        self._finder = finder
+        self._sources = finder.sources
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        if self._sources.is_target(self.path):
+            self._finder.target_name = fullname
+        text = self._sources.edited(self.path)
+        if text is not None:
+            self._sources.add(self.path, text)
+            return compile(text.removeprefix(BOM), self.path, "exec", dont_inherit=True)
+        code = super().get_code(fullname)
+        if self.path not in self._sources.texts:
+            # Python has compiled it before, and did not look at the text.
+            self.get_data(self.path)
+        return code
+
+    def get_data(self, path: str) -> bytes:
+        data = super().get_data(path)
+        if path == self.path:
+            # What cannot be decoded is not executed.
+            with contextlib.suppress(SyntaxError, UnicodeDecodeError):
+                self._sources.add(path, importlib.util.decode_source(data))
+        return data
+
+
+class _Loaded(importlib.abc.Loader):
+    """Gives a module that is there already to those who import its file by another name."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module, self._spec = module, module.__spec__
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._spec

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from handlens.handles import graph_modules
+from handlens.importing import Sources
 from handlens.loading import build, load, read
 from handlens.targets import discover
 
@@ -29,7 +30,7 @@ def _inference() -> Iterator[None]:
 
 def example(name: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
     file = str(EXAMPLES / name)
-    subject = build(discover(read(file), file)[0], load(file, read(file), ()))
+    subject = build(discover(read(file), file)[0], load(Sources(file, read(file))))
     return subject.model, subject.args
 
 
@@ -199,8 +200,9 @@ def test_a_model_that_overflows_in_half_precision_is_a_finding(run_text: RunText
     )
     assert report.coverage is not None
     assert (report.coverage.matched, report.coverage.quantized) == (3, 3)
-    first = report.findings[0]
+    first, output = report.findings
     assert (first.rule, first.span and first.span.line) == ("HL103", 6)
+    assert (output.rule, output.severity) == ("HL105", "error")
     assert "HL201" not in {finding.rule for finding in report.findings}
 
 

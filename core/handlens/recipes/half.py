@@ -20,9 +20,12 @@ from torch.utils import _pytree as pytree
 
 from handlens import report
 from handlens.capture import Captured, capture
-from handlens.handles import graph_modules, handle_of, set_handle
+from handlens.comparison.memory import Memory, aliased_by, written_by
+from handlens.comparison.nodes import is_cast_between
+from handlens.handles import graph_modules, handle_of, own_metadata, set_handle
 from handlens.loading import Subject
 from handlens.recipes.keeping import kept_handles, module_paths
+from handlens.recipes.leftovers import KEPT, with_regions
 from handlens.recipes.recipe import Quantized, float_module
 
 
@@ -46,13 +49,32 @@ class HalfRecipe:
                 _Keeper(theirs, ours, kept).keep(is_body=ours is not reference)
         name = str(self.dtype).removeprefix("torch.")
         quantizer = report.Quantizer("output", name, "per-value", None, None, None, None)
-        described = {
-            handle: (quantizer,)
-            for graph_module in graph_modules(actual)
-            for node in graph_module.graph.nodes
-            if (handle := handle_of(node)) is not None and self.dtype in _dtypes(node)
+        before = {
+            handle: _dtypes(node)
+            for node, _ in with_regions(reference)
+            if (handle := handle_of(node)) is not None
         }
-        return Quantized(reference, actual, (), described)
+        after = {
+            handle: _dtypes(node)
+            for node, _ in with_regions(actual)
+            if (handle := handle_of(node)) is not None
+        }
+        in_float = {
+            handle: _why(dtypes, after.get(handle, set()), self.dtype, handle in kept)
+            for handle, dtypes in before.items()
+            if self.dtype in dtypes or self.dtype not in after.get(handle, ())
+        }
+        described = {handle: (quantizer,) for handle in after if handle not in in_float}
+        return Quantized(
+            reference,
+            actual,
+            (),
+            described,
+            in_float,
+            quantized_by=(
+                report.QuantizedBy(f"Module.to({self.dtype})", "torch", torch.__version__),
+            ),
+        )
 
     def _capture(self, captured: Captured, subject: Subject) -> Captured:
         model = copy.deepcopy(subject.model).to(self.dtype)
@@ -61,12 +83,25 @@ class HalfRecipe:
             lambda each: each.to(self.dtype) if each.is_floating_point() else each,
             (subject.args, subject.kwargs),
         )
-        with torch.no_grad():
-            return capture(model, args, kwargs, subject.dynamic_shapes, captured.strict)
+        return capture(model, args, kwargs, subject.dynamic_shapes, captured.strict)
 
 
 BF16 = HalfRecipe("bf16", torch.bfloat16)
 FP16 = HalfRecipe("fp16", torch.float16)
+
+
+def _why(before: set[torch.dtype], after: set[torch.dtype], half: torch.dtype, kept: bool) -> str:
+    """Why a cast leaves an op as it is."""
+    if kept:
+        return KEPT
+    name = str(half).removeprefix("torch.")
+    if half in before:
+        return f"it computes in {name} already"
+    if not any(each.is_floating_point for each in before):
+        return "it has no floating point output"
+    if not after:
+        return "the cast model has no such op"
+    return f"the cast model computes it in {', '.join(str(each)[6:] for each in after)}"
 
 
 # -- handles ---------------------------------------------------------------------------------------
@@ -74,6 +109,7 @@ FP16 = HalfRecipe("fp16", torch.float16)
 
 def _share_handles(captured: Captured, half: Captured) -> None:
     """Give the ops of the second program the handles of those of the first that they stand for."""
+    own_metadata(half.program)
     for ours, theirs in zip(graph_modules(captured.program), graph_modules(half.program)):
         handles: dict[Hashable, Iterator[int]] = {
             key: iter([handle for node in nodes if (handle := handle_of(node)) is not None])
@@ -132,10 +168,15 @@ def _is_floating(node: Node) -> bool:
 
 
 class _Keeper:
-    """Puts ops of the float graph in place of those of the half precision graph, casts around them."""
+    """Puts ops of the float graph in place of those of the half precision graph, casts around them.
+
+    Memory that an op changes in place stays in half precision, and so do views of it, unless only kept ops
+    read it: what is written to it is computed in float and rounded.
+    """
 
     def __init__(self, half: GraphModule, reference: GraphModule, kept: frozenset[int]) -> None:
         self._half, self._reference, self._kept = half, reference, kept
+        self._memory = Memory(reference)
         self._twins: dict[Node, Node] = {}
         """By op of the float graph, what stands for it in the half precision graph."""
         self._float: dict[Node, Node] = {}
@@ -143,17 +184,27 @@ class _Keeper:
 
     def keep(self, is_body: bool) -> None:
         by_handle = {handle_of(node): node for node in self._half.graph.nodes}
+        by_name = {node.target: node for node in self._half.graph.find_nodes(op="get_attr")}
         for node in self._reference.graph.nodes:
             handle = handle_of(node)
             if handle is not None and handle in by_handle:
                 self._twins[node] = by_handle[handle]
-        ops = list(self._twins.items())
-        # The model is called with its inputs in float, a body with what the graph around it computes.
-        inputs = self._twins if is_body else self._float
-        inputs |= zip(
+            elif node.op == "get_attr" and node.target in by_name and self._stays_half(node):
+                self._twins[node] = by_name[node.target]
+        ops = [each for each in self._twins.items() if each[0].op != "get_attr"]
+        for node, twin in zip(
             self._reference.graph.find_nodes(op="placeholder"),
             self._half.graph.find_nodes(op="placeholder"),
-        )
+        ):
+            if is_body:
+                self._twins[node] = twin
+            elif self._stays_half(node):
+                self._twins[node] = next(
+                    (each for each in twin.users if is_cast_between(each)), twin
+                )
+            else:
+                # The model is called with its inputs in float.
+                self._float[node] = twin
         for node, twin in ops:
             if self._is_kept(node):
                 with self._half.graph.inserting_before(twin):
@@ -161,21 +212,35 @@ class _Keeper:
         self._half.graph.lint()
         self._half.recompile()
 
+    def _stays_half(self, node: Node) -> bool:
+        """Whether a value is in memory that is changed in place, and that not only kept ops know."""
+        if not self._memory.is_written(node):
+            return False
+        names = self._memory.names(node)
+        known_to = {*names, *(user for each in names for user in each.users)}
+        return any(each.op != "get_attr" and handle_of(each) not in self._kept for each in known_to)
+
     def _is_kept(self, node: Node) -> bool:
         if node.target is operator.getitem:
             # It computes nothing, and goes with the op whose outputs it picks from.
             return node.args[0] in self._float
+        if self._stays_half(node) and not written_by(node) and any(aliased_by(node)):
+            return False
         return handle_of(node) in self._kept
 
     def _replace(self, node: Node, twin: Node) -> None:
         copy = self._copy(node)
         lowered = _cast(copy, twin.meta["val"]) if _is_floating(twin) else copy
-        for source in _mutated(node):
+        for source in written_by(node):
             if (other := self._twins.get(source)) is not None:
                 self._half.graph.call_function(torch.ops.aten.copy_.default, (other, copy))
+                lowered = other
         self._twins[node] = lowered
         twin.replace_all_uses_with(lowered)
         self._half.graph.erase_node(twin)
+        if self._stays_half(node):
+            # By the time it is read, it may be something else.
+            del self._float[node]
 
     def _copy(self, node: Node) -> Node:
         self._float[node] = self._half.graph.node_copy(node, self._raised)
@@ -194,14 +259,3 @@ class _Keeper:
             value = operator.attrgetter(str(source.target))(self._reference)
             setattr(self._half, copy.target, value)
         return copy
-
-
-def _mutated(node: Node) -> list[Node]:
-    """The arguments that an op changes in place."""
-    if not isinstance(node.target, torch._ops.OpOverload):
-        return []
-    return [
-        value
-        for value, argument in zip(node.args, node.target._schema.arguments)
-        if isinstance(value, Node) and argument.alias_info and argument.alias_info.is_write
-    ]

@@ -45,5 +45,5 @@ WEIGHT_ONLY = WeightRecipe(
     _NAME,
     _config,
     _describe,
-    f"linear whose inputs are no multiple of {min(_GROUPS)} or outputs none of {_OUTPUTS}",
+    f"4 bit weights need a multiple of {min(_GROUPS)} inputs and of {_OUTPUTS} outputs",
 )

@@ -89,7 +89,11 @@ class Keeping(Quantizer):  # type: ignore[misc]
 
     def __init__(self, quantizer: Quantizer, captured: Captured, kept: frozenset[int]) -> None:
         super().__init__()
-        self._quantizer = quantizer
+        self.quantizer = quantizer
+        self.annotated: set[int | None] = set()
+        """The handles of the ops that it gives quantizers, once it has annotated a graph."""
+        self.fused: set[int | None] = set()
+        """The handles of those that it computes together with one of them, and that have no quantizer."""
         self._kept = kept
         self._sources = {
             handle: handle_of(node.all_input_nodes[0])
@@ -105,7 +109,7 @@ class Keeping(Quantizer):  # type: ignore[misc]
             for node in model.graph.nodes
             if node.target in _SCALARS_TO_FLOAT and _is_integer(node)
         ]
-        model = self._quantizer.transform_for_annotation(model)
+        model = self.quantizer.transform_for_annotation(model)
         for node, args in integers:
             constants = [each for each in node.all_input_nodes if each not in args]
             node.args = args
@@ -116,7 +120,7 @@ class Keeping(Quantizer):  # type: ignore[misc]
         return model
 
     def annotate(self, model: GraphModule) -> GraphModule:
-        model = self._quantizer.annotate(model)
+        model = self.quantizer.annotate(model)
         there = {handle_of(node) for node in model.graph.nodes}
         kept = {self._survivor(handle, there) for handle in self._kept} - {None}
         stripped = [
@@ -127,6 +131,13 @@ class Keeping(Quantizer):  # type: ignore[misc]
         if any(stripped):
             while _drop_dangling(model):
                 pass
+        for graph_module in graph_modules(model):
+            for node in graph_module.graph.nodes:
+                annotation = node.meta.get(Q_ANNOTATION_KEY)
+                if annotation is None:
+                    continue
+                has_own = annotation.input_qspec_map or annotation.output_qspec is not None
+                (self.annotated if has_own else self.fused).add(handle_of(node))
         return model
 
     def _survivor(self, handle: int | None, there: set[int | None]) -> int | None:
@@ -136,12 +147,12 @@ class Keeping(Quantizer):  # type: ignore[misc]
         return handle
 
     def validate(self, model: GraphModule) -> None:
-        self._quantizer.validate(model)
+        self.quantizer.validate(model)
 
     def prepare_obs_or_fq_callback(
         self, model: GraphModule, edge_or_node_to_obs_or_fq: Any
     ) -> None:
-        self._quantizer.prepare_obs_or_fq_callback(model, edge_or_node_to_obs_or_fq)
+        self.quantizer.prepare_obs_or_fq_callback(model, edge_or_node_to_obs_or_fq)
 
 
 def _is_integer(node: Node) -> bool:

@@ -13,8 +13,10 @@ from torchao.quantization.pt2e.quantizer import ComposableQuantizer, Quantizer
 
 from handlens import handles
 from handlens.capture import Captured
+from handlens.comparison.memory import state_restored
 from handlens.loading import Subject
 from handlens.recipes.keeping import Keeping, kept_handles
+from handlens.recipes.leftovers import Annotated, left_by, op_name, quantized_by
 from handlens.recipes.recipe import CalibrationFailed, Quantized, float_module, without_observers
 
 
@@ -39,28 +41,45 @@ class Pt2eRecipe:
         model = float_module(captured)
         for graph_module in handles.graph_modules(model):
             self.annotate_graph(graph_module)
-        prepared = handles.prepare_pt2e(model, Keeping(self.make_quantizer(), captured, kept))
+        keeping = Keeping(self.make_quantizer(), captured, kept)
+        prepared = handles.prepare_pt2e(model, keeping)
         reference = without_observers(prepared)
         allow_exported_model_train_eval(prepared)
-        with torch.no_grad():
-            for args, kwargs in subject.calibration_inputs():
-                try:
-                    prepared(*args, **kwargs)
-                except Exception as error:
-                    raise CalibrationFailed(error, _failing_node(prepared, args, kwargs)) from error
+        # Not only calibration moves buffers: conversion runs what it takes for constant.
+        with torch.no_grad(), state_restored(prepared):
+            _calibrate(prepared, subject)
             actual = handles.convert_pt2e(prepared)
-        return Quantized(reference, actual, self._unquantized(actual, kept))
+        annotated = Annotated(keeping.annotated, keeping.fused, type(keeping.quantizer).__name__)
+        in_float, expected = left_by(annotated, self.name, self.claims, kept, reference, actual)
+        made = keeping.quantizer
+        makers = made.quantizers if isinstance(made, ComposableQuantizer) else [made]
+        return Quantized(
+            reference,
+            actual,
+            self._unquantized(actual, kept),
+            in_float=in_float,
+            expected=expected,
+            quantized_by=tuple(map(quantized_by, makers)),
+        )
 
     def _unquantized(self, actual: GraphModule, kept: frozenset[int]) -> tuple[str, ...]:
         there: set[str] = set()
         quantized: set[str] = set()
         for node in actual.graph.nodes:
-            name = _op_name(node)
+            name = op_name(node)
             if name in self.claims and handles.handle_of(node) not in kept:
                 there.add(name)
                 if any(handles.is_dequantize(each) for each in node.all_input_nodes):
                     quantized.add(name)
         return tuple(sorted(there - quantized))
+
+
+def _calibrate(prepared: GraphModule, subject: Subject) -> None:
+    for args, kwargs in subject.calibration_inputs():
+        try:
+            prepared(*args, **kwargs)
+        except Exception as error:
+            raise CalibrationFailed(error, _failing_node(prepared, args, kwargs)) from error
 
 
 def compose(recipes: list[Pt2eRecipe]) -> Pt2eRecipe:
@@ -76,11 +95,6 @@ def compose(recipes: list[Pt2eRecipe]) -> Pt2eRecipe:
     claims = tuple(dict.fromkeys(claim for each in recipes for claim in each.claims))
     name = "+".join(each.name for each in recipes)
     return Pt2eRecipe(name, make_quantizer, claims, annotate_graph)
-
-
-def _op_name(node: Node) -> str:
-    target = node.target
-    return target._opname if isinstance(target, torch._ops.OpOverload) else ""
 
 
 def _failing_node(model: GraphModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node | None:

@@ -10,7 +10,8 @@ from torch.fx import Graph, GraphModule, Node
 
 from handlens import report
 from handlens.capture import Captured
-from handlens.handles import is_observer
+from handlens.comparison.memory import initialize
+from handlens.handles import graph_modules, is_observer
 from handlens.loading import Subject
 
 
@@ -29,6 +30,11 @@ class Quantized:
     """Kinds of op that the recipe claims to quantize, that the graph has, and of which it did none."""
     described: Mapping[int, tuple[report.Quantizer, ...]] = field(default_factory=dict)
     """By handle, the quantizers of an op that are no quantize or dequantize nodes of the graph."""
+    in_float: Mapping[int, str] = field(default_factory=dict)
+    """By handle, why an op of the reference is left as it is. All others are quantized."""
+    expected: frozenset[int] = frozenset()
+    """Those of them that one would expect to be quantized: of a kind that the recipe quantizes."""
+    quantized_by: tuple[report.QuantizedBy, ...] = ()
 
 
 class Recipe(Protocol):
@@ -64,7 +70,11 @@ def float_module(captured: Captured) -> GraphModule:
     model = captured.program.module()
     assert isinstance(model, GraphModule)
     # The bodies are the program's, and recipes rewrite in place.
-    return without_observers(model)
+    model = without_observers(model)
+    for each in graph_modules(model):
+        initialize(each)
+        each.recompile()
+    return model
 
 
 def without_observers(prepared: GraphModule) -> GraphModule:

@@ -54,6 +54,9 @@ def write_source_functions(model: GraphModule) -> None:
 
 
 def _source(node: Node) -> Any:
+    if node.target is operator.getitem:
+        # What leaves a region has the module of the op inside, and would be taken for that op.
+        return operator.getitem
     if node.target in _CLAMPS:
         return nn.ReLU6 if tuple(node.args[1:3]) == _RELU6_BOUNDS else nn.Hardtanh
     return _SOURCES.get(node.target)

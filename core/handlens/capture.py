@@ -87,10 +87,15 @@ class Captured:
 
     def spans(self, node: torch.fx.Node) -> tuple[Span, ...]:
         """The source expressions that led to ``node``, innermost first; empty if it has no source."""
-        call = node.meta.get(CUSTOM_KEY, {}).get(CALL_KEY)
-        if call is None or self.strict:
+        call = self.call(node)
+        if call is None:
             return _spans_of_stack_trace(node)
         return tuple(itertools.starmap(span_of_frame, self.frames[call]))
+
+    def call(self, node: torch.fx.Node) -> int | None:
+        """The number of the call that ``node`` came of, if it was annotated."""
+        number = node.meta.get(CUSTOM_KEY, {}).get(CALL_KEY)
+        return None if self.strict or not isinstance(number, int) else number
 
 
 def capture(
@@ -123,13 +128,62 @@ def is_installed(file: str) -> bool:
     return file.startswith(_STANDARD_LIBRARY) or _PACKAGE_FOLDERS.search(file) is not None
 
 
-class _CallRecorder(TorchFunctionMode):
-    """Annotates the nodes of every torch call with the number of the call's frames in ``frames``."""
+def follow_calls(
+    captured: Captured, heard: Callable[[int, Any], None], run: Callable[[], object]
+) -> None:
+    """Run a model again, and hear what each of its torch calls gives that are in the captured program,
+    with the number that the call has there. Raises what the model raises."""
+    with _CallFollower(sys._getframe(), captured.frames, heard):
+        run()
+
+
+class _Calls(TorchFunctionMode):
+    """Sees every torch call, and the frames that made it."""
 
     def __init__(self, stop: Any) -> None:
         super().__init__()
-        self.frames: list[tuple[Frame, ...]] = []
         self._stop = stop
+
+    def _callers(self, frame: Any) -> Iterator[Frame]:
+        while frame is not None and frame is not self._stop:
+            # Most frames are torch's. Reading the code of one takes ten times as long if anything listens
+            # to Python's audit events, and a worker does.
+            if not str(frame.f_globals.get("__name__")).startswith("torch."):
+                code = frame.f_code
+                if _is_source(code.co_filename):
+                    yield code.co_filename, code, frame.f_lasti
+            frame = frame.f_back
+
+
+class _CallFollower(_Calls):
+    def __init__(
+        self, stop: Any, frames: Sequence[tuple[Frame, ...]], heard: Callable[[int, Any], None]
+    ) -> None:
+        super().__init__(stop)
+        self._numbers = {each: number for number, each in enumerate(frames)}
+        self._heard = heard
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func not in _QUESTIONS and not torch.compiler.is_dynamo_compiling():
+            number = self._numbers.get(tuple(self._callers(sys._getframe(1))))
+            if number is not None:
+                self._heard(number, result)
+        return result
+
+
+class _CallRecorder(_Calls):
+    """Annotates the nodes of every torch call with the number of the call's frames in ``frames``."""
+
+    def __init__(self, stop: Any) -> None:
+        super().__init__(stop)
+        self.frames: list[tuple[Frame, ...]] = []
         self._known: dict[tuple[Frame, ...], int] = {}
 
     def __torch_function__(
@@ -150,16 +204,6 @@ class _CallRecorder(TorchFunctionMode):
             self.frames.append(frames)
         with annotate({CALL_KEY: number}):
             return func(*args, **(kwargs or {}))
-
-    def _callers(self, frame: Any) -> Iterator[Frame]:
-        while frame is not None and frame is not self._stop:
-            # Most frames are torch's. Reading the code of one takes ten times as long if anything listens
-            # to Python's audit events, and a worker does.
-            if not str(frame.f_globals.get("__name__")).startswith("torch."):
-                code = frame.f_code
-                if _is_source(code.co_filename):
-                    yield code.co_filename, code, frame.f_lasti
-            frame = frame.f_back
 
 
 @cache

@@ -10,6 +10,7 @@ timings in seconds. JSON has no infinity: such a number is None, and the verdict
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import types
 import typing
@@ -20,7 +21,9 @@ from typing import Any, Literal, TypeVar
 VERSION = 1
 
 Severity = Literal["error", "warning", "information", "hint"]
-Verdict = Literal["ok", "exact", "no-signal", "non-finite"]
+Verdict = Literal["ok", "exact", "no-signal", "non-finite", "not-compared"]
+"""Whether there is a ratio ("ok"), and if not, why: no noise at all; a reference that is zero everywhere;
+NaN or infinity where the reference is finite; nothing that could be compared."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,15 @@ class OpReport:
     worst_batch_sqnr_db: float | None = None
     errors: Histogram | None = None
     """Of the differences actual − reference: of values sampled evenly from the op's first execution."""
+    in_float: str = ""
+    """Why the op computes as it does in the reference; empty where it is quantized."""
+    whole: bool = False
+    """Whether it gives integers or truth values: how many of them differ says nothing about accuracy."""
+    missed: tuple[int, ...] = ()
+    """Handles of the ops whose writes in place it does not see in the quantized model: most of what its
+    input differs by is due to that."""
+    traced: bool = True
+    """Whether ``inputs`` has all that the op reads, as far as it was compared."""
 
     @property
     def span(self) -> Span | None:
@@ -201,8 +213,21 @@ class Unmatched:
 
 
 @dataclass(frozen=True)
+class StaysInFloat:
+    """An op of a kind that the recipe quantizes, left in float by nobody's wish, and why."""
+
+    op: str
+    node: str
+    module: str
+    reason: str
+    handle: int | None = None
+    span: Span | None = None
+    """Where it is shown; None for the target as a whole."""
+
+
+@dataclass(frozen=True)
 class Coverage:
-    """How many ops have a handle, were compared, and have a quantizer of their own."""
+    """How many ops have a handle, were compared, and were quantized."""
 
     ops: int
     matched: int
@@ -210,6 +235,19 @@ class Coverage:
     unmatched: tuple[Unmatched, ...] = ()
     unquantized: tuple[str, ...] = ()
     """The kinds of op that the recipe should quantize and the model has, and none of them was."""
+    in_float: tuple[StaysInFloat, ...] = ()
+
+
+@dataclass(frozen=True)
+class QuantizedBy:
+    """The class that decided what is quantized, and the package that it is of."""
+
+    name: str
+    package: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.package} {self.version})" if self.version else self.name
 
 
 @dataclass(frozen=True)
@@ -221,6 +259,45 @@ class OutputAccuracy:
     mse: float | None
     max_abs_error: float | None
     cosine: float | None
+    reason: str = ""
+    """Why the outputs, or one of them, were not compared."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where the graph that is quantized begins to compute something else than the model."""
+
+    by: Literal["export", "recipe"]
+    """Who made it differ."""
+    op: str = ""
+    """Empty where it is not known."""
+    module: str = ""
+    sqnr_db: float | None = None
+    """Of what the op computes, the model's own result being the signal."""
+    handle: int | None = None
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the result was checked against, on the first evaluation batch.
+
+    The reference's outputs against those of the model itself, and both outputs of the comparison against
+    runs of the two graphs by themselves.
+    """
+
+    verdict: Literal["exact", "ok", "differs", "not-checked"]
+    """Whether the reference computes what the model computes: to the bit, up to rounding, or not."""
+    sqnr_db: float | None = None
+    """Of the reference's outputs, the model's own being the signal; None where there is no difference."""
+    reason: str = ""
+    """Why it was not checked."""
+    difference: Difference | None = None
+    actual_sqnr_db: float | None = None
+    """Where the reference differs: of the quantized model's outputs, the model's own being the signal."""
+    comparison: Literal["merged", "plain", "outputs"] = "merged"
+    """How the ops were compared: in the merged graph; in one without shortcuts, because the merged one did
+    not compute what the two graphs do by themselves; or the outputs alone, for neither did."""
 
 
 @dataclass(frozen=True)
@@ -240,8 +317,13 @@ class Report:
     suppressed: int = 0
     """How many findings comments in the source took away."""
     timings: dict[str, float] = field(default_factory=dict)
+    quantized_by: tuple[QuantizedBy, ...] = ()
+    verified: Verification | None = None
     files: tuple[str, ...] = ()
     """The workspace files that the run imported beside its own: other texts of them are another run."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """By file, the ``digest`` of the text that was executed, also of the target's file. Spans are of these
+    texts, and a file may have been edited since."""
 
 
 @dataclass(frozen=True)
@@ -258,6 +340,12 @@ def failed(target: str, file: str, recipe: str, error: Failure) -> Report:
     """The report of a run that came to nothing; its one finding carries the error to the front ends."""
     finding = Finding(error.rule, "error", error.message, None, error.span)
     return Report(target, file, recipe, "failed", error=error, findings=(finding,))
+
+
+def digest(text: str) -> str:
+    """The SHA-256 of a source text in hexadecimal; line ends and a byte order mark make no difference."""
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def dump(document: Document, indent: int | None = None) -> str:

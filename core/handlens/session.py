@@ -9,38 +9,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-import torch
-from torch.fx import GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from handlens import loading, recipes
 from handlens.capture import Captured, capture, is_installed
-from handlens.comparison import Comparison, Measurements, merge
-from handlens.comparison.graph import UNUSED, Compared
-from handlens.diagnosis import floor_sqnr_db, judge
+from handlens.comparison import Comparison
+from handlens.diagnosis import judge
 from handlens.failures import failure
-from handlens.handles import generate_numeric_debug_handle, graph_modules, handle_of
+from handlens.handles import generate_numeric_debug_handle
+from handlens.importing import Sources
+from handlens.places import Places
+from handlens.preserving import as_given
 from handlens.protocol import RunRequest
 from handlens.recipes import CalibrationFailed, Quantized, Recipe
-from handlens.report import (
-    Coverage,
-    Failure,
-    OpReport,
-    OutputAccuracy,
-    Quantizer,
-    Report,
-    Span,
-    Unmatched,
-    failed,
-)
+from handlens.report import Failure, OpReport, Report, Span, Verification, digest, failed
+from handlens.reporting import measured, op_of
 from handlens.targets import discover, parse_failure
+from handlens.verification import verify
 
-_FOLDED = "folded by the recipe"
-_NO_TENSOR = "no tensor output"
-_CONSTANT = "computed from constants, beforehand"
 # How torch's allocator says it.
 _NO_MEMORY = "can't allocate memory"
-_EXPECTED = (_FOLDED, _NO_TENSOR, _CONSTANT, UNUSED)
 
 
 class _Failed(Exception):
@@ -101,8 +89,8 @@ class Session:
             with self._stage("quantize"):
                 quantized = self._quantize(self._captured, recipe, self._subject)
             with self._stage("compare"):
-                comparison, batches = self._compare(self._captured, quantized, self._subject)
-                report = self._report(self._captured, recipe, quantized, comparison, batches)
+                comparison, verification, batches = self._compare(quantized)
+                report = self._report(recipe, quantized, comparison, verification, batches)
         except _Failed as error:
             report = self._failed(error)
         return self._finished(report)
@@ -118,7 +106,12 @@ class Session:
         return failed(self._target.name, self._target.file, self._recipe_name, error.failure)
 
     def _finished(self, report: Report) -> Report:
-        return replace(report, timings=self._timings, files=tuple(sorted(self.files())))
+        return replace(
+            report,
+            timings=self._timings,
+            files=tuple(sorted(self.files())),
+            digests={file: digest(text) for file, text in self._texts.copy().items()},
+        )
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -135,10 +128,10 @@ class Session:
         name = os.path.basename(self._file)
         try:
             text = self._request.text
-            self._texts[self._file] = loading.read(self._file) if text is None else text
-            module = loading.load(
-                self._file, self._texts[self._file], self._request.workspace, self._request.unsaved
-            )
+            text = self._texts[self._file] = loading.read(self._file) if text is None else text
+            unsaved = self._request.unsaved
+            sources = Sources(self._file, text, unsaved, self._in_workspace, self._texts)
+            module = loading.load(sources, self._request.workspace)
         except SyntaxError as error:
             if error.filename == self._file:
                 raise _Failed(parse_failure(error, self._file)) from error
@@ -167,9 +160,10 @@ class Session:
             if getattr(sys.stdout, "closed", False):
                 # Torch asks it whether it is a terminal, and the model has closed it.
                 sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-            return capture(
-                subject.model, subject.args, subject.kwargs, subject.dynamic_shapes, strict
-            )
+            with as_given(subject.model):
+                return capture(
+                    subject.model, subject.args, subject.kwargs, subject.dynamic_shapes, strict
+                )
 
         try:
             return export(strict=False)
@@ -193,12 +187,11 @@ class Session:
         except CalibrationFailed as error:
             what = "Calibration"
             if error.node is not None:
-                what += f" of {_op(error.node)}"
+                what += f" of {op_of(error.node)}"
             raised = self._failure("HL303", what, error.error)
             if error.node is not None:
-                spans = captured.spans(error.node)
-                shown = self._shown(spans)
-                raised = replace(raised, span=spans[shown] if shown is not None else raised.span)
+                shown = self._places.shown(captured.spans(error.node))
+                raised = replace(raised, span=shown or raised.span)
             raise _Failed(raised) from error
         except (loading.InvalidTarget, recipes.UnknownRecipe) as error:
             raise _Failed(Failure("HL305", str(error), self._declaration(), "")) from error
@@ -206,147 +199,59 @@ class Session:
             what = f"Quantizing with recipe {recipe.name}"
             raise _Failed(self._failure("HL303", what, error)) from error
 
-    def _compare(
-        self, captured: Captured, quantized: Quantized, subject: loading.Subject
-    ) -> tuple[Comparison, int]:
-        comparison = merge(quantized.reference, quantized.actual)
-        batches = 0
+    def _compare(self, quantized: Quantized) -> tuple[Comparison, Verification, int]:
+        comparison, verification, batches = None, None, 0
         try:
-            for args, kwargs in subject.evaluation_inputs():
-                comparison.run(args, kwargs)
+            for args, kwargs in self._subject.evaluation_inputs():
+                if comparison is None:
+                    verified = verify(
+                        self._captured, self._subject, quantized, (args, kwargs), self._places
+                    )
+                    comparison, verification = verified.comparison, verified.verification
+                else:
+                    comparison.run(args, kwargs)
                 batches += 1
         except loading.InvalidTarget as error:
             raise _Failed(Failure("HL305", str(error), self._declaration(), "")) from error
         except BaseException as error:
             what = f"Running evaluation batch {batches + 1}"
             raise _Failed(self._failure("HL303", what, error)) from error
-        if not batches:
+        if comparison is None or verification is None:
             message = f"{self._target.name} gives no evaluation batch: nothing was compared"
             raise _Failed(Failure("HL305", message, self._declaration(), ""))
-        return comparison, batches
-
-    # -- the report --------------------------------------------------------------------------------
+        return comparison, verification, batches
 
     def _report(
         self,
-        captured: Captured,
         recipe: Recipe,
         quantized: Quantized,
         comparison: Comparison,
+        verification: Verification,
         batches: int,
     ) -> Report:
-        described = {
-            each.handle: self._op(captured, each, quantized.described.get(each.handle, ()))
-            for each in comparison.compared
-        }
-        unmatched = dict(_unmatched(captured, quantized.reference, comparison))
-        ops = tuple(
-            replace(op, floor_sqnr_db=floor_sqnr_db(op))
-            for handle, op in sorted(described.items())
-            if handle not in unmatched
-        )
-        nodes = {
-            handle: node
-            for graph_module in graph_modules(captured.program)
-            for node in graph_module.graph.nodes
-            if (handle := handle_of(node)) is not None
-        }
-        coverage = Coverage(
-            len(nodes),
-            len(ops),
-            sum(bool(op.quantizers) for op in ops),
-            tuple(
-                self._unmatched(captured, nodes[handle], reason)
-                for handle, reason in sorted(unmatched.items())
-            ),
-            quantized.unquantized,
-        )
-        total = comparison.output.total.accumulated
+        found = measured(self._captured, quantized, comparison, self._places)
         report = Report(
             self._target.name,
             self._target.file,
             recipe.name,
             "ok",
-            output=OutputAccuracy(
-                total.verdict, total.sqnr_db, total.mse, total.max_abs_error, total.cosine
-            ),
+            output=found.output,
             batches=batches,
-            coverage=coverage,
-            ops=ops,
+            coverage=found.coverage,
+            ops=found.ops,
+            quantized_by=found.quantized_by,
+            verified=verification,
         )
-        texts = self._texts_of(ops)
+        texts = self._texts_of(found.ops)
         return judge(
             report, self._request.thresholds, texts, self._declaration(), self._own_files()
         )
 
-    def _unmatched(self, captured: Captured, node: Node, reason: str) -> Unmatched:
-        spans = captured.spans(node)
-        shown = self._shown(spans)
-        return Unmatched(
-            _op(node),
-            node.name,
-            _module(node),
-            reason,
-            handle_of(node),
-            None if shown is None else spans[shown],
-            reason in _EXPECTED,
-        )
-
-    def _op(
-        self, captured: Captured, compared: Compared, described: tuple[Quantizer, ...]
-    ) -> OpReport:
-        node = compared.reference
-        # The call of a body is not in the stack of what the body does.
-        chain = (node, *compared.callers)
-        spans = tuple(dict.fromkeys(span for each in chain for span in captured.spans(each)))
-        shown = self._shown(spans)
-        if shown is None and (declaration := self._declaration()) is not None:
-            # A model that lives in a library entirely: the target is what the user wrote of it.
-            shown, spans = len(spans), (*spans, declaration)
-        measured = compared.measured
-        total, own = measured.accumulated, measured.introduced
-        return OpReport(
-            handle=compared.handle,
-            op=_op(node),
-            node=compared.name,
-            module=_module(node) or next(filter(None, map(_module, compared.callers)), ""),
-            inputs=tuple(
-                handle for each in node.all_input_nodes if (handle := handle_of(each)) is not None
-            ),
-            spans=spans,
-            shown=shown,
-            verdict=total.verdict,
-            sqnr_db=total.sqnr_db,
-            introduced_verdict=own.verdict,
-            introduced_sqnr_db=own.sqnr_db,
-            introduced_share=own.noise / total.noise if total.noise else 0.0,
-            floor_sqnr_db=None,
-            mse=total.mse,
-            max_abs_error=total.max_abs_error if total.count else None,
-            cosine=total.cosine,
-            reference_range=total.reference_range,
-            actual_range=total.actual_range,
-            saturated=measured.outside / total.count if total.count else 0.0,
-            quantizers=(*compared.quantizers, *described),
-            reference_rms=total.rms,
-            weight_share=float(measured.weight_noise) / own.noise if own.noise else None,
-            clipping_share=min(1.0, float(measured.clipping_noise) / own.noise)
-            if own.noise
-            else 0.0,
-            vanished=total.vanished / total.nonzero if total.nonzero else 0.0,
-            channels=compared.channels,
-            fan_in=compared.fan_in,
-            input_rms=compared.input.total.accumulated.rms if compared.input else None,
-            executions=measured.executions,
-            worst_batch=measured.worst_batch,
-            worst_batch_sqnr_db=None if measured.worst_batch is None else measured.worst_sqnr_db,
-            errors=compared.recorder.errors,
-        )
-
     # -- files and lines ---------------------------------------------------------------------------
 
-    def _shown(self, spans: tuple[Span, ...]) -> int | None:
-        return next((i for i, span in enumerate(spans) if self._in_workspace(span.file)), None)
+    @property
+    def _places(self) -> Places:
+        return Places(self._in_workspace, self._declaration())
 
     def _declaration(self) -> Span:
         target = self._target
@@ -371,67 +276,11 @@ class Session:
 
     def _texts_of(self, ops: tuple[OpReport, ...]) -> dict[str, str]:
         """The texts of the files that findings can be in."""
-        for file in {op.span.file for op in ops if op.span is not None} - self._texts.keys():
+        shown = {self._file, *(op.span.file for op in ops if op.span is not None)}
+        for file in shown - self._texts.keys():
             try:
-                unsaved = self._request.unsaved.get(file)
-                self._texts[file] = loading.read(file) if unsaved is None else unsaved
+                # It was not imported as modules are, or the text would be known.
+                self._texts[file] = loading.read(file)
             except (OSError, SyntaxError, UnicodeDecodeError):
                 continue
-        return self._texts
-
-
-def _unmatched(
-    captured: Captured, reference: GraphModule, comparison: Comparison
-) -> Iterator[tuple[int, str]]:
-    """Handles of the captured program that have no statistics, and why."""
-    there = {handle_of(node) for each in graph_modules(reference) for node in each.graph.nodes}
-    compared = {each.handle: each.measured for each in comparison.compared}
-    constant = _constant(reference)
-    for graph_module in graph_modules(captured.program):
-        for node in graph_module.graph.nodes:
-            handle = handle_of(node)
-            if handle is None:
-                continue
-            if handle not in there:
-                yield handle, _FOLDED
-            elif handle not in compared:
-                reason = comparison.unmatched.get(handle, "inside the body of another op")
-                yield handle, _CONSTANT if handle in constant and reason != UNUSED else reason
-            elif reason := _incomparable(compared[handle]):
-                yield handle, reason
-
-
-def _constant(model: GraphModule) -> set[int | None]:
-    """The handles of the ops that no input of the model has a part in."""
-    constant: set[Node] = set()
-    for node in model.graph.nodes:
-        if node.op == "get_attr" or (
-            node.op == "call_function" and constant.issuperset(node.all_input_nodes)
-        ):
-            constant.add(node)
-    return {handle_of(node) for node in constant}
-
-
-def _incomparable(measured: Measurements) -> str:
-    total = measured.accumulated
-    if total.mismatch:
-        return total.mismatch
-    if measured.diverged:
-        runs = measured.diverged + measured.executions
-        return f"the models took different ways in {measured.diverged} of {runs} executions"
-    if not measured.executions:
-        return "never executed"
-    return "" if total.count or total.non_finite else _NO_TENSOR
-
-
-def _op(node: Node) -> str:
-    """The op of a node: ``aten.conv2d.default``, or the name of the function or module it calls."""
-    if isinstance(node.target, (str, torch._ops.OpOverload)):
-        return str(node.target)
-    return str(getattr(node.target, "__name__", node.target))
-
-
-def _module(node: Node) -> str:
-    """The path of the innermost module that an op was called in."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    return str(stack[-1][0]) if stack else ""
+        return {file: self._texts[file] for file in shown & self._texts.keys()}

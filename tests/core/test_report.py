@@ -16,22 +16,26 @@ from hypothesis import strategies as st
 from handlens import report
 from handlens.report import (
     Coverage,
+    Difference,
     Document,
     Failure,
     Finding,
     OpReport,
     OutputAccuracy,
+    QuantizedBy,
     Quantizer,
     Related,
     Report,
     Span,
+    StaysInFloat,
     Unmatched,
+    Verification,
 )
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 counts = st.integers(0, 1 << 70)
 ratios = st.none() | numbers
-verdicts = st.sampled_from(["ok", "exact", "no-signal", "non-finite"])
+verdicts = st.sampled_from(["ok", "exact", "no-signal", "non-finite", "not-compared"])
 
 
 def tuples(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
@@ -68,6 +72,8 @@ ops = st.builds(
     reference_range=st.tuples(ratios, ratios),
     actual_range=st.tuples(ratios, ratios),
     quantizers=tuples(quantizers),
+    in_float=st.text(),
+    traced=st.booleans(),
     **dict.fromkeys(
         (*("sqnr_db", "introduced_sqnr_db", "floor_sqnr_db"), *("mse", "max_abs_error", "cosine")),
         ratios,
@@ -76,8 +82,22 @@ ops = st.builds(
 coverages = st.builds(
     Coverage,
     unmatched=tuples(st.builds(Unmatched, st.text(), st.text(), st.text(), st.text())),
+    in_float=tuples(
+        st.builds(StaysInFloat, *[st.text()] * 4, st.none() | counts, st.none() | spans)
+    ),
 )
-outputs = st.builds(OutputAccuracy, verdicts, ratios, ratios, ratios, ratios)
+outputs = st.builds(OutputAccuracy, verdicts, ratios, ratios, ratios, ratios, st.text())
+differences = st.builds(
+    Difference,
+    st.sampled_from(["export", "recipe"]),
+    *(st.text(), st.text(), ratios, st.none() | counts, st.none() | spans),
+)
+verifications = st.builds(
+    Verification,
+    st.sampled_from(["exact", "ok", "differs", "not-checked"]),
+    *(ratios, st.text(), st.none() | differences, ratios),
+    st.sampled_from(["merged", "plain", "outputs"]),
+)
 failures = st.builds(Failure, st.text(), st.text(), st.none() | spans, st.text())
 reports = st.builds(
     Report,
@@ -89,6 +109,8 @@ reports = st.builds(
     ops=tuples(ops),
     findings=tuples(findings),
     timings=st.dictionaries(st.text(), numbers, max_size=3),
+    quantized_by=tuples(st.builds(QuantizedBy)),
+    verified=st.none() | verifications,
 )
 documents = st.builds(Document, st.text(), st.none() | st.text(), tuples(reports))
 json_values = st.recursive(
@@ -225,6 +247,20 @@ def test_another_version_is_refused() -> None:
     text = report.dump(_complete()).replace('"version": 1', '"version": 2')
     with pytest.raises(ValueError, match="version 1"):
         report.load(text)
+
+
+def test_a_document_from_before_there_were_digests_still_loads() -> None:
+    document = json.loads(report.dump(_complete()))
+    for each in document["reports"]:
+        del each["digests"]
+    assert report.load(json.dumps(document)) == _complete()
+
+
+def test_the_digest_of_a_text_is_that_of_its_lines() -> None:
+    texts = ("a\nb\n", "a\r\nb\r\n", "a\rb\r", "\ufeffa\nb\n")
+    assert len({report.digest(text) for text in texts}) == 1
+    assert report.digest("a\nb") != report.digest("a\nb\n")
+    assert report.digest("\ud800") != report.digest("\ud801")
 
 
 def test_a_failed_report_carries_its_error_as_a_finding() -> None:

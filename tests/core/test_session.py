@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import py_compile
 from pathlib import Path
 
 import pytest
 
-from handlens.report import Document, Report, dump, load
+from handlens.report import Document, Report, digest, dump, load
 from handlens.rules import ChosenThresholds
+from handlens.targets import BOM
 
 from .conftest import RunText
 
@@ -77,6 +79,73 @@ def test_configured_targets_are_built_from_references(run_text: RunText, tmp_pat
     assert (report.status, report.target, report.recipe) == ("ok", "main", "xnnpack")
 
 
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        ({"net/__init__.py": "from .model import Model\n"}, "net/model.py"),
+        (
+            {
+                "net/__init__.py": "from . import layers\n",
+                "net/layers.py": "from .model import Model\n",
+            },
+            "net/model.py",
+        ),
+        (
+            {"net/__init__.py": "from net.inner import model\n", "net/inner/__init__.py": ""},
+            "net/inner/model.py",
+        ),
+        ({"layers.py": "import model\n"}, "model.py"),
+        # In a folder that is no package, it has another name for those who import it from the workspace.
+        ({"net/layers.py": "import net.model\n"}, "net/model.py"),
+        ({"net/layers.py": "from net.model import Model\nassert Model\n"}, "net/model.py"),
+    ],
+)
+def test_a_target_file_that_others_import_is_executed_once_as_its_editor_has_it(
+    run_text: RunText, tmp_path: Path, files: dict[str, str], name: str
+) -> None:
+    log = tmp_path / "log"
+    for file, text in files.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    executed = "with open({!r}, 'a') as log: log.write('{}\\n')\n"
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(MODEL + executed.format(str(log), "saved"))
+    text = MODEL + executed.format(str(log), "edited")
+    if any("layers" in file for file in files):
+        package = "from . " if (tmp_path / "net/__init__.py").exists() else ""
+        text += f"{package}import layers\n"
+    report = run_text(
+        text + "def handlens_main():\n    return Model(), (torch.randn(2, 4),)\n", name
+    )
+    assert report.status == "ok", report.error
+    assert log.read_text() == "edited\n"
+
+
+@pytest.mark.parametrize("is_compiled", [False, True])
+def test_a_report_says_which_texts_were_executed(
+    run_text: RunText, tmp_path: Path, is_compiled: bool
+) -> None:
+    """Whatever becomes of the files while they are run, and whether or not Python had compiled them."""
+    layers, width = tmp_path / "layers.py", tmp_path / "width.py"
+    executed = {
+        layers: MODEL + "import width\n",
+        width: "WIDTH = 4\n",
+        tmp_path / "model.py": "import torch\nfrom layers import *\n"
+        "for each in ('layers', 'width'):\n"
+        f"    open(f'{tmp_path}/{{each}}.py', 'w').write('later\\n')\n"
+        "def handlens_main():\n    return Model(), (torch.randn(2, width.WIDTH),)\n",
+    }
+    layers.write_text(executed[layers].replace("\n", "\r\n"), newline="")
+    width.write_text("WIDTH = nothing\n")
+    if is_compiled:
+        py_compile.compile(str(layers), doraise=True)
+    report = run_text(BOM + executed[tmp_path / "model.py"], unsaved={str(width): executed[width]})
+    assert report.status == "ok", report.error
+    assert {op.span.file for op in report.ops if op.span} == {str(layers)}
+    assert report.digests == {str(file): digest(text) for file, text in executed.items()}
+    assert layers.read_text() == "later\n"
+
+
 def test_the_coverage_says_what_was_not_compared_and_why(run_text: RunText) -> None:
     report = run_text(
         """
@@ -123,8 +192,9 @@ def test_a_finding_can_be_suppressed_and_an_unused_suppression_is_told(run_text:
     )
     plain = run_text(text)
     lines = {f.span.line for f in plain.findings if f.span and f.rule.startswith("HL1")}
-    assert lines == {10}
-    quiet = run_text(text.replace("x).relu()", "x).relu()  # handlens: ignore"))
+    assert lines == {10, 12}
+    text = text.replace("x).relu()", "x).relu()  # handlens: ignore")
+    quiet = run_text(text.replace("main():", "main():  # handlens: ignore[HL105]"))
     assert [(f.rule, f.span and f.span.line) for f in quiet.findings] == [("HL203", 7)]
 
 

@@ -7,7 +7,7 @@ empty unless what was measured leaves no doubt, for a wrong cause sends people t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from handlens.report import Channels, OpReport, Quantizer
 
@@ -61,6 +61,18 @@ def loss(op: OpReport) -> str:
         or _outliers(op, coarsest)
         or _few_bits(op, coarsest)
         or _excess(op, _NEAR_DB)
+    )
+
+
+def lost_write(missing: Sequence[OpReport]) -> str:
+    """What is wrong with an op that writes in place what ``missing`` do not see."""
+    if not missing:
+        return ""
+    names = ", ".join(dict.fromkeys(each.name for each in missing))
+    return _cause(
+        f"what it writes in place is lost: the quantized graph gives each reader a copy of its own, and "
+        f"{names} after it {'reads' if len(missing) == 1 else 'read'} another one",
+        "compute a new value instead of writing in place",
     )
 
 

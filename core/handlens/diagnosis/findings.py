@@ -20,7 +20,8 @@ def diagnose(ops: Sequence[OpReport], thresholds: Thresholds) -> list[Finding]:
     by_handle = {op.handle: op for op in ops}
     order = {op.handle: index for index, op in enumerate(ops)}
     low = [op for op in ops if _severity(op, thresholds) is not None]
-    charged, inherited = _charge(low, Origins(ops), thresholds)
+    origins = Origins(ops)
+    charged, inherited = _charge(low, origins, thresholds)
 
     findings: list[Finding] = []
     for instances in _grouped(
@@ -29,7 +30,7 @@ def diagnose(ops: Sequence[OpReport], thresholds: Thresholds) -> list[Finding]:
         # A line shows its worst: what it loses itself comes before what it inherits.
         losing = [op for op in instances if op.handle in charged]
         if losing:
-            findings.append(_low_sqnr(losing, instances, charged, thresholds))
+            findings.append(_low_sqnr(losing, instances, charged, origins, thresholds))
             clipping = [
                 op
                 for op in losing
@@ -38,7 +39,7 @@ def diagnose(ops: Sequence[OpReport], thresholds: Thresholds) -> list[Finding]:
             if clipping:
                 findings.append(_saturation(max(clipping, key=lambda op: op.saturated)))
         else:
-            findings.append(_inherited(instances, inherited))
+            findings.append(_inherited(instances, inherited, origins))
     broken = {op.handle for op in ops if op.verdict == "non-finite"}
     first = (op for op in ops if op.handle in broken and not broken & set(op.inputs))
     findings += [_non_finite(instances, by_handle) for instances in _grouped(first).values()]
@@ -66,7 +67,8 @@ def _charge(
 
 
 def _severity(op: OpReport, thresholds: Thresholds) -> Severity | None:
-    return None if op.sqnr_db is None else thresholds.severity(op.sqnr_db)
+    # The ratio of indices or of a mask is no measure of what is made of them.
+    return None if op.sqnr_db is None or op.whole else thresholds.severity(op.sqnr_db)
 
 
 def _loses_alone(op: OpReport, thresholds: Thresholds) -> bool:
@@ -90,6 +92,7 @@ def _low_sqnr(
     losing: Sequence[OpReport],
     instances: Sequence[OpReport],
     charged: dict[int, OpReport],
+    origins: Origins,
     thresholds: Thresholds,
 ) -> Finding:
     op = min(losing, key=lambda each: sqnr(charged[each.handle]))
@@ -106,17 +109,21 @@ def _low_sqnr(
         message += f", introduces {_db(op.introduced_sqnr_db)}"
     return Finding(
         *("HL101", severity, _at_module(message, op), op.handle, op.span, tuple(related)),
-        cause=causes.loss(op),
+        cause=causes.lost_write(origins.missing(op)) or causes.loss(op),
     )
 
 
-def _inherited(instances: Sequence[OpReport], inherited: dict[int, OpReport | None]) -> Finding:
+def _inherited(
+    instances: Sequence[OpReport], inherited: dict[int, OpReport | None], origins: Origins
+) -> Finding:
     op = min(instances, key=sqnr)
     origin = inherited[op.handle]
     message = f"{op.name} {_db(op.sqnr_db)}, "
     related = _others(op, instances)
-    if origin is None:
+    if origin is None and origins.are_many(op):
         message += "the sum of many small losses before it"
+    elif origin is None:
+        message += "lost before it, where it could not be traced"
     else:
         message += f"inherited from {origin.name}"
         message += f" in {origin.module}" if origin.module else ""

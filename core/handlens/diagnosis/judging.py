@@ -3,12 +3,13 @@ suppressions need no other run."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from handlens.diagnosis.findings import diagnose
-from handlens.report import Coverage, Finding, Report, Span, op_name
-from handlens.rules import ChosenThresholds, suppress, thresholds_in_force
+from handlens.report import Coverage, Finding, Related, Report, Span, StaysInFloat, op_name
+from handlens.rules import ChosenThresholds, Thresholds, suppress, thresholds_in_force
 
 
 def judge(
@@ -26,13 +27,58 @@ def judge(
     """
     if report.coverage is None:
         return report
+    thresholds = thresholds_in_force(report.recipe, chosen)
     findings = [
+        *_reference_differs(report, declaration),
         *_nothing_quantized(report.recipe, report.coverage, declaration),
-        *diagnose(report.ops, thresholds_in_force(report.recipe, chosen)),
+        *diagnose(report.ops, thresholds),
+        *_low_output(report, thresholds, declaration),
+        *_in_float(report.coverage, declaration),
         *_not_compared(report.coverage, declaration),
     ]
     kept, suppressed = suppress(findings, texts, unused_in)
     return replace(report, findings=tuple(kept), suppressed=suppressed)
+
+
+def _reference_differs(report: Report, declaration: Span) -> Iterator[Finding]:
+    verified = report.verified
+    if verified is None or verified.difference is None:
+        return
+    begins = verified.difference
+    graph = "exported graph" if begins.by == "export" else f"graph that {report.recipe} quantizes"
+    output = "" if verified.sqnr_db is None else f" (output {verified.sqnr_db:.1f} dB)"
+    if begins.op:
+        ratio = "" if begins.sqnr_db is None else f" {begins.sqnr_db:.1f} dB"
+        message = f"{op_name(begins.op)}{ratio}: from here on the {graph} is not the model{output}"
+        message += f" · {begins.module}" if begins.module else ""
+    else:
+        message = f"the {graph} computes something else than the model{output}"
+    cause = "all other numbers compare the quantized model with that graph, not with the model"
+    if verified.actual_sqnr_db is not None:
+        cause += f": against the model, its outputs have {verified.actual_sqnr_db:.1f} dB"
+    yield Finding("HL204", "error", message, begins.handle, begins.span or declaration, cause=cause)
+
+
+def _low_output(report: Report, thresholds: Thresholds, declaration: Span) -> Iterator[Finding]:
+    output = report.output
+    if output is None:
+        return
+    if output.verdict == "not-compared":
+        message = f"the output was not compared: {output.reason}"
+        yield Finding("HL202", "warning", message, None, declaration)
+    elif output.verdict == "non-finite":
+        message = "the output is NaN or infinite where the reference is finite"
+        yield Finding("HL105", "error", message, None, declaration)
+    elif output.verdict == "no-signal" and output.mse:
+        message = "the output is zero in the reference, and not in the quantized model"
+        yield Finding("HL105", "error", message, None, declaration)
+    elif output.verdict == "ok" and output.sqnr_db is not None:
+        ratio, against = output.sqnr_db, ""
+        if (verified := report.verified) and verified.actual_sqnr_db is not None:
+            ratio, against = verified.actual_sqnr_db, " against the model"
+        if severity := thresholds.severity(ratio):
+            message = f"output {round(ratio, 1) + 0.0:.1f} dB{against} with recipe {report.recipe}"
+            yield Finding("HL105", severity, message, None, declaration)
 
 
 def _nothing_quantized(recipe: str, coverage: Coverage, declaration: Span) -> Iterator[Finding]:
@@ -46,6 +92,26 @@ def _nothing_quantized(recipe: str, coverage: Coverage, declaration: Span) -> It
     else:
         return
     yield Finding("HL201", "warning", message, None, declaration)
+
+
+def _in_float(coverage: Coverage, declaration: Span) -> Iterator[Finding]:
+    """One finding for each line that has ops which stay in float."""
+    lines: dict[object, list[StaysInFloat]] = defaultdict(list)
+    for each in coverage.in_float:
+        lines[(each.span.file, each.span.line) if each.span else None].append(each)
+    for first, *others in lines.values():
+        message = f"{op_name(first.op)} stays in float: {first.reason}"
+        message += f" · {first.module}" if first.module else ""
+        related = tuple(
+            Related(
+                f"{op_name(each.op)} stays in float: {each.reason} · {each.module or each.node}",
+                each.span,
+                each.handle,
+            )
+            for each in others
+        )
+        span = first.span or declaration
+        yield Finding("HL205", "information", message, first.handle, span, related)
 
 
 def _not_compared(coverage: Coverage, declaration: Span) -> Iterator[Finding]:

@@ -30,30 +30,78 @@ class Origins:
     divide the rest as their noise reaches the output: by its power where values are added or put side by
     side, by its power relative to the signal elsewhere, as in a product. What happens to noise on its
     way is not known to the op, so the shares are estimates: they decide who is named, and are never shown.
+
+    Where the chain is broken (an input was not compared, is not finite, or comes from the last iteration
+    of a loop) nobody can be named for the share that comes that way.
     """
 
     def __init__(self, ops: Iterable[OpReport]) -> None:
-        """``ops`` are in the order of the graph: each after those that it reads."""
-        self._ops: dict[int, OpReport] = {}
-        self._shares: dict[int, dict[int, float]] = {}
-        for op in ops:
-            self._shares[op.handle] = self._share_out(op)
-            self._ops[op.handle] = op
+        self._ops = {op.handle: op for op in ops}
+        self._shares: dict[int, dict[int | None, float]] = {}
+        """By handle the share that each op has in the noise of one, that of None being untraced."""
+        for op in self._ops.values():
+            self._trace(op)
 
     def of(self, op: OpReport) -> list[OpReport]:
         """The ops that answer for the noise of ``op``, the one with the largest share first."""
         shares = self._shares[op.handle]
-        named = [handle for handle, share in shares.items() if share >= _OWN_SHARE]
-        return [self._ops[each] for each in sorted(named, key=lambda each: -shares[each])]
+        named = [
+            handle
+            for handle, share in shares.items()
+            if handle in self._ops and share >= _OWN_SHARE
+        ]
+        found = [self._ops[each] for each in named if each is not None]
+        return sorted(found, key=lambda each: -shares[each.handle])
 
-    def _share_out(self, op: OpReport) -> dict[int, float]:
+    def missing(self, writer: OpReport) -> list[OpReport]:
+        """The ops that do not see what ``writer`` writes in place."""
+        return [op for op in self._ops.values() if writer.handle in op.missed]
+
+    def are_many(self, op: OpReport) -> bool:
+        """Whether the noise of ``op`` is the sum of that of many ops, each with a small share."""
+        return self._shares[op.handle].get(None, 0.0) < _OWN_SHARE
+
+    def _trace(self, op: OpReport) -> None:
+        """Share out the noise of an op, after that of all that it reads: bodies come late in a graph."""
+        waiting = [op]
+        begun: set[int] = set()
+        while waiting:
+            current = waiting[-1]
+            missing = [
+                source
+                for source in self._read_by(current)
+                if source.handle not in self._shares and source.handle not in begun
+            ]
+            begun.add(current.handle)
+            if missing:
+                waiting += missing
+                continue
+            waiting.pop()
+            if current.handle not in self._shares:
+                self._shares[current.handle] = self._share_out(current)
+
+    def _read_by(self, op: OpReport) -> list[OpReport]:
+        return [self._ops[each] for each in op.inputs if each in self._ops]
+
+    def _share_out(self, op: OpReport) -> dict[int | None, float]:
         """By handle, the share that an op and those before it have in its noise."""
         own = min(1.0, op.introduced_share)
-        shares: dict[int, float] = defaultdict(float)
+        shares: dict[int | None, float] = defaultdict(float)
         shares[op.handle] = own
-        for source, part in _parts(
-            op, [self._ops[each] for each in op.inputs if each in self._ops]
-        ):
+        sources = self._read_by(op)
+        parts = list(_parts(op, sources))
+        broken = not op.traced or any(
+            each.verdict in ("non-finite", "not-compared") or each.handle not in self._shares
+            for each in sources
+        )
+        if op.missed:
+            for writer in op.missed:
+                shares[writer] += (1 - own) / len(op.missed)
+        elif broken or not parts:
+            shares[None] += 1 - own
+        if op.missed or broken:
+            parts = []
+        for source, part in parts:
             for handle, share in self._shares[source.handle].items():
                 shares[handle] += (1 - own) * part * share
         return {handle: share for handle, share in shares.items() if share >= _NEGLIGIBLE}

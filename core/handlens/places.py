@@ -1,0 +1,31 @@
+"""Which of the places that an op comes from is shown to the user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from handlens.report import Span
+
+
+@dataclass(frozen=True)
+class Places:
+    """The files of a workspace, and where its target is declared."""
+
+    in_workspace: Callable[[str], bool]
+    declaration: Span
+
+    def shown(self, spans: tuple[Span, ...]) -> Span | None:
+        """The innermost of a chain of calls that is in the workspace."""
+        return next((span for span in spans if self.in_workspace(span.file)), None)
+
+    def of(self, spans: tuple[Span, ...]) -> tuple[tuple[Span, ...], int]:
+        """The chain of an op, each place once, and the index of the one that is shown.
+
+        For a model that lives in a library entirely the target is what the user wrote of it.
+        """
+        spans = tuple(dict.fromkeys(spans))
+        shown = self.shown(spans)
+        if shown is None:
+            return (*spans, self.declaration), len(spans)
+        return spans, spans.index(shown)

@@ -1,0 +1,326 @@
+"""A result is checked before it is shown: does the reference compute what the model computes, and does the
+comparison compute what the two graphs compute by themselves?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Interpreter, Node
+from torch.utils import _pytree as pytree
+
+from handlens.capture import Captured, follow_calls
+from handlens.comparison import Comparison, Statistics, merge, outputs_alone
+from handlens.comparison.dice import RandomState
+from handlens.comparison.memory import state_restored
+from handlens.comparison.nodes import has_effect
+from handlens.comparison.recorder import pool
+from handlens.handles import handle_of
+from handlens.inputs import Inputs, cloned
+from handlens.loading import Subject
+from handlens.places import Places
+from handlens.preserving import as_given
+from handlens.recipes import Quantized
+from handlens.report import Difference, Verification
+from handlens.reporting import module_of, op_of
+
+# What another order of additions leaves of float32, in dB; and of a model that computes in half precision,
+# where every op rounds to 74 or 56 dB.
+_SAME_DB = {torch.float64: 80.0, torch.float32: 80.0, torch.float16: 50.0, torch.bfloat16: 30.0}
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A comparison that has run the first batch, and what that was checked against."""
+
+    comparison: Comparison
+    verification: Verification
+
+
+def verify(
+    captured: Captured, subject: Subject, quantized: Quantized, inputs: Inputs, places: Places
+) -> Verified:
+    """Compare on the first batch, and check the result. Raises what the graphs raise."""
+    start = RandomState()
+    run = _Runs(start, inputs)
+    comparison = merge(quantized.reference, quantized.actual)
+    outputs = run.comparison(comparison)
+    after = RandomState()
+    model = run.model(subject)
+    verification = _against_model(
+        model, outputs.reference, run, captured, quantized, subject, places
+    )
+    # Without an effect on anything the reference is its ops, one by one, and needs no other run.
+    twisted = verification.verdict != "exact" and any(
+        map(has_effect, quantized.reference.graph.nodes)
+    )
+    plain = _Plain(run, quantized, twisted)
+    how: Literal["merged", "plain", "outputs"] = "merged"
+    if not plain.gives(outputs):
+        how, comparison = "plain", merge(quantized.reference, quantized.actual, shortcuts=False)
+        if not plain.gives(run.comparison(comparison)):
+            if plain.varies():
+                how = "merged"
+                comparison = merge(quantized.reference, quantized.actual)
+            else:
+                how, comparison = "outputs", outputs_alone(quantized.reference, quantized.actual)
+            run.comparison(comparison)
+    if verification.verdict == "differs":
+        actual = _compared(model, plain.actual) if isinstance(model, list) else Statistics()
+        verification = replace(verification, actual_sqnr_db=actual.sqnr_db)
+    after.restore()
+    return Verified(comparison, replace(verification, comparison=how))
+
+
+class _Runs:
+    """Runs on one batch, all from the same random state and from the state that a model was given with."""
+
+    def __init__(self, start: RandomState, inputs: Inputs) -> None:
+        self._start = start
+        self._inputs = inputs
+
+    def comparison(self, comparison: Comparison) -> Any:
+        args, kwargs = self._begin()
+        return comparison.run(args, kwargs)
+
+    def graph(self, model: GraphModule) -> list[Any]:
+        """The leaves of what a graph gives."""
+        args, kwargs = self._begin()
+        with state_restored(model), torch.no_grad():
+            # What is returned may be state, which is given its value back.
+            leaves: list[Any] = cloned(pytree.tree_leaves(model(*args, **kwargs)))
+            return leaves
+
+    def recorded(self, model: GraphModule) -> dict[Node, Any]:
+        """What each op of a graph gives, as it is before anything changes it in place."""
+        values: dict[Node, Any] = {}
+
+        class Recording(Interpreter):
+            def run_node(self, n: Node) -> Any:
+                value = super().run_node(n)
+                if handle_of(n) is not None:
+                    values[n] = pytree.tree_map_only(Tensor, torch.clone, value)
+                return value
+
+        args, kwargs = self._begin()
+        with state_restored(model), torch.no_grad():
+            Recording(model).run(*pytree.tree_leaves((args, kwargs)), enable_io_processing=False)
+        return values
+
+    def model(self, subject: Subject) -> list[Any] | str:
+        """The leaves of what the model itself gives, or why it cannot be run."""
+        args, kwargs = self._begin()
+        try:
+            with as_given(subject.model), torch.no_grad():
+                leaves: list[Any] = cloned(pytree.tree_leaves(subject.model(*args, **kwargs)))
+                return leaves
+        except Exception as error:
+            return f"the model itself raised {type(error).__name__}"
+
+    def calls(self, subject: Subject, captured: Captured) -> dict[int, list[Any]]:
+        """What the calls of the model give, by the number that each has in the captured program."""
+        found: dict[int, list[Any]] = {}
+        args, kwargs = self._begin()
+
+        def heard(number: int, value: Any) -> None:
+            found.setdefault(number, []).append(pytree.tree_map_only(Tensor, torch.clone, value))
+
+        with as_given(subject.model), torch.no_grad():
+            follow_calls(captured, heard, lambda: subject.model(*args, **kwargs))
+        return found
+
+    def _begin(self) -> Inputs:
+        self._start.restore()
+        inputs: Inputs = cloned(self._inputs)
+        return inputs
+
+
+class _Plain:
+    """Both graphs by themselves."""
+
+    def __init__(self, run: _Runs, quantized: Quantized, reference_too: bool) -> None:
+        self._run = run
+        self._quantized = quantized
+        self.actual = run.graph(quantized.actual)
+        self._reference = run.graph(quantized.reference) if reference_too else None
+
+    def gives(self, outputs: Any) -> bool:
+        """Whether a comparison has computed what the graphs compute, to the bit."""
+        if self._reference is not None and not _equal(self._reference, outputs.reference):
+            return False
+        return _equal(self.actual, outputs.actual)
+
+    def varies(self) -> bool:
+        """Whether a graph differs from itself when it is run twice."""
+        again = self._run.graph(self._quantized.actual)
+        if self._reference is not None:
+            reference = self._run.graph(self._quantized.reference)
+            return not (_equal(self.actual, again) and _equal(self._reference, reference))
+        return not _equal(self.actual, again)
+
+
+def _against_model(
+    model: list[Any] | str,
+    reference: list[Any],
+    run: _Runs,
+    captured: Captured,
+    quantized: Quantized,
+    subject: Subject,
+    places: Places,
+) -> Verification:
+    if isinstance(model, str):
+        return Verification("not-checked", reason=model)
+    model, reference = _tensors(model), _tensors(reference)
+    if _equal(model, reference):
+        return Verification("exact") if model else Verification("not-checked", reason="no tensors")
+    if len(model) != len(reference):
+        numbers = f"{len(model)} tensors, the exported program {len(reference)}"
+        return Verification("not-checked", reason=f"the model itself gives {numbers}")
+    statistics = _compared(model, reference)
+    limit = _limit(model, subject)
+    if _is_fine(statistics, limit):
+        return Verification("ok", statistics.sqnr_db)
+    again = run.model(subject)
+    if isinstance(again, str) or not _is_fine(itself := _compared(model, _tensors(again)), limit):
+        ratio = (
+            ""
+            if isinstance(again, str) or itself.sqnr_db is None
+            else f" ({itself.sqnr_db:.1f} dB)"
+        )
+        reason = f"the model differs from itself when it is run twice{ratio}"
+        return Verification("not-checked", reason=reason)
+    difference = _Locator(run, captured, quantized, subject, places, limit).find()
+    if difference is None:
+        # Whole numbers alone differ: two values were so near each other that rounding decides.
+        return Verification("ok", statistics.sqnr_db)
+    return Verification("differs", statistics.sqnr_db, difference=difference)
+
+
+class _Locator:
+    """Finds the first op at which the graph that is quantized parts from the model."""
+
+    def __init__(
+        self,
+        run: _Runs,
+        captured: Captured,
+        quantized: Quantized,
+        subject: Subject,
+        places: Places,
+        limit: float,
+    ) -> None:
+        self._run, self._captured, self._quantized = run, captured, quantized
+        self._subject, self._places, self._limit = subject, places, limit
+
+    def find(self) -> Difference | None:
+        """Where it parts; None where only whole numbers do, that a rounding decides."""
+        program = self._captured.program.module()
+        assert isinstance(program, GraphModule)
+        captured = self._run.recorded(program)
+        model = self._run.model(self._subject)
+        exported = self._run.graph(program)
+        assert isinstance(model, list)
+        if not _is_fine(_compared(_tensors(model), _tensors(exported)), self._limit):
+            return self._in_capture(captured) or self._unless_whole(model, "export")
+        return self._in_recipe(program, captured) or self._unless_whole(model, "recipe")
+
+    def _unless_whole(self, model: list[Any], by: Any) -> Difference | None:
+        floating = any(each.is_floating_point() for each in _tensors(model))
+        return Difference(by) if floating else None
+
+    def _in_capture(self, captured: dict[Node, Any]) -> Difference | None:
+        calls = self._run.calls(self._subject, self._captured)
+        by_call: dict[int, list[Node]] = {}
+        for node in captured:
+            if (number := self._captured.call(node)) is not None:
+                by_call.setdefault(number, []).append(node)
+        results: dict[Node, Any] = {}
+        for number, made in by_call.items():
+            times = len(calls.get(number, ()))
+            if times and len(made) % times == 0:
+                # A call may come to several ops: the last one gives what it returns.
+                step = len(made) // times
+                results |= zip(made[step - 1 :: step], calls[number])
+        pairs = {node: (results[node], captured[node]) for node in captured if node in results}
+        return self._first("export", pairs)
+
+    def _in_recipe(self, program: GraphModule, captured: dict[Node, Any]) -> Difference | None:
+        reference = self._run.recorded(self._quantized.reference)
+        values = {handle_of(node): value for node, value in reference.items()}
+        pairs: dict[Node, tuple[Any, Any]] = {}
+        for node in captured:
+            handle = handle_of(node)
+            if handle in values:
+                pairs[node] = captured[_folded_into(node, values.keys())], values[handle]
+        return self._first("recipe", pairs)
+
+    def _first(self, by: Any, pairs: dict[Node, tuple[Any, Any]]) -> Difference | None:
+        for node, (model, graph) in pairs.items():
+            statistics = _compared(*map(_tensors, map(pytree.tree_leaves, (model, graph))))
+            if statistics.mismatch or _is_fine(statistics, self._limit):
+                continue
+            return Difference(
+                by,
+                op_of(node),
+                module_of(node),
+                statistics.sqnr_db,
+                handle_of(node),
+                self._places.shown(self._captured.spans(node)),
+            )
+        return None
+
+
+def _folded_into(node: Node, there: Any) -> Node:
+    """The last of the ops that a recipe has folded into ``node``: that has its result."""
+    while len(node.users) == 1:
+        (user,) = node.users
+        if handle_of(user) is None or handle_of(user) in there:
+            break
+        node = user
+    return node
+
+
+# -- what is the same ------------------------------------------------------------------------------
+
+
+def _tensors(leaves: list[Any]) -> list[Tensor]:
+    return [
+        each.to_dense() if each.is_sparse else each for each in leaves if isinstance(each, Tensor)
+    ]
+
+
+def _equal(some: list[Any], others: list[Any]) -> bool:
+    mine, theirs = _tensors(some), _tensors(others)
+    return len(mine) == len(theirs) and all(map(_same, mine, theirs))
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return bool(((a == b) | ((a != a) & (b != b))).all())
+
+
+def _compared(model: list[Any], graph: list[Any]) -> Statistics:
+    statistics = Statistics()
+    pool(statistics, _tensors(model), _tensors(graph))
+    return statistics
+
+
+def _is_fine(statistics: Statistics, limit: float) -> bool:
+    if statistics.mismatch or statistics.non_finite:
+        return False
+    ratio = statistics.sqnr_db
+    if ratio is None:
+        return statistics.noise == 0
+    return ratio >= limit
+
+
+def _limit(model: list[Tensor], subject: Subject) -> float:
+    """The ratio, in dB, from which on two results are the same but for rounding."""
+    dtypes = {each.dtype for each in (*subject.model.parameters(), *model)}
+    return (
+        min(_SAME_DB[each] for each in dtypes if each in _SAME_DB)
+        if dtypes & _SAME_DB.keys()
+        else 80.0
+    )

@@ -266,9 +266,9 @@ def _status(plans: Iterable[Plan], reports: Collection[Report], undeclared: bool
         for finding in report.findings
     )
     inaccurate = any(
-        falls_short(report.output, plan.settings.fail_under)
+        falls_short(report, plan.settings.fail_under)
         for plan, report in zip(plans, reports)
-        if report.output and plan.settings.fail_under is not None
+        if plan.settings.fail_under is not None
     )
     return FINDINGS if bad or inaccurate else NOTHING_FOUND
 

@@ -28,6 +28,7 @@ from handlens.report import (
     Report,
     Severity,
     Span,
+    Verification,
     failed,
     to_json,
 )
@@ -152,7 +153,10 @@ Run = Callable[..., Result]
 
 
 def ok(
-    target: str = "handlens_main", *findings: Finding, output: OutputAccuracy | None = None
+    target: str = "handlens_main",
+    *findings: Finding,
+    output: OutputAccuracy | None = None,
+    verified: Verification | None = None,
 ) -> Report:
     return Report(
         *(target, os.path.abspath("net.py"), "x86", "ok"),
@@ -161,6 +165,7 @@ def ok(
         coverage=Coverage(3, 3, 3),
         findings=findings,
         timings={"load": 0.1},
+        verified=verified,
     )
 
 
@@ -200,6 +205,7 @@ def test_nothing_found_says_what_was_compared(handlens: Run, worker: StandIn) ->
         (OutputAccuracy("exact", None, None, None, None), "99", 0),
         (OutputAccuracy("non-finite", None, None, None, None), "0", 1),
         (OutputAccuracy("no-signal", None, None, None, None), "0", 1),
+        (OutputAccuracy("not-compared", None, None, None, None, "no tensors"), "-99", 1),
     ],
 )
 def test_an_output_under_the_limit_fails(
@@ -210,6 +216,14 @@ def test_an_output_under_the_limit_fails(
     result = handlens(*arguments, "--fail-under", limit)
     assert result.status == status
     assert ("asked for" in result.out) == (status == 1)
+
+
+def test_a_reference_that_is_not_the_model_passes_no_limit(handlens: Run, worker: StandIn) -> None:
+    worker.answers(handlens_main=ok(verified=Verification("differs", 12.0)))
+    arguments = ("check", "net.py::handlens_main", "--python", worker.python)
+    result = handlens(*arguments, "--fail-under", "1")
+    assert result.status == 1
+    assert "the reference is not the model (12 dB): see HL204" in result.out
 
 
 def test_a_failed_target_is_status_2_and_the_others_are_run(handlens: Run, worker: StandIn) -> None:
@@ -389,7 +403,7 @@ def test_the_project_sets_what_the_command_line_does_not(
     check = ("check", "net.py::handlens_main", "--python", worker.python)
     result = handlens(*check)
     assert result.status == 1
-    assert "under the 30 dB asked for" in result.out
+    assert "not the 30 dB asked for" in result.out
     assert "HL104" not in result.out
     given = handlens(*check, "--recipe", "x86", "--ignore", "HL2", "--fail-under", "1")
     assert given.status == 1

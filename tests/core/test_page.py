@@ -12,16 +12,20 @@ from handlens.rendering import page
 from handlens.rendering.view import View
 from handlens.report import (
     Coverage,
+    Difference,
     Document,
     Failure,
     Finding,
     Histogram,
     OutputAccuracy,
+    QuantizedBy,
     Report,
+    StaysInFloat,
     Unmatched,
+    Verification,
     failed,
 )
-from sample_ops import FILE, losing_op
+from sample_ops import FILE, losing_op, quantizer, sample_op
 
 HOSTILE = "<script>alert(1)</script>&\"'\u202e\x1b[31m{{ 1 }}"
 SOURCE = "\n".join(f"    y = {'x' * 5} # {HOSTILE}" for _ in range(40))
@@ -120,3 +124,78 @@ def test_ten_thousand_ops_fit_a_page():
 def test_a_run_that_measured_nothing_has_a_page_too():
     nothing = report([], output=None, coverage=None, timings={})
     assert "handlens_x" in render(nothing)
+
+
+# -- what the numbers are about --------------------------------------------------------------------
+
+
+def test_the_page_says_what_was_verified_and_who_quantized():
+    by = QuantizedBy("X86InductorQuantizer", "torchao", "0.18.0")
+    verified = Verification("ok", 131.4)
+    texts = Reader(render(report([losing_op(1)], verified=verified, quantized_by=(by,)))).texts
+    assert "reference = model (131 dB)" in texts
+    assert "by X86InductorQuantizer (torchao 0.18.0)" in texts
+
+
+def test_a_reference_that_is_not_the_model_stands_above_all_numbers():
+    op = losing_op(1, 40.0)
+    begins = Difference("recipe", op.op, "stem", 3.04, 9, op.span)
+    verified = Verification("differs", -6.8, "", begins, -6.7)
+    finding = Finding("HL204", "error", "no longer the model", 9, op.span)
+    given = report([op], verified=verified, findings=(finding,))
+    texts = Reader(render(given)).texts
+    alarm = texts.index("HL204 reference-differs: the reference is not the model")
+    assert alarm < texts.index("SQNR along the network")
+    assert texts[alarm + 1].startswith(
+        "From conv2d in stem on, the graph that recipe x86 quantizes"
+    )
+    for name, value in (
+        ("reference against the model", "-6.8 dB"),
+        ("quantized model against the reference", "17.2 dB"),
+        ("quantized model against the model", "-6.7 dB"),
+    ):
+        assert texts[texts.index(name) + 1] == value
+    assert not any("no longer the model" in each for each in texts), "the alarm says it already"
+    # Whoever suppresses the finding has not made the numbers any better.
+    assert 'role="alert"' in render(replace(given, findings=()))
+
+
+def test_what_was_not_checked_or_not_compared_is_said():
+    texts = Reader(
+        render(
+            report(
+                [],
+                output=OutputAccuracy("not-compared", None, None, None, None, "it is text"),
+                verified=Verification(
+                    "not-checked", reason="the model itself raised", comparison="outputs"
+                ),
+            )
+        )
+    ).texts
+    for said in (
+        "not compared",
+        "it is text",
+        "not against the model: the model itself raised",
+        "outputs alone: the ops cannot be compared as they run by themselves",
+        "No op was compared.",
+    ):
+        assert said in texts
+
+
+def test_an_op_in_float_is_not_quantized_and_never_exact():
+    alone = sample_op(1, None, in_float="keep_float asks for it")
+    rounded = losing_op(2, 40.0, in_float="x86 does not take it", quantizers=(quantizer("output"),))
+    lossy = sample_op(3, 30.0, in_float="nothing reads its output")
+    ops = [alone, rounded, lossy]
+    coverage = Coverage(
+        3, 3, 0, (), (), (StaysInFloat("aten.lstm.input", "n", "rnn", "no recurrent layers", 9),)
+    )
+    text = render(report(ops, coverage=coverage))
+    texts = Reader(text).texts
+    assert "exact" not in texts
+    assert "not quantized: nothing reads its output" in texts
+    assert "computes in float, its output alone is quantized: x86 does not take it" in texts
+    assert "1 left in float, though of a kind that the recipe quantizes" in texts
+    assert "no recurrent layers" in texts
+    assert "3 more in float, as is to be expected" in texts
+    assert "conv2d: not quantized" in texts, "the cell of an op that computes in float"

@@ -24,11 +24,14 @@ from handlens.report import (
     Finding,
     OpReport,
     OutputAccuracy,
+    QuantizedBy,
     Related,
     Report,
     Severity,
     Span,
+    StaysInFloat,
     Unmatched,
+    Verification,
     failed,
     load,
 )
@@ -328,32 +331,87 @@ def test_reasons_are_counted_the_most_frequent_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "sqnr_db", "fail_under", "expected"),
+    ("verdict", "sqnr_db", "mse", "fail_under", "expected"),
     [
-        ("ok", 19.53, None, "19.5 dB, 2 batches"),
-        ("ok", 19.53, 19.0, "19.5 dB, 2 batches"),
-        ("ok", 19.53, 25.0, "19.5 dB, 2 batches (under the 25 dB asked for)"),
-        ("exact", None, 25.0, "exactly the reference, 2 batches"),
+        ("ok", 19.53, 0.1, None, "19.5 dB, 2 batches"),
+        ("ok", 19.53, 0.1, 19.0, "19.5 dB, 2 batches"),
+        ("ok", 19.53, 0.1, 25.0, "19.5 dB, 2 batches (not the 25 dB asked for)"),
+        ("exact", None, 0.0, 25.0, "exactly the reference, 2 batches"),
         (
             "non-finite",
             None,
+            None,
             25.0,
-            "NaN or Inf where the reference is finite, 2 batches (under the 25 dB asked for)",
+            "NaN or Inf where the reference is finite, 2 batches (not the 25 dB asked for)",
         ),
         (
             "no-signal",
             None,
+            0.5,
             None,
             "all zero in the reference, and not in the quantized model, 2 batches",
+        ),
+        (
+            "no-signal",
+            None,
+            0.0,
+            10.0,
+            "all zero in the reference, and in the quantized model, 2 batches"
+            " (not the 10 dB asked for)",
+        ),
+        (
+            "not-compared",
+            None,
+            None,
+            10.0,
+            "not compared: it is text, 2 batches (not the 10 dB asked for)",
         ),
     ],
 )
 def test_the_output_is_put_into_words(
-    verdict: str, sqnr_db: float | None, fail_under: float | None, expected: str
+    verdict: str,
+    sqnr_db: float | None,
+    mse: float | None,
+    fail_under: float | None,
+    expected: str,
 ) -> None:
-    output = OutputAccuracy(verdict, sqnr_db, None, None, None)  # type: ignore[arg-type]
+    reason = "it is text" if verdict == "not-compared" else ""
+    output = OutputAccuracy(verdict, sqnr_db, mse, None, None, reason)  # type: ignore[arg-type]
     rendered = lines(replace(ok(), output=output), fail_under=fail_under)
     assert row(rendered, "output") == expected
+
+
+@pytest.mark.parametrize(
+    ("verification", "expected"),
+    [
+        (Verification("exact"), "reference = model, to the bit"),
+        (Verification("ok", 131.4), "reference = model (131 dB)"),
+        (Verification("differs", -0.2), "the reference is not the model (0 dB): see HL204"),
+        (
+            Verification("not-checked", reason="the model itself raised"),
+            "not against the model: the model itself raised",
+        ),
+    ],
+)
+def test_it_says_what_was_verified(verification: Verification, expected: str) -> None:
+    rendered = lines(replace(ok(), verified=verification))
+    assert row(rendered, "verified") == expected
+    rendered = lines(replace(ok(), verified=replace(verification, comparison="plain")))
+    assert rendered[rendered.index(f"  verified      {expected}") + 1].startswith(
+        "                compared op by op without shortcuts"
+    )
+
+
+def test_it_says_who_quantized_and_what_stayed_in_float() -> None:
+    by = QuantizedBy("X86InductorQuantizer", "torchao", "0.18.0")
+    left = tuple(
+        StaysInFloat(op, "n", "m", "why") for op in ("aten.linear.default", "a.lstm.x", "a.lstm.x")
+    )
+    rendered = lines(
+        replace(ok(), quantized_by=(by,), coverage=Coverage(9, 9, 6, (), (), left)),
+    )
+    assert row(rendered, "quantized") == "6 ops by X86InductorQuantizer (torchao 0.18.0)"
+    assert "  left in float 2 lstm, 1 linear (HL205)" in rendered
 
 
 def test_several_reports_have_a_total() -> None:

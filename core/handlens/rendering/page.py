@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -16,17 +17,19 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from handlens.rendering import verdicts
 from handlens.rendering.svg import bars
 from handlens.rendering.view import SEVERITIES, View, clean, count
-from handlens.report import Document, Finding, OpReport, Report, Span
+from handlens.report import Document, Finding, OpReport, Report, Severity, Span, op_name
 from handlens.rules import RULES
 
 _WIDTH, _HEIGHT = 1000, 260
 _WORST = 20
 _CELLS = 48
 _BLOCKS = 40
-# Ratios are coloured in steps of 10 dB, from 0 up.
+# Ratios are coloured in steps of 10 dB, from 0 up; what has none is without error, or not quantized.
 _STEPS = 6
+_IN_FLOAT = _STEPS + 1
 # One op decides nothing about how far the axis reaches: what is beyond is drawn at its end.
 _LOWEST_DB, _HIGHEST_DB = -20.0, 100.0
 
@@ -50,6 +53,9 @@ def render(document: Document, view: View) -> str:
         # The only style that a browser applies is this one, whatever a text may smuggle in.
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         legend=_LEGEND,
+        accumulated=verdicts.accumulated,
+        introduced=verdicts.introduced,
+        in_float=verdicts.in_float,
         width=_WIDTH,
         height=_HEIGHT,
     )
@@ -60,14 +66,37 @@ def _finalize(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Fact:
+    """A number, or a few words, at the head of a report."""
+
+    name: str
+    value: str
+    detail: str = ""
+    level: Severity | None = None
+
+
+_Line = tuple[str, str, str]
+"""Of a source line, what is before an expression, the expression, and what is after it."""
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """That the reference is not the model: where that begins, and the ratios between the three."""
+
+    beginning: str
+    place: str
+    line: _Line
+    ratios: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Worst:
     """One of the ops that lose the most, and the source line it is on."""
 
     op: OpReport
     finding: Finding | None
     place: str
-    line: tuple[str, str, str]
-    """What is before the expression, the expression, and what is after it."""
+    line: _Line
     histogram: str
     """The path of a histogram of its errors, 120 by 32; empty where there is none."""
 
@@ -101,26 +130,45 @@ class _Page:
         self._high = min(_HIGHEST_DB, 10 * math.ceil(max([40.0, *ratios]) / 10))
 
     @property
-    def output(self) -> str:
-        output = self.report.output
-        if output is None:
-            return "not measured"
-        return _ratio(output.verdict, output.sqnr_db)
+    def facts(self) -> Iterator[Fact]:
+        report = self.report
+        if output := report.output:
+            alarming = output.verdict in ("not-compared", "non-finite")
+            value = verdicts.ratio(output.verdict, output.sqnr_db)
+            detail = output.reason or ("against the reference" if self.alarm else "")
+            yield Fact("output", value, detail, "warning" if alarming else None)
+        if report.recipe:
+            yield Fact("recipe", report.recipe)
+        if verified := report.verified:
+            value, way = verdicts.verified(verified), verdicts.way(verified)
+            yield Fact("verified", value, way, verdicts.level(verified))
+        yield Fact("batches", str(report.batches))
+        if coverage := report.coverage:
+            yield Fact("compared", f"{coverage.matched} of {count(coverage.ops, 'op')}")
+            by = ", ".join(map(str, report.quantized_by))
+            yield Fact("quantized", count(coverage.quantized, "op"), f"by {by}" if by else "")
+        if report.timings:
+            yield Fact("time", f"{sum(report.timings.values()):.1f} s")
 
     @property
-    def facts(self) -> Iterator[tuple[str, str]]:
-        report = self.report
-        if report.output:
-            yield "output", self.output
-        if report.recipe:
-            yield "recipe", report.recipe
-        yield "batches", str(report.batches)
-        if report.coverage:
-            coverage = report.coverage
-            yield "compared", f"{coverage.matched} of {count(coverage.ops, 'op')}"
-            yield "quantized", count(coverage.quantized, "op")
-        if report.timings:
-            yield "time", f"{sum(report.timings.values()):.1f} s"
+    def alarm(self) -> Alarm | None:
+        """What stands above all numbers where the reference is not the model."""
+        report, verified = self.report, self.report.verified
+        if verified is None or verified.verdict != "differs":
+            return None
+        span = verified.difference.span if verified.difference else None
+        output = report.output
+        ratios = (
+            ("reference against the model", verified.sqnr_db),
+            ("quantized model against the reference", output.sqnr_db if output else None),
+            ("quantized model against the model", verified.actual_sqnr_db),
+        )
+        return Alarm(
+            verdicts.beginning(report),
+            self._view.place(span) if span else "",
+            self._line(span) if span else ("", "", ""),
+            tuple((name, verdicts.decibels(value)) for name, value in ratios if value is not None),
+        )
 
     @property
     def timings(self) -> Iterator[tuple[str, float, float, float]]:
@@ -136,6 +184,28 @@ class _Page:
         coverage = self.report.coverage
         for each in coverage.unmatched if coverage else ():
             yield each.op, each.module or each.node, each.reason
+
+    @property
+    def in_float(self) -> Iterator[tuple[str, str, str, str]]:
+        """The ops that one would expect to be quantized and that are not: op, module, place and reason."""
+        coverage = self.report.coverage
+        for each in coverage.in_float if coverage else ():
+            place = self._view.place(each.span) if each.span else ""
+            yield op_name(each.op), each.module or each.node, place, each.reason
+
+    @property
+    def others_in_float(self) -> list[tuple[str, int, str]]:
+        """Why the other ops compute in float: the reason, for how many it holds, and of which kinds."""
+        coverage = self.report.coverage
+        expected = {each.handle for each in coverage.in_float} if coverage else set()
+        kinds: dict[str, Counter[str]] = {}
+        for op in self.report.ops:
+            if op.in_float and op.handle not in expected:
+                kinds.setdefault(op.in_float, Counter())[op.name] += 1
+        return [
+            (reason, found.total(), ", ".join(f"{n} {kind}" for kind, n in found.most_common()))
+            for reason, found in sorted(kinds.items(), key=lambda each: -each[1].total())
+        ]
 
     # -- SQNR along the network --------------------------------------------------------------------
 
@@ -233,7 +303,7 @@ class _Page:
         line = self._line(span) if span else ("", "", "")
         return Worst(op, finding, place, line, bars(op.errors) if op.errors else "")
 
-    def _line(self, span: Span) -> tuple[str, str, str]:
+    def _line(self, span: Span) -> _Line:
         lines = (self._view.read(span.file) or "").split("\n")
         if span.line > len(lines):
             return "", "", ""
@@ -247,9 +317,13 @@ class _Page:
 
     @property
     def remarks(self) -> list[Finding]:
-        """The findings about something else than an op that was compared."""
+        """The findings about something else than an op that was compared, but for what the alarm says."""
         handles = {op.handle for op in self.report.ops}
-        return [each for each in self.report.findings if each.handle not in handles]
+        return [
+            each
+            for each in self.report.findings
+            if each.handle not in handles and not (self.alarm and each.rule == "HL204")
+        ]
 
     def name(self, rule: str) -> str:
         return RULES[rule].name if rule in RULES else ""
@@ -262,8 +336,11 @@ def _block(name: str, ops: Sequence[OpReport]) -> Block:
         part = ops[start : start + size]
         worst = _lowest(op.introduced_sqnr_db for op in part)
         names = ", ".join(dict.fromkeys(op.name for op in part))
-        said = "no error" if worst is None else f"introduces {worst:.1f} dB"
-        cells.append((_step(worst), f"{names}: {said}"))
+        step = _step(worst)
+        if worst is None and all(op.in_float for op in part):
+            step = _IN_FLOAT
+        said = f"introduces {worst:.1f} dB" if worst is not None else _NAMES[step]
+        cells.append((step, f"{names}: {said}"))
     return Block(
         name or "(the model itself)",
         len(ops),
@@ -278,19 +355,12 @@ def _lowest(ratios: Iterable[float | None]) -> float | None:
 
 
 def _step(ratio: float | None) -> int:
-    """The colour of a ratio: 0 under 10 dB, up to the last one for what is exact."""
+    """The colour of a ratio: 0 under 10 dB, up to the last one for what has no error."""
     return _STEPS if ratio is None else min(max(int(ratio // 10), 0), _STEPS - 1)
 
 
+_NAMES = {_STEPS: "no error", _IN_FLOAT: "not quantized"}
 _LEGEND = [
     *((i, f"{10 * i} dB" if i else "under 10 dB") for i in range(_STEPS)),
-    (_STEPS, "no error"),
+    *_NAMES.items(),
 ]
-
-
-def _ratio(verdict: str, ratio: float | None) -> str:
-    if verdict == "exact":
-        return "exact"
-    if verdict == "non-finite":
-        return "NaN or Inf"
-    return "no signal" if ratio is None else f"{ratio:.1f} dB"

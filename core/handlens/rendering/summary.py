@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.text import Text
 
+from handlens.rendering import verdicts
 from handlens.rendering.view import SEVERITIES, STYLES, View, clean, count
-from handlens.report import Coverage, Finding, OutputAccuracy, Report
+from handlens.report import (
+    Coverage,
+    Finding,
+    QuantizedBy,
+    Report,
+    Verification,
+    op_name,
+)
 from handlens.rules import RULES
 
 
@@ -33,12 +41,17 @@ def summary(
         yield _row("could not run", failure)
         return
     if report.output:
-        output = Text(f"{_accuracy(report.output)}, {count(report.batches, 'batch')}")
-        if fail_under is not None and falls_short(report.output, fail_under):
+        output = Text(f"{clean(verdicts.output(report.output))}, {count(report.batches, 'batch')}")
+        if fail_under is not None and falls_short(report, fail_under):
             output.append(f" (under the {fail_under:g} dB asked for)", STYLES["error"])
+        if report.verified and report.verified.actual_sqnr_db is not None:
+            against = f" ({report.verified.actual_sqnr_db:.1f} dB against the model)"
+            output.append(against, STYLES["error"])
         yield _row("output", output)
+    if report.verified:
+        yield from _verified(report.verified)
     if report.coverage:
-        yield from _coverage(report.coverage)
+        yield from _coverage(report.coverage, report.quantized_by)
     label = "inherited"
     for handle, heirs in inherited.items():
         yield _row(label, Text(_loss_of(handle, heirs, report, view)))
@@ -60,27 +73,38 @@ def _row(label: str, value: Text) -> Text:
     return Text.assemble((f"  {label:<14}", "dim")).append_text(value)
 
 
-def falls_short(output: OutputAccuracy, fail_under: float) -> bool:
-    """Whether the model's output is less accurate than ``fail_under`` dB."""
+def falls_short(report: Report, fail_under: float) -> bool:
+    """Whether the model's output is less accurate than ``fail_under`` dB, or not known to be."""
+    output, verified = report.output, report.verified
+    if output is None or (verified is not None and verified.verdict == "differs"):
+        return True
     if output.verdict == "ok" and output.sqnr_db is not None:
         return output.sqnr_db < fail_under
     return output.verdict != "exact"
 
 
-def _accuracy(output: OutputAccuracy) -> str:
-    if output.verdict == "exact":
-        return "exactly the reference"
-    if output.verdict == "non-finite":
-        return "NaN or Inf where the reference is finite"
-    if output.verdict == "no-signal" or output.sqnr_db is None:
-        return "all zero in the reference, and not in the quantized model"
-    return f"{output.sqnr_db:.1f} dB"
+def _verified(verified: Verification) -> Iterable[Text]:
+    """What the result was checked against."""
+    level = verdicts.level(verified)
+    text = Text(clean(verdicts.verified(verified)), STYLES[level] if level else "")
+    if verified.verdict == "differs":
+        text.append(": see HL204")
+    yield _row("verified", text)
+    if way := verdicts.way(verified):
+        yield _row("", Text(way))
 
 
-def _coverage(coverage: Coverage) -> Iterable[Text]:
+def _coverage(coverage: Coverage, quantized_by: Sequence[QuantizedBy]) -> Iterable[Text]:
     compared = f"{coverage.matched} of {count(coverage.ops, 'op')}"
     yield _row("compared", Text(compared, "" if coverage.matched else STYLES["warning"]))
-    yield _row("quantized", Text(count(coverage.quantized, "op")))
+    quantized = Text(count(coverage.quantized, "op"))
+    if quantized_by:
+        quantized.append(f" by {clean(', '.join(map(str, quantized_by)))}", "dim")
+    yield _row("quantized", quantized)
+    kinds = Counter(clean(op_name(each.op)) for each in coverage.in_float)
+    if kinds:
+        left = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+        yield _row("left in float", Text(f"{left} (HL205)"))
     reasons = Counter(clean(each.reason) for each in coverage.unmatched)
     label = "not compared"
     for reason, times in reasons.most_common():

@@ -48,8 +48,8 @@ class RunRequest:
     keep_export: bool = False
     """Whether to keep the exported model in memory, for another recipe."""
     reuse_export: bool = False
-    """Whether to take the model that a run of the same text has kept, unless a file that it read is
-    another one by now."""
+    """Whether to take the model that a run of the same text within the same memory has kept, unless a file
+    that it read is another one by now."""
     memory_limit_mib: int | None = None
     """What the run may take beyond the interpreter and torch; the allocation that exceeds it fails."""
 

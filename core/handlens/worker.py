@@ -143,9 +143,13 @@ class _Run:
             os.close(fd)
 
 
+# A process keeps the memory limit that it exported under.
+_EXPORTED = ("target", "text", "workspace", "unsaved", "memory_limit_mib")
+
+
 def _model(request: dict[str, Any]) -> str:
-    """What two requests have in common that run the same model, whatever the recipe."""
-    return json.dumps([request.get(key) for key in ("target", "text", "workspace", "unsaved")])
+    """What two requests have in common whose exports are the same, whatever the recipe."""
+    return json.dumps([request.get(key) for key in _EXPORTED])
 
 
 class _Runs:

@@ -20,6 +20,7 @@ RunText = Callable[..., Report]
 def run_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunText]:
     """Runs the first target of a text in this process, as the worker does in its own."""
     monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setattr(sys, "meta_path", sys.meta_path[:])
 
     def run(text: str, name: str = "model.py", **request: object) -> Report:
         file = tmp_path / name

@@ -1,15 +1,50 @@
 """What a worker does before its first run leaves nothing behind that a run could notice."""
 
-import threading
+from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 import torch
 
 from handlens.warming import warm_up
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="threads are counted on Linux")
 
-def test_warming_up_uses_no_random_number_and_leaves_no_thread_behind():
-    threads, state, count = threading.enumerate(), torch.get_rng_state(), torch.get_num_threads()
+# A process that has not run anything yet, as a worker's: in this one, the threads are there already.
+FRESH = """\
+import json, os, threading
+import torch
+import handlens.warming
+
+def threads():
+    return len(os.listdir("/proc/self/task")), [each.name for each in threading.enumerate()]
+
+before = threads()
+handlens.warming.warm_up()
+print(json.dumps([before, threads()]))
+"""
+
+
+def test_warming_up_leaves_no_thread_behind() -> None:
+    """Neither one of Python's nor one of a library's."""
+    core = Path(__file__).parents[2] / "core"
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": str(core), "OMP_NUM_THREADS": "2"},
+    )
+    before, after = json.loads(done.stdout)
+    assert after == before
+
+
+def test_warming_up_uses_no_random_number() -> None:
+    state, count = torch.get_rng_state(), torch.get_num_threads()
     warm_up()
-    assert set(threading.enumerate()) <= set(threads)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == count

@@ -404,3 +404,20 @@ async def test_what_exceeds_its_memory_is_told_at_its_line(running: Running, kep
     assert report.error.span.line == 3
     assert (await running.run(MODEL, memory_limit_mib=512)).status == "ok"
     assert (await running.run(text, memory_limit_mib=4096)).status == "ok"
+
+
+@linux
+@pytest.mark.parametrize(("before", "after"), [(None, 512), (4096, 512), (512, 4096), (512, None)])
+async def test_another_memory_limit_holds_for_a_model_whose_export_is_kept(
+    running: Running, tmp_path: Path, before: int | None, after: int | None
+) -> None:
+    greedy = tmp_path / "greedy"
+    text = wide(evaluating=f"os.path.exists({str(greedy)!r}) and torch.ones(1 << 28)")
+    await kept(running, text, memory_limit_mib=before)
+    greedy.touch()
+    report = await running.run(text, memory_limit_mib=after, keep_export=True, reuse_export=True)
+    if after == 512:
+        assert report.error is not None
+        assert "may take 512 MiB" in report.error.message
+    else:
+        assert report.status == "ok", report.error

@@ -183,6 +183,11 @@ class Documents(Workspace):
         linked = (each for each in opened if each.real_file == real)
         return next(found, None) or next(linked, None)
 
+    def text(self, file: str) -> str | None:
+        """The text of a file: its editor's if it is open, else the disk's; None if it cannot be read."""
+        document = self.at(file)
+        return read(file) if document is None else document.source
+
     def parts(self, file: str) -> list[Part]:
         """Where the client has the text of a file; clients compare uris as text."""
         document = self.at(file)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from handlens.rendering import svg
-from handlens.rendering.view import clean
+from handlens.rendering import svg, verdicts
 from handlens.report import Channels, Finding, OpReport, Quantizer, Verdict
+from handlens_server import wording
+from handlens_server.wording import code, escaped, short
 
 _OTHERS_SHOWN = 24
-_LONGEST = 300
 
 
 @dataclass(frozen=True)
@@ -44,22 +43,21 @@ def card(
 def markdown(card: Card, images: bool = False) -> str:
     """The card as Markdown, with pictures if ``images`` are shown."""
     op = card.op
-    title = [f"**{_escape(op.name)}**", *([_code(op.module)] if op.module else [])]
+    title = [f"**{escaped(op.name)}**", *([code(op.module)] if op.module else [])]
     if card.target:
-        title.append(_code(card.target))
+        title.append(code(card.target))
     lines = [" · ".join(title), ""]
     if card.cause:
         # Two blanks at the end of a line break it.
-        lines += ["  \n".join(map(_escape, card.cause)), ""]
+        lines += ["  \n".join(map(escaped, card.cause)), ""]
     if images and (pictures := list(_images(card))):
         # A hover is a window of a few lines: what is seen at once comes first.
         lines += [" ".join(pictures), ""]
-    (name, value), *others = rows(op)
-    lines += [f"| {name} | **{value}** |", "|:--|:--|"]
-    lines += [f"| {name} | {_escape(value)} |" for name, value in others]
+    lines += wording.table(rows(op))
     if card.others:
         shown = ", ".join(
-            f"{_code(_place(each))} {_accumulated(each)}" for each in card.others[:_OTHERS_SHOWN]
+            f"{code(_place(each))} {verdicts.accumulated(each)}"
+            for each in card.others[:_OTHERS_SHOWN]
         )
         lines += ["", f"Also here: {shown}{_more(card)}"]
     return "\n".join(lines)
@@ -78,14 +76,13 @@ def _images(card: Card) -> Iterator[str]:
 def plain(card: Card) -> str:
     """The card as plain text."""
     op = card.op
-    lines = [" · ".join(_short(part) for part in (op.name, op.module, card.target) if part)]
+    lines = [" · ".join(short(part) for part in (op.name, op.module, card.target) if part)]
     lines += card.cause
-    named = rows(op)
-    width = max(len(name) for name, _ in named)
-    lines += [f"{name:{width}}  {value}" for name, value in named]
+    lines += wording.columns(rows(op))
     if card.others:
         shown = ", ".join(
-            f"{_short(_place(each))} {_accumulated(each)}" for each in card.others[:_OTHERS_SHOWN]
+            f"{short(_place(each))} {verdicts.accumulated(each)}"
+            for each in card.others[:_OTHERS_SHOWN]
         )
         lines.append(f"Also here: {shown}{_more(card)}")
     return "\n".join(lines)
@@ -93,8 +90,8 @@ def plain(card: Card) -> str:
 
 def _badness(op: OpReport) -> tuple[int, float]:
     """The key that sorts the worst op first."""
-    order: dict[Verdict, int] = {"non-finite": 0, "no-signal": 1, "ok": 2, "exact": 3}
-    return order[op.verdict], op.sqnr_db if op.sqnr_db is not None else 0.0
+    order: dict[Verdict, int] = {"non-finite": 0, "not-compared": 1, "no-signal": 2, "ok": 3}
+    return order.get(op.verdict, 4), op.sqnr_db if op.sqnr_db is not None else 0.0
 
 
 def _place(op: OpReport) -> str:
@@ -106,27 +103,18 @@ def _more(card: Card) -> str:
     return f" and {hidden} more" if hidden > 0 else ""
 
 
-def _accumulated(op: OpReport) -> str:
-    return _ratio(op.verdict, op.sqnr_db)
-
-
-def _ratio(verdict: Verdict, decibels: float | None) -> str:
-    if verdict == "exact":
-        return "exact"
-    if verdict == "no-signal":
-        return "no signal: the reference is zero"
-    if verdict == "non-finite":
-        return "NaN or Inf where the reference is finite"
-    return "not measured" if decibels is None else f"{decibels:.1f} dB"
-
-
 def rows(op: OpReport) -> list[tuple[str, str]]:
     """What was measured at an op: names, and values with their units."""
-    introduced = _ratio(op.introduced_verdict, op.introduced_sqnr_db)
+    introduced = verdicts.introduced(op)
     # Where an op's own noise cancels part of what it inherits, a share would be more than all.
     if op.introduced_verdict == "ok" and op.introduced_share <= 1:
         introduced += f", {_percent(op.introduced_share)} of the noise"
-    named = [("SQNR", _accumulated(op)), ("Introduced here", introduced)]
+    if op.in_float and op.introduced_verdict == "exact":
+        introduced = verdicts.in_float(op)
+    named = [("SQNR", verdicts.accumulated(op)), ("Introduced here", introduced)]
+    if op.in_float and op.introduced_verdict != "exact":
+        named.append(("In float", verdicts.in_float(op)))
+    named += [(f"Quantized {each.role}", _quantizer(each)) for each in op.quantizers]
     if op.floor_sqnr_db is not None:
         named.append(("Rounding alone", f"{op.floor_sqnr_db:.1f} dB"))
     if op.weight_share is not None and {"weight", "output"} <= {
@@ -137,7 +125,7 @@ def rows(op: OpReport) -> list[tuple[str, str]]:
         )
     worst = op.worst_batch_sqnr_db
     # In a run of one batch it is the batch that all the rest is about.
-    if worst is not None and f"{worst:.1f} dB" != _accumulated(op):
+    if worst is not None and f"{worst:.1f} dB" != verdicts.accumulated(op):
         named.append(("Worst batch", f"{worst:.1f} dB, number {op.worst_batch} counted from 0"))
     for name, value, form in (
         ("MSE", op.mse, ".3g"),
@@ -156,7 +144,6 @@ def rows(op: OpReport) -> list[tuple[str, str]]:
     if op.vanished > 0:
         named.append(("Rounded to zero", f"{_percent(op.vanished)} of the nonzero values"))
     named += [(f"Loudest {each.role} channel", _channels(each)) for each in op.channels]
-    named += [(f"Quantized {each.role}", _quantizer(each)) for each in op.quantizers]
     named.append(("Debug handle", str(op.handle)))
     return named
 
@@ -191,22 +178,3 @@ def _range(ends: tuple[float | None, float | None]) -> str:
 
 def _percent(share: float) -> str:
     return "< 0.1 %" if 0 < share < 0.001 else f"{100 * share:.3g} %"
-
-
-def _escape(text: str) -> str:
-    """Text that Markdown shows as it is, in a table too."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~!&])", r"\\\1", _short(text))
-
-
-def _short(text: str) -> str:
-    """Text on one line, of a length that somebody reads, without characters that act on those around."""
-    text = " ".join(clean(text).split())
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
-
-
-def _code(text: str) -> str:
-    """Text as inline code, whatever backticks it has."""
-    text = _short(text)
-    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    padding = " " if text.startswith("`") or text.endswith("`") else ""
-    return f"{fence}{padding}{text}{padding}{fence}"

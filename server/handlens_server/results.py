@@ -8,7 +8,15 @@ from functools import cached_property, lru_cache
 
 from handlens.diagnosis import judge
 from handlens.project import ProjectSettings
-from handlens.report import OpReport, Report, Span
+from handlens.report import (
+    Difference,
+    OpReport,
+    Report,
+    Span,
+    StaysInFloat,
+    Unmatched,
+    digest,
+)
 from handlens.rules import ChosenThresholds, suppressions
 from handlens.targets import Target
 from handlens_server import positions, syntax
@@ -26,8 +34,8 @@ class Run:
     """Of the document when the run was asked for; None for a client without versions."""
     generation: int
     text: str
-    unsaved: dict[str, str] = field(default_factory=dict)
-    """The texts of other files, by path, that were not saved then."""
+    opened: dict[str, str] = field(default_factory=dict)
+    """The texts of the other documents that were open then, by path."""
     project: ProjectSettings = field(default_factory=ProjectSettings)
     thresholds: tuple[ChosenThresholds, ...] = ()
     """The project's and the editor's, each over those before it."""
@@ -51,17 +59,20 @@ class Result:
     """None where the file could not be searched for targets."""
     report: Report
     texts: Mapping[str, str | None]
-    """What the spans refer to, by file: the document's text as it was run, the other files' on disk.
+    """What the spans refer to, by file: the texts as they were executed.
 
-    None where a file cannot be read.
+    None where a file cannot be read, or nobody has the text any more: the report has a digest of it then.
     """
     kept: bool = False
     """Whether it is the last good one, beside that of a run that failed."""
     finished: str | None = None
     """When the run ended, as ISO 8601 says it."""
     _anchors: dict[str, Anchors] = field(default_factory=dict, repr=False)
+    _changed: set[str] = field(default_factory=set, repr=False)
+    """The files without anchors whose text is another one than was executed."""
 
     def __post_init__(self) -> None:
+        self._changed.update(filter(self._is_lost, self.texts))
         spans = _spans(self.report) | {self.declaration}
         spans |= {each.name for classes in self.classes.values() for each in classes}
         for file, text in self.texts.items():
@@ -72,28 +83,35 @@ class Result:
         """Follow an edit of a file; ``text`` is what has become of it."""
         if file in self._anchors:
             self._anchors[file].move_to(text)
+        elif file in self.report.digests:
+            changed = digest(text) != self.report.digests[file]
+            (self._changed.add if changed else self._changed.discard)(file)
 
     def settle(self, file: str) -> bool:
         """Find out whether an edit has changed the code of a file; whether it turns out that it has not."""
         return file in self._anchors and self._anchors[file].settle()
 
     def reads(self, file: str) -> bool:
-        """Whether the run imported a file that it shows nothing in."""
-        return file in self.report.files and file not in self.texts
+        """Whether the run executed a file, whether or not it shows anything in it."""
+        return file in self.texts or file in self.report.digests or file in self.report.files
 
     def is_stale(self, file: str) -> bool:
         """Whether the code of a file is another one than was run."""
-        return file in self._anchors and self._anchors[file].is_stale
+        return file in self._changed or (file in self._anchors and self._anchors[file].is_stale)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the code of any file that was run is another one by now."""
+        return bool(self._changed) or any(each.is_stale for each in self._anchors.values())
 
     def holds(self, file: str) -> bool:
         """Whether another run could only find the same, as far as the text of a file goes."""
-        # Of what it read and shows nothing in, it is not known here what it was.
-        return (
-            self.report.error is None
-            and self.text(file) is not None
-            and not self.is_stale(file)
-            and not self.reads(file)
-        )
+        is_known = file in self._anchors or file in self.report.digests.keys() - self.texts.keys()
+        return self.report.error is None and is_known and not self.is_stale(file)
+
+    def _is_lost(self, file: str) -> bool:
+        """Whether nobody has the text any more that was executed of a file."""
+        return file in self.report.digests and self.texts.get(file, "") is None
 
     def has_other_suppressions(self, file: str) -> bool:
         """Whether the comments of a file suppress something else than they did, in the same code."""
@@ -116,8 +134,8 @@ class Result:
         report = judge(moved.report, thresholds, texts, moved.declaration, alone)
         run = replace(run, text=moved.run.text)
         judged = replace(moved, run=run, report=project.selected(report), _anchors={})
-        for file, text in judged.texts.items():
-            judged.move_to(file, self.text(file) or text or "")
+        for file, anchors in self._anchors.items():
+            judged.move_to(file, anchors.text)
         return judged
 
     def _rebased(self) -> Result:
@@ -136,14 +154,28 @@ class Result:
             target = replace(
                 target, line=place.line, column=place.column, end_column=place.end_column
             )
+
+        def now(span: Span | None) -> Span | None:
+            return span and self.span(span)
+
         coverage = self.report.coverage
         if coverage is not None:
-            unmatched = (
-                replace(each, span=each.span and self.span(each.span))
-                for each in coverage.unmatched
+            coverage = replace(
+                coverage,
+                unmatched=tuple(replace(e, span=now(e.span)) for e in coverage.unmatched),
+                in_float=tuple(replace(e, span=now(e.span)) for e in coverage.in_float),
             )
-            coverage = replace(coverage, unmatched=tuple(unmatched))
-        report = replace(self.report, ops=tuple(map(moved, self.report.ops)), coverage=coverage)
+        verified = self.report.verified
+        if verified is not None and (begins := verified.difference) is not None:
+            verified = replace(verified, difference=replace(begins, span=now(begins.span)))
+        report = replace(
+            self.report,
+            ops=tuple(map(moved, self.report.ops)),
+            coverage=coverage,
+            verified=verified,
+            digests=self.report.digests
+            | {file: digest(text) for file, text in texts.items() if text},
+        )
         run = replace(self.run, text=texts.get(self.run.file) or "")
         return replace(self, run=run, target=target, report=report, texts=texts)
 
@@ -152,9 +184,10 @@ class Result:
         return self._anchors[file].text if file in self._anchors else None
 
     def span(self, span: Span) -> Span | None:
-        """Where a span is now; None if what it covered was edited."""
-        anchors = self._anchors.get(span.file)
-        return span if anchors is None else anchors.span(span)
+        """Where a span is now; None if what it covered was edited, or it is not known whether it was."""
+        if span.file in self._anchors:
+            return self._anchors[span.file].span(span)
+        return None if self._is_lost(span.file) else span
 
     def ops_starting_in(self, file: str, first: int, last: int) -> Iterator[tuple[Span, OpReport]]:
         """The ops that are shown in some lines of a file, and where they are now."""
@@ -201,6 +234,18 @@ class Result:
     def _ops_by_handle(self) -> dict[int, OpReport]:
         return {op.handle: op for op in self.report.ops}
 
+    def place(self, handle: int | None) -> Span | None:
+        """Where the op with a debug handle was shown, compared or not; for None where the target was."""
+        return self.declaration if handle is None else self._places_by_handle.get(handle)
+
+    @cached_property
+    def _places_by_handle(self) -> dict[int, Span]:
+        return {
+            each.handle: each.span
+            for each in (*_beside_ops(self.report), *self.report.ops)
+            if each.handle is not None and each.span is not None
+        }
+
     @cached_property
     def worst(self) -> OpReport | None:
         """The op with the lowest ratio; None where none was measured."""
@@ -234,8 +279,18 @@ def _suppressed(text: str) -> list[tuple[str, frozenset[str]]]:
     return [(lines[each.line - 1].strip(), each.codes) for each in suppressions(text)]
 
 
+def _beside_ops(report: Report) -> Iterator[Unmatched | StaysInFloat | Difference]:
+    """What a report has a place and a debug handle for, beside the ops that were compared."""
+    if report.coverage is not None:
+        yield from report.coverage.unmatched
+        yield from report.coverage.in_float
+    if report.verified is not None and report.verified.difference is not None:
+        yield report.verified.difference
+
+
 def _spans(report: Report) -> set[Span]:
-    spans: list[Span | None] = [op.span for op in report.ops]
+    # Of what a comment suppresses there is no finding, until the comment is gone.
+    spans: list[Span | None] = [each.span for each in (*report.ops, *_beside_ops(report))]
     for finding in report.findings:
         spans += [finding.span, *(related.span for related in finding.related)]
     return {span for span in spans if span is not None}
@@ -285,13 +340,18 @@ class Results:
 
     def using(self, file: str) -> set[str]:
         """The uris of the documents whose runs read a file, whether or not they show anything there."""
-        return {
-            result.run.uri
-            for targets in self._results.values()
-            for results in targets.values()
-            for result in results
-            if file in result.texts or file in result.report.files
-        }
+        return {result.run.uri for result in self._all if result.reads(file)}
+
+    def move_to(self, file: str, text: str) -> bool:
+        """Follow an edit of a file; ``text`` is what has become of it.
+
+        True if a result has become one of before, or is in force again.
+        """
+        reading = [result for result in self._all if result.reads(file)]
+        before = [result.is_outdated for result in reading]
+        for result in reading:
+            result.move_to(file, text)
+        return before != [result.is_outdated for result in reading]
 
     def innermost(
         self, file: str, text: str, place: tuple[int, int]
@@ -326,8 +386,10 @@ class Results:
 
     def at(self, file: str) -> Iterator[Result]:
         """The results, of any document, that show something in a file."""
+        return (result for result in self._all if file in result.texts)
+
+    @property
+    def _all(self) -> Iterator[Result]:
         for targets in self._results.values():
             for results in targets.values():
-                for result in results:
-                    if file in result.texts:
-                        yield result
+                yield from results

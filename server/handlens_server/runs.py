@@ -15,7 +15,7 @@ from lsprotocol import types
 from handlens.client import WorkerUnusable
 from handlens.project import ProjectSettings
 from handlens.protocol import RunRequest
-from handlens.report import Failure, Report, failed
+from handlens.report import Failure, Report, digest, failed
 from handlens.rules import ChosenThresholds
 from handlens.targets import Target
 from handlens_server.discovery import Discovery, discover
@@ -52,6 +52,8 @@ class Runs:
         """By document that is being run, the target that it has come to, and the stage of that."""
         self._crashed: dict[str, str] = {}
         """By document, the text that has brought its process down, or ran out of time."""
+        self._meanwhile: dict[str, set[str]] = {}
+        """By document that is being run, the files that have changed since."""
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._turns = Turns(_AT_ONCE)
 
@@ -75,7 +77,7 @@ class Runs:
             document.version,
             next(self._generations),
             text,
-            self._unsaved(file) if found.targets else {},
+            self._opened(file),
             found.project,
             self._thresholds(file, found.project),
         )
@@ -91,12 +93,12 @@ class Runs:
         self._server.status.follow(document)
         return found
 
-    def _unsaved(self, file: str) -> dict[str, str]:
-        """The texts of other open documents that the disk does not have."""
+    def _opened(self, file: str) -> dict[str, str]:
+        """The texts of the other open documents that Python could import."""
         return {
             each.file: each.source
             for each in self._server.documents.open
-            if each.file not in (None, file) and each.is_python and each.is_unsaved
+            if each.file not in (None, file) and each.is_python and not each.is_notebook
         }
 
     def attend(self, document: Document) -> None:
@@ -130,6 +132,9 @@ class Runs:
 
     def typed(self, file: str) -> None:
         """Once no other edit follows, see what has changed, and run it if runs keep up with typing."""
+        for uri in self._current:
+            if self._mode(uri) == "onType":
+                self._meanwhile.setdefault(uri, set()).add(file)
         for uri in self._concerned(file):
             if (timer := self._timers.pop(uri, None)) is not None:
                 timer.cancel()
@@ -142,10 +147,16 @@ class Runs:
     def saved(self, file: str) -> None:
         """Run what a file that was saved, or changed on disk, concerns."""
         self._settle(file)
+        for uri in self._current:
+            self._meanwhile.setdefault(uri, set()).add(file)
         for uri in self._concerned(file):
-            document = self._server.documents.find(uri)
-            if document is not None and self._mode(uri) != "manual":
-                self.update(document, file)
+            self._renew(uri, file)
+
+    def _renew(self, uri: str, file: str) -> None:
+        """Run a document that a saved file concerns, unless runs are by hand."""
+        document = self._server.documents.find(uri)
+        if document is not None and self._mode(uri) != "manual":
+            self.update(document, file)
 
     def project_changed(self, document: Document) -> None:
         """Follow a change of the pyproject.toml of a document's project, with a run if it takes one."""
@@ -173,7 +184,16 @@ class Runs:
                 self._judge([result], result.run.project)
 
     def follow(self, file: str) -> None:
-        """Follow an edit of a file that changed what its comments suppress."""
+        """Let what is shown follow an edit of a file, or its change on disk."""
+        if self._server.results.move_to(file, self._server.documents.text(file) or ""):
+            self._server.refresh()
+            for uri in self._concerned(file):
+                self._follow(uri)
+        self._judge_suppressions(file)
+        self._server.diagnostics.follow(file)
+
+    def _judge_suppressions(self, file: str) -> None:
+        """Judge anew what the comments of a file suppress, if an edit has changed that."""
         for result in list(self._server.results.at(file)):
             if result.has_other_suppressions(file):
                 self._judge([result], result.run.project)
@@ -213,7 +233,7 @@ class Runs:
         """See whether the last edits of a file have changed its code."""
         settled = [result.settle(file) for result in self._server.results.at(file)]
         if any(settled):
-            self.follow(file)
+            self._judge_suppressions(file)
             self._server.diagnostics.follow(file)
             self._server.refresh()
         for uri in self._concerned(file):
@@ -256,6 +276,7 @@ class Runs:
         """End the run of a document; what it has shown stays."""
         if uri in self._current:
             run, task = self._current.pop(uri)
+            self._meanwhile.pop(uri, None)
             logger.info("run %d of %s cancelled", run.generation, run.file)
             task.cancel()
 
@@ -298,7 +319,7 @@ class Runs:
             run.project.recipe,
             (root, *documents.roots),
             run.thresholds,
-            run.unsaved,
+            {file: text for file, text in run.opened.items() if text != read(file)},
             keep_export=True,
             reuse_export=reuse_export,
             memory_limit_mib=settings.memory_limit_mib,
@@ -340,13 +361,16 @@ class Runs:
 
     def _show(self, run: Run, target: Target | None, report: Report) -> None:
         texts: dict[str, str | None] = {run.file: run.text}
-        texts |= {file: run.unsaved.get(file, read(file)) for file in files(report) - {run.file}}
+        texts |= {file: self._executed(run, report, file) for file in files(report) - {run.file}}
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         result = Result(run, target, report, texts, finished=now)
+        # They may have been edited while they were run.
         for file in texts:
-            # It may have been edited while it was run.
-            if (document := self._server.documents.at(file)) is not None:
-                result.move_to(file, document.source)
+            if (text := self._server.documents.text(file)) is not None:
+                result.move_to(file, text)
+        for document in self._server.documents.open:
+            if document.file is not None and document.file not in texts:
+                result.move_to(document.file, document.source)
         thresholds = self._thresholds(run.file, run.project)
         if thresholds != run.thresholds or any(map(result.has_other_suppressions, texts)):
             result = result.judged(run.project, thresholds)
@@ -355,11 +379,25 @@ class Runs:
         if report.error is not None and report.error.traceback:
             self._server.log(types.MessageType.Error, report.error.traceback)
 
+    def _executed(self, run: Run, report: Report, file: str) -> str | None:
+        """The text that a run executed of a file; None if nobody has it any more."""
+        document = self._server.documents.at(file)
+        opened = run.opened.get(document.file or "" if document else file)
+        found = [text for text in (opened, read(file)) if text is not None]
+        if file in report.digests:
+            found = [text for text in found if digest(text) == report.digests[file]]
+        return next(iter(found), None)
+
     def _finished(self, run: Run, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("run %d of %s", run.generation, run.file, exc_info=error)
         if self._current.get(run.uri, (None,))[0] is run:
             del self._current[run.uri]
+            for file in self._meanwhile.pop(run.uri, set()):
+                # It was not known then whether the run reads it.
+                self.follow(file)
+                if run.uri in self._server.results.using(file):
+                    self._renew(run.uri, file)
         if run.uri not in self._current:
             self._stages.pop(run.uri, None)
         self._server.refresh()

@@ -65,11 +65,12 @@ class Status:
             "name": target.name,
             "kind": target.kind,
             "range": where,
-            "state": "running" if stage is not None else _state(result, target.file),
+            "state": "running" if stage is not None else _state(result),
             "stage": stage,
             "percentage": STAGES[stage][0] if stage in STAGES else None,
             "recipe": report.recipe if report else None,
             "output": output and {"verdict": output.verdict, "sqnr_db": output.sqnr_db},
+            "verified": report.verified.verdict if report and report.verified else None,
             "findings": {severity: severities[severity] for severity in SEVERITIES},
             "error": clean(report.error.message) if report and report.error else None,
             "finished": result.finished if result else None,
@@ -78,9 +79,9 @@ class Status:
         }
 
 
-def _state(result: Result | None, file: str) -> str:
+def _state(result: Result | None) -> str:
     if result is None:
         return "idle"
     if result.report.error is not None:
         return "failed"
-    return "stale" if result.is_stale(file) else "ok"
+    return "stale" if result.is_outdated else "ok"

@@ -29,6 +29,8 @@ from tests.reliability.wire import Wire
 from tests.server.conftest import MODEL, full_capabilities, serving_client
 
 # As it is installed: `python -m` would look for modules in the working directory first.
+# What a run of the model finds: an op that loses something, and the output that does.
+MEASURED = {"HL101", "HL105"}
 HANDLENS = str(Path(sys.executable).with_name("handlens"))
 
 ACTING = "\x1b[31m\x07\u202e\u2066<img src=x onerror=alert(1)>[click](command:evil)`**_|\r\nsecond"
@@ -199,7 +201,7 @@ async def test_a_workspace_may_call_its_modules_as_it_likes(tmp_path):
         for name in ("model.py", "torch.py", "handlens.py", "random.py"):
             document = client.open(name, text)
             found = await client.diagnostics(document)
-            assert {each.code for each in found} == {"HL101"}, found
+            assert {each.code for each in found} == MEASURED, found
     assert not mark.exists()
 
 
@@ -271,9 +273,9 @@ async def test_files_that_vanish_or_lead_nowhere_are_run_from_the_editor(client)
     gone = client.open("folder/gone.py", MODEL)
     gone.file.unlink()
     gone.file.parent.rmdir()
-    assert {each.code for each in await client.diagnostics(gone)} == {"HL101"}
+    assert {each.code for each in await client.diagnostics(gone)} == MEASURED
     linked = client.open("here/here/here/model.py", MODEL)
-    assert {each.code for each in await client.diagnostics(linked)} == {"HL101"}
+    assert {each.code for each in await client.diagnostics(linked)} == MEASURED
     imports = client.open("imports.py", "import loop\n" + MODEL)
     [error] = await client.diagnostics(imports)
     assert (error.code, error.range.start.line) == ("HL301", 0)
@@ -455,9 +457,9 @@ for fd in pipes:
 async def test_what_a_model_writes_into_every_pipe_it_finds_is_no_event_of_another(client):
     hostile = client.open("hostile.py", HOSTILE_EVENTS + MODEL)
     well = client.open("well.py", MODEL)
-    assert {each.code for each in await client.diagnostics(well)} == {"HL101"}
+    assert {each.code for each in await client.diagnostics(well)} == MEASURED
     found = await client.diagnostics(hostile)
-    assert {each.code for each in found} <= {"HL101", "HL304"}
+    assert {each.code for each in found} <= {*MEASURED, "HL304"}
     client.save(hostile, MODEL)
     again = await client.diagnostics(hostile, lambda found: len(found) > 1)
-    assert {each.code for each in again} == {"HL101"}
+    assert {each.code for each in again} == MEASURED

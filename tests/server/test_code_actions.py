@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import pytest
 from lsprotocol import types
 from pygls.uris import to_fs_path
@@ -71,6 +72,33 @@ async def test_keeping_an_op_in_float_names_its_module_in_the_target(client, mod
     await client.diagnostics(
         document, lambda found: all(e.range != document.range(CONV) for e in found)
     )
+
+
+@pytest.mark.parametrize("hands_data_back", [True, False])
+async def test_an_op_is_kept_in_float_for_the_target_that_the_finding_is_of(
+    client, model, hands_data_back
+):
+    declared = model[model.index("def handlens_tiny") :]
+    text = f"{model}\n\n{declared.replace('tiny', 'large').replace('(2, 3, 8', '(2, 3, 16')}"
+    document = client.open(f"two_targets_{hands_data_back}.py", text)
+    targets = ["handlens_tiny", "handlens_large"]
+
+    def both(found):
+        here = [each for each in found if (each.code, each.range) == ("HL101", place)]
+        return {each.data["target"]: each for each in here} if len(here) == 2 else None
+
+    place = document.range(CONV)
+    findings = both(await client.diagnostics(document, both))
+    for target in targets:
+        finding = attrs.evolve(findings[target])
+        if not hands_data_back:
+            finding.data = None
+        actions = await client.act(document, [finding])
+        kept = [title for title in actions if title.startswith("Keep ")]
+        assert kept == [f"Keep conv in float for {target}"]
+        edited = document.edited(actions[kept[0]].edit.changes[document.uri])
+        declaration = edited[edited.index(f"def {target}") :].partition("\n\n\n")[0]
+        assert '"keep_float": ["conv"]' in declaration
 
 
 async def test_a_configured_target_keeps_an_op_in_float_by_its_project(client, model):

@@ -189,9 +189,10 @@ async def client(serving, capabilities, tmp_path_factory):
 @pytest.mark.asyncio(loop_scope="module")
 async def test_results_are_shown_in_the_cells_that_they_belong_to(client):
     notebook = Notebook(client, "net.ipynb", CELLS)
-    [found] = await notebook.shown(bool)
-    assert found.keys() == {3}
+    [found] = await notebook.shown(lambda found: len(found) == 2)
+    assert found.keys() == {3, 4}
     assert ("HL101", "self.conv(x)") in found[3]
+    assert found[4] == [("HL105", "handlens_tiny")]
 
     hover = await client.text_document_hover_async(
         types.HoverParams(notebook.identifier(3), types.Position(7, 15))
@@ -222,16 +223,16 @@ async def test_results_are_shown_in_the_cells_that_they_belong_to(client):
 @pytest.mark.asyncio(loop_scope="module")
 async def test_cells_come_and_go_above_a_result(client):
     notebook = Notebook(client, "cells.ipynb", CELLS)
-    [first] = await notebook.shown(bool)
+    [first] = await notebook.shown(lambda found: len(found) == 2)
     ran = len(client.progress)
     notebook.splice(1, 1, ["print('another')\n\n", "# and one more"])
-    [found] = await notebook.shown(lambda found: 4 in found)
-    assert found == {4: first[3]}
+    [found] = await notebook.shown(lambda found: 5 in found)
+    assert found == {4: first[3], 5: first[4]}
     notebook.edit(1, "print('another') or print('of those that are not run')")
     notebook.save()
     notebook.splice(1, 2, [])
     [found] = await notebook.shown(lambda found: 2 in found)
-    assert found == {2: first[3]}
+    assert found == {2: first[3], 3: first[4]}
     assert len(client.progress) == ran
 
     notebook.edit(1, "WIDTH = None")
@@ -239,7 +240,7 @@ async def test_cells_come_and_go_above_a_result(client):
     await notebook.shown(lambda found: any("HL301" in dict(each) for each in found.values()))
     notebook.edit(1, "WIDTH = 8")
     notebook.save()
-    await notebook.shown(lambda found: found == {2: first[3]})
+    await notebook.shown(lambda found: found == {2: first[3], 3: first[4]})
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -8,7 +8,7 @@ from handlens.report import Finding, Histogram, Quantizer
 from handlens_server import op_card
 from handlens_server.capabilities import Capabilities
 from handlens_server.features import hover
-from sample_ops import channels, half, losing_op
+from sample_ops import channels, half, losing_op, sample_op
 
 OP = losing_op(
     7,
@@ -37,6 +37,9 @@ def test_it_says_what_was_measured():
         "| SQNR | **12.3 dB** |\n"
         "|:--|:--|\n"
         "| Introduced here | 14.1 dB, 65.4 % of the noise |\n"
+        "| Quantized weight | int8 per-channel, scale 0.001 to 0.0125, zero point 0 |\n"
+        "| Quantized output | uint8 per-tensor, scale computed for each input, "
+        "zero point computed for each input |\n"
         "| Rounding alone | 41.0 dB |\n"
         "| MSE | 0.000125 |\n"
         "| Max abs error | 0.03 |\n"
@@ -44,9 +47,6 @@ def test_it_says_what_was_measured():
         "| Reference range | -1.5 to 2 |\n"
         "| Actual range | -1.25 to not finite |\n"
         "| Saturated | 1.23 % |\n"
-        "| Quantized weight | int8 per-channel, scale 0.001 to 0.0125, zero point 0 |\n"
-        "| Quantized output | uint8 per-tensor, scale computed for each input, "
-        "zero point computed for each input |\n"
         "| Debug handle | 7 |"
     )
 
@@ -66,6 +66,7 @@ def test_plain_text_says_the_same():
         ("exact", "exact"),
         ("no-signal", "no signal: the reference is zero"),
         ("non-finite", "NaN or Inf where the reference is finite"),
+        ("not-compared", "not compared"),
     ],
 )
 def test_a_verdict_is_put_in_words(verdict, words):
@@ -179,3 +180,14 @@ def test_what_explains_a_loss_has_a_row_where_it_is_known(fields, row):
 def test_the_only_batch_is_not_the_worst():
     only = replace(OP, worst_batch=0, worst_batch_sqnr_db=OP.sqnr_db)
     assert "Worst batch" not in op_card.plain(op_card.card([only]))
+
+
+def test_an_op_in_float_is_not_quantized_and_says_why():
+    alone = sample_op(7, None, in_float="keep_float asks for it")
+    text = op_card.plain(op_card.card([alone]))
+    assert "Introduced here  not quantized: keep_float asks for it" in text
+    assert "exact" not in text
+    rounded = replace(OP, in_float="x86 does not take it")
+    text = op_card.plain(op_card.card([rounded]))
+    assert "Introduced here   14.1 dB" in text
+    assert "computes in float, its output alone is quantized: x86 does not take it" in text

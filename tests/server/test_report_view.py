@@ -93,6 +93,8 @@ async def test_a_report_has_every_op_and_where_it_is_by_now(client, model):
         "report.py:13",
     )
     assert convolution.handle in [each.handle for each in report.findings]
+    [output] = [each for each in report.findings if each.rule == "HL105"]
+    assert (output.handle, output.place) == (None, "report.py:19")
     assert vars_of(report.thresholds)["warning_db"] == 300
 
     detail = await ask(
@@ -100,19 +102,23 @@ async def test_a_report_has_every_op_and_where_it_is_by_now(client, model):
     )
     assert list(detail.rows[0]) == ["SQNR", f"{convolution.sqnr_db:.1f} dB"]
     assert sum(detail.errors.counts) > 0
-    assert covered(document, detail.location.range) == "self.conv(x)"
+
+    async def place():
+        return await ask(
+            client,
+            "handlens/location",
+            document,
+            target="handlens_tiny",
+            handle=convolution.handle,
+        )
+
+    assert covered(document, (await place()).range) == "self.conv(x)"
 
     # It moves with the text, and ends with what it covers.
     client.change(document, "# one line more\n" + document.text)
-    detail = await ask(
-        client, "handlens/op", document, target="handlens_tiny", handle=convolution.handle
-    )
-    assert covered(document, detail.location.range) == "self.conv(x)"
+    assert covered(document, (await place()).range) == "self.conv(x)"
     client.change(document, document.text.replace("self.conv(x)", "self.conv(2 * x)"))
-    detail = await ask(
-        client, "handlens/op", document, target="handlens_tiny", handle=convolution.handle
-    )
-    assert detail.location is None
+    assert await place() is None
     assert (await ask(client, "handlens/report", document, target="handlens_tiny")).stale
 
 
@@ -140,6 +146,7 @@ async def test_nothing_is_told_of_what_is_not_there(client, model):
     for method, params in (
         ("handlens/report", {"target": "handlens_tiny"}),
         ("handlens/op", {"target": "handlens_tiny", "handle": 1}),
+        ("handlens/location", {"target": "handlens_tiny", "handle": None}),
     ):
         assert await ask(client, method, document, **params) is None
     await client.until(lambda: client.told[-1].uri == document.uri)

@@ -1,14 +1,16 @@
 """What the user can set, and how the server learns of it."""
 
+import asyncio
 import os
 import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from lsprotocol import types
-from tests.server.conftest import EVERYTHING
+from tests.server.conftest import EVERYTHING, GUARD_S
 
 from handlens.rules import ChosenThresholds
 from handlens_server import settings
@@ -165,6 +167,30 @@ async def test_each_folder_has_its_own_settings(serving, capabilities, tmp_path,
 async def recipes(client, documents):
     found = [await client.execute("handlens.server.showTargets", each.uri) for each in documents]
     return [target["recipe"] for [target] in found]
+
+
+async def test_another_interpreter_is_one_worker_for_all_documents_of_a_folder(
+    serving, tmp_path, model
+):
+    other = tmp_path / "python"
+    other.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    other.chmod(0o755)
+    async with serving(tmp_path) as client:
+        documents = [client.open(name, model) for name in ("one.py", "two.py")]
+        for document in documents:
+            await client.diagnostics(document)
+        server = psutil.Process(client.process.pid)
+        [before] = server.children()
+        # Both are run anew at once, and each finds the worker of the interpreter from before.
+        given = {"interpreter": str(other), "thresholds": EVERYTHING}
+        client.workspace_did_change_configuration(
+            types.DidChangeConfigurationParams({"handlens": given})
+        )
+        for document in documents:
+            await client.diagnostics(document)
+        await asyncio.to_thread(psutil.wait_procs, [before], GUARD_S)
+        assert not before.is_running()
+        assert len(server.children()) == 1
 
 
 def test_the_page_of_the_settings_is_made_from_their_definitions():

@@ -1,8 +1,11 @@
 """A model in one file whose layers are in another."""
 
+import asyncio
+import os
 from pathlib import Path
 
 import pytest
+from tests.server.conftest import GUARD_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -150,3 +153,123 @@ async def test_an_error_in_an_imported_file_is_shown_there(client):
     [diagnostic] = (await client.until(lambda: client.published[uri]))[-1].diagnostics
     assert diagnostic.code == "HL302"
     assert diagnostic.range.start.line == 11
+
+
+class SlowRun:
+    """A run that has imported its layers, and goes on when it is told to."""
+
+    def __init__(self, folder: Path) -> None:
+        pipes = [str(folder / name) for name in ("imported", "go_on")]
+        for pipe in pipes:
+            os.mkfifo(pipe)
+        # With both ends open, nobody waits for the other one.
+        self._imported, self._go_on = (os.open(pipe, os.O_RDWR | os.O_NONBLOCK) for pipe in pipes)
+        waiting = "open({!r}, 'w').write('imported\\n')\nopen({!r}).readline()\n".format(*pipes)
+        self.text = MODEL.replace("class Net", f"{waiting}\n\nclass Net")
+
+    async def imported(self) -> None:
+        said, loop = asyncio.Event(), asyncio.get_running_loop()
+        loop.add_reader(self._imported, said.set)
+        try:
+            await asyncio.wait_for(said.wait(), GUARD_S)
+        finally:
+            loop.remove_reader(self._imported)
+        os.read(self._imported, 100)
+
+    def goes_on(self) -> None:
+        os.write(self._go_on, b"go on\n")
+
+
+async def states(client, document):
+    targets = await client.execute("handlens.server.showTargets", document.uri)
+    return [each["state"] for each in targets]
+
+
+EDITED = LAYERS.replace("import torch\n", "import os\nimport torch\n").replace(
+    "class Scale", "WIDTH = 8\n\n\nclass Scale"
+)
+
+
+async def test_what_is_found_in_a_file_that_is_saved_meanwhile_moves_with_its_text(
+    serving, tmp_path
+):
+    async with serving(tmp_path, run="manual") as client:
+        slow = SlowRun(tmp_path)
+        layers = client.open("layers.py", LAYERS)
+        model = client.open("net.py", slow.text)
+        await client.rerun(model)
+        await slow.imported()
+        client.save(layers, EDITED)
+        slow.goes_on()
+        moved = await client.diagnostics(layers, lambda found: found)
+        assert {layers.covered(each.range) for each in moved} == {"self.linear(x)"}
+        assert await states(client, model) == ["stale"]
+        hover = await client.hover(layers, layers.position("linear(x)"))
+        assert hover.contents.value.startswith("*Measured before the last edits of this file.*")
+        hover = await client.hover(model, model.position("head(self"))
+        assert hover.contents.value.startswith("*Measured before the last edits of another file.*")
+
+        # What it had at first is what was run.
+        client.save(layers, LAYERS)
+        assert await states(client, model) == ["ok"]
+
+
+async def test_nothing_is_shown_in_a_text_that_was_not_run(serving, tmp_path):
+    async with serving(tmp_path, run="manual") as client:
+        slow = SlowRun(tmp_path)
+        layers = client.write("layers.py", LAYERS)
+        model = client.open("net.py", slow.text)
+        await client.rerun(model)
+        await slow.imported()
+        layers.write_text(EDITED)
+        slow.goes_on()
+        await client.diagnostics(model, lambda found: found)
+        assert await states(client, model) == ["stale"]
+        opened = client.open("layers.py", EDITED)
+        assert await client.hover(opened, opened.position("linear(x)")) is None
+        assert not any(each.diagnostics for each in client.published[opened.uri])
+
+        await client.rerun(model)
+        await slow.imported()
+        slow.goes_on()
+        found = await client.diagnostics(opened, lambda found: found)
+        assert {opened.covered(each.range) for each in found} == {"self.linear(x)"}
+        assert await states(client, model) == ["ok"]
+
+
+async def test_a_file_that_is_saved_before_it_is_known_to_be_run_has_it_run_again(
+    serving, tmp_path
+):
+    async with serving(tmp_path) as client:
+        slow = SlowRun(tmp_path)
+        layers = client.open("layers.py", LAYERS)
+        model = client.open("net.py", slow.text)
+        await slow.imported()
+        client.save(layers, EDITED)
+        slow.goes_on()
+        await client.diagnostics(model)
+        await slow.imported()
+        assert await states(client, model) == ["running"]
+        slow.goes_on()
+        await client.diagnostics(model)
+        assert await states(client, model) == ["ok"]
+        shown = await client.shows(layers)
+        assert {layers.covered(each.range) for each in shown} == {"self.linear(x)"}
+
+
+async def test_an_import_that_is_saved_as_it_was_runs_nothing(client):
+    width = client.open("width.py", "WIDTH = 8\n")
+    text = MODEL.replace("handlens_net", "handlens_width").replace(
+        "Linear(8, 4)", "Linear(WIDTH, 4)"
+    )
+    model = client.open("wide.py", "from width import WIDTH\n" + text)
+    await client.diagnostics(model)
+    client.stderr.clear()
+    client.change(width, "WIDTH = 4\n")
+    assert await states(client, model) == ["stale"]
+    client.save(width, "WIDTH = 8\n")
+    await client.until_said("width.py: the edit changes no code")
+    assert await states(client, model) == ["ok"]
+    client.save(width, "WIDTH = 4\n")
+    await client.diagnostics(model, lambda found: "HL302" in {each.code for each in found})
+    client.close(model)

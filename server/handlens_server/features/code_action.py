@@ -13,7 +13,7 @@ from handlens import targets
 from handlens.report import Finding, Span
 from handlens_server import positions, source_edits, target_template
 from handlens_server.discovery import discover
-from handlens_server.documents import Document, read
+from handlens_server.documents import Document
 from handlens_server.features import diagnostics, execute_command
 from handlens_server.results import Result
 from handlens_server.source_edits import Edit, NoEdit
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 TITLE = "Rerun the quantization comparison"
 RERUN = "source.handlens.rerun"
 DECLARE = "refactor.handlens.declareTarget"
+
+_LOSSES = ("HL101", "HL103", "HL104")
 
 _QUICK_FIX = types.CodeActionKind.QuickFix
 
@@ -106,6 +108,19 @@ class _Actions:
 
     def _finding(self, diagnostic: types.Diagnostic) -> tuple[Result, Finding, Span] | None:
         """What a diagnostic is about, if that still holds."""
+        told = diagnostic.data if isinstance(diagnostic.data, dict) else {}
+
+        def likeness(found: tuple[Result, Finding, Span]) -> tuple[list[bool], bool]:
+            result, finding, _ = found
+            data = diagnostics.data(finding, result)
+            # Clients that hand no data back hand back what was said.
+            is_said = diagnostics.message(finding, result) == diagnostic.message
+            return [told.get(key) == value for key, value in data.items()], is_said
+
+        return max(self._findings(diagnostic), key=likeness, default=None)
+
+    def _findings(self, diagnostic: types.Diagnostic) -> Iterator[tuple[Result, Finding, Span]]:
+        """Those of the rule of a diagnostic, and at its place, of all targets."""
         for result in self.server.results.at(self.file):
             if result.text(self.file) != self.document.source:
                 continue
@@ -117,8 +132,7 @@ class _Actions:
                     and place.file == self.file
                     and self.document.range(place) == diagnostic.range
                 ):
-                    return result, finding, place
-        return None
+                    yield result, finding, place
 
     def _fix(
         self,
@@ -140,7 +154,7 @@ class _Actions:
             action.disabled = types.CodeActionDisabled(str(reason))
         else:
             changed = file or self.file
-            action.edit = self._edit(changed, self._text(changed), edit)
+            action.edit = self._edit(changed, self.server.documents.text(changed) or "", edit)
         yield action
 
     def _go_to_origin(
@@ -169,7 +183,8 @@ class _Actions:
     ) -> Iterator[types.CodeAction]:
         target = result.target
         op = result.op(finding.handle)
-        if target is None or op is None or finding.rule == "HL102":
+        # It helps against what quantizing the op costs, and against nothing else.
+        if target is None or op is None or finding.rule not in _LOSSES:
             return
         # The target is declared in the document that was run, which need not be this one.
         file = target.file
@@ -187,14 +202,10 @@ class _Actions:
             edit = source_edits.keep_float
             if target.kind == "configured":
                 edit = source_edits.keep_float_configured
-            return edit(self._text(file), target, op.module)
+            return edit(self.server.documents.text(file) or "", target, op.module)
 
         title = f"Keep {op.module or op.name} in float for {target.name}"
         yield from self._fix(title, diagnostic, make, file=file)
-
-    def _text(self, file: str) -> str:
-        document = self.server.documents.at(file)
-        return document.source if document else read(file) or ""
 
     def _edit(self, file: str, text: str, edit: Edit) -> types.WorkspaceEdit | None:
         lines, encoding = positions.split_lines(text), self.server.documents.encoding

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
+from handlens.rendering import verdicts
 from handlens.report import OpReport, Span
 from handlens.targets import Target
 from handlens_server import positions
@@ -53,7 +54,7 @@ def register(server: HandlensServer) -> None:
 def _of_classes(server: HandlensServer, document: Document, file: str) -> Iterator[types.CodeLens]:
     """Above each class of modules, the op in it that is worst, and a way to get there."""
     shown = server.results.following(file, document.source)
-    stale = " · stale" if any(result.is_stale(file) for result in shown) else ""
+    stale = " · stale" if any(result.is_outdated for result in shown) else ""
     by_class: dict[Span, list[tuple[Result, ClassOps]]] = {}
     for result in shown:
         for each in result.classes.get(file, ()):
@@ -96,20 +97,18 @@ def _title(target: Target, result: Result | None, running: bool, trusted: bool) 
         return "Handlens: compare with the quantized model"
     if result.report.error is not None:
         return "Handlens: the run failed · rerun"
-    stale = " · stale" if result.is_stale(target.file) else ""
+    stale = " · stale" if result.is_outdated else ""
     return f"Handlens: {_summary(result)}{stale} · rerun"
 
 
 def _summary(result: Result) -> str:
-    """The accuracy of the output, and the op that is worst."""
-    output = result.report.output
+    """The accuracy of the output, whether it is the model's, and the op that is worst."""
+    report = result.report
     parts = []
-    if output is not None:
-        verdict = {"exact": "exact", "non-finite": "NaN or Inf", "no-signal": "no signal"}
-        accuracy = verdict.get(output.verdict)
-        if accuracy is None and output.sqnr_db is not None:
-            accuracy = f"{output.sqnr_db:.1f} dB"
-        parts.append(f"output {accuracy}")
+    if report.verified is not None and report.verified.verdict == "differs":
+        parts.append("the reference is not the model")
+    if report.output is not None:
+        parts.append(f"output {verdicts.ratio(report.output.verdict, report.output.sqnr_db)}")
     if result.worst is not None:
         parts.append(f"worst {result.worst.name} {result.worst.sqnr_db:.1f} dB")
     return " · ".join(parts) or "nothing was measured"

@@ -191,12 +191,9 @@ class Diagnostics:
 
     def _diagnostic(self, finding: Finding, result: Result) -> types.Diagnostic:
         client = self._server.client
-        # Where one line is all that is shown, it is the finding's.
-        kept = _KEPT if result.kept else ""
-        lines = filter(None, (clean(finding.message), clean_lines(finding.cause), kept))
         diagnostic = types.Diagnostic(
             _SOMEWHERE,
-            "\n".join(lines),
+            message(finding, result),
             severity=_SEVERITIES[finding.severity],
             code=finding.rule,
             source=SOURCE,
@@ -204,7 +201,7 @@ class Diagnostics:
         if client.code_description and finding.rule in RULES:
             diagnostic.code_description = types.CodeDescription(RULES[finding.rule].url)
         if client.diagnostic_data:
-            diagnostic.data = {"handle": finding.handle, "target": result.name}
+            diagnostic.data = data(finding, result)
         if client.unnecessary_tag and finding.rule == "HL203":
             diagnostic.tags = [types.DiagnosticTag.Unnecessary]
         return diagnostic
@@ -219,6 +216,18 @@ class Diagnostics:
             return types.Range(start, types.Position(max(span.end_line - 1, start.line), 0))
         lines = positions.split_lines(text)
         return positions.to_range(span, lines, self._server.documents.encoding)
+
+
+def message(finding: Finding, result: Result) -> str:
+    """What the diagnostic of a finding says."""
+    # Where one line is all that is shown, it is the finding's.
+    kept = _KEPT if result.kept else ""
+    return "\n".join(filter(None, (clean(finding.message), clean_lines(finding.cause), kept)))
+
+
+def data(finding: Finding, result: Result) -> dict[str, str | int | None]:
+    """What the diagnostic of a finding is of: findings of several targets may share a place."""
+    return {"uri": result.run.uri, "target": result.name, "handle": finding.handle}
 
 
 def _moved(diagnostic: types.Diagnostic, where: types.Range) -> types.Diagnostic:

@@ -80,7 +80,9 @@ def register(server: HandlensServer) -> None:
             from handlens.rendering import page
 
             folder = server.documents.root(document.file or "")
-            content = page.render(whole, View(lambda file: texts.get(file) or read(file), folder))
+            content = page.render(
+                whole, View(lambda file: texts[file] if file in texts else read(file), folder)
+            )
         # Files of one name have reports of their own, and a name may be too long for another suffix.
         own = server.reports / hashlib.sha256(document.uri.encode()).hexdigest()[:12]
         own.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""textDocument/hover: the numbers of the op at a position."""
+"""textDocument/hover: the numbers of the op at a position; at a target, what its run came to."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from urllib.parse import quote
 
 from lsprotocol import types
 
-from handlens.report import OpReport
-from handlens_server import op_card
+from handlens.report import OpReport, Span
+from handlens_server import op_card, target_card
 from handlens_server.capabilities import Capabilities
+from handlens_server.discovery import discover
+from handlens_server.documents import Document
 from handlens_server.features.execute_command import REPORT, RERUN
 from handlens_server.results import Result
 
@@ -34,6 +36,8 @@ def register(server: HandlensServer) -> None:
         if document is None or document.file is None:
             return None
         server.runs.attend(document)
+        if (target := _of_target(server, document, params.position)) is not None:
+            return target
         span, found = server.results.innermost(
             document.file, document.source, document.place(params.position)
         )
@@ -52,16 +56,49 @@ def register(server: HandlensServer) -> None:
         ]
         if server.client.diagnostics_in_hover:
             cards = [dataclasses.replace(card, cause=()) for card in cards]
-        shown = [result for result, _ in by_target.values()]
-        note = ""
-        if any(result.kept for result in shown):
-            note = "Measured by the last run that worked."
-        elif any(result.is_stale(document.file) for result in shown):
-            note = "Measured before the last edits of this file."
+        note = _note([result for result, _ in by_target.values()], document.file)
         return types.Hover(
             content(cards, server.client, note, document.uri),
             document.range(span),
         )
+
+
+def _of_target(
+    server: HandlensServer, document: Document, position: types.Position
+) -> types.Hover | None:
+    """What the run of a target came to, where the target is declared."""
+    file = document.file or ""
+    line, column = document.place(position)
+    for target in discover(document.source, file).targets:
+        inside = target.line == line and target.column <= column <= target.end_column
+        if not inside or target.file != file:
+            continue
+        all_of = server.results.all_of(document.uri)
+        # Beside a run that failed, the last good one has the numbers.
+        measured = [each for each in all_of if each.name == target.name and each.report.coverage]
+        if not measured:
+            return None
+        report, note = measured[-1].report, _note(measured, file)
+        name = Span(file, target.line, target.column, target.line, target.end_column)
+        if server.client.markdown:
+            texts = [*([f"*{note}*"] if note else []), target_card.markdown(report)]
+            content = types.MarkupContent(types.MarkupKind.Markdown, "\n\n".join(texts))
+        else:
+            texts = [*([note] if note else []), target_card.plain(report)]
+            content = types.MarkupContent(types.MarkupKind.PlainText, "\n".join(texts))
+        return types.Hover(content, document.range(name))
+    return None
+
+
+def _note(shown: Sequence[Result], file: str) -> str:
+    """What to know of numbers that are not those of the text as it is."""
+    if any(result.kept for result in shown):
+        return "Measured by the last run that worked."
+    if any(result.is_stale(file) for result in shown):
+        return "Measured before the last edits of this file."
+    if any(result.is_outdated for result in shown):
+        return "Measured before the last edits of another file."
+    return ""
 
 
 def content(

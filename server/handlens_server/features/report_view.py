@@ -1,4 +1,4 @@
-"""handlens/report, handlens/op and handlens/opsAt: what a client needs to show a report by itself."""
+"""What a client needs to show a report by itself: handlens/report, /op, /location and /opsAt."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 
+from handlens.rendering import verdicts
 from handlens.rendering.view import View, clean, clean_lines
-from handlens.report import Span
+from handlens.report import Report, Span, StaysInFloat, Unmatched
 from handlens.rules import thresholds_in_force
 from handlens_server import op_card, positions
 from handlens_server.documents import Document
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 REPORT = "handlens/report"
 OP = "handlens/op"
+LOCATION = "handlens/location"
 OPS_AT = "handlens/opsAt"
 
 
@@ -49,22 +51,22 @@ def register(server: HandlensServer) -> None:
             "target": result.name,
             "recipe": report.recipe,
             "generation": result.run.generation,
-            "stale": result.kept or any(map(result.is_stale, result.texts)),
+            "stale": result.kept or result.is_outdated,
             "batches": report.batches,
-            "output": report.output and dataclasses.asdict(report.output),
+            "output": report.output
+            and {**dataclasses.asdict(report.output), "reason": clean(report.output.reason)},
+            "verified": _verified(report, source),
+            "quantized_by": [
+                {key: clean(value) for key, value in dataclasses.asdict(each).items()}
+                for each in report.quantized_by
+            ],
             "coverage": coverage
             and {
                 "ops": coverage.ops,
                 "matched": coverage.matched,
                 "quantized": coverage.quantized,
-                "unmatched": [
-                    {
-                        "op": clean(each.op),
-                        "module": clean(each.module or each.node),
-                        "reason": clean(each.reason),
-                    }
-                    for each in coverage.unmatched
-                ],
+                "unmatched": [source.left(each) for each in coverage.unmatched],
+                "in_float": [source.left(each) for each in coverage.in_float],
             },
             "timings": report.timings,
             "error": clean(report.error.message) if report.error else None,
@@ -78,6 +80,7 @@ def register(server: HandlensServer) -> None:
                     "message": clean(each.message),
                     "cause": clean_lines(each.cause),
                     "handle": each.handle,
+                    "place": source.place(each.span or result.declaration),
                 }
                 for each in report.findings
             ],
@@ -90,6 +93,7 @@ def register(server: HandlensServer) -> None:
                     "verdict": each.verdict,
                     "introduced_db": each.introduced_sqnr_db,
                     "introduced_verdict": each.introduced_verdict,
+                    "in_float": clean(verdicts.in_float(each)),
                     "floor_db": each.floor_sqnr_db,
                     "line": source.line(each.span),
                     "place": source.place(each.span),
@@ -100,7 +104,7 @@ def register(server: HandlensServer) -> None:
 
     @server.feature(OP)
     def op(params: Any) -> dict[str, Any] | None:
-        """Everything about one op, and where its expression is by now."""
+        """Everything about one op that was compared."""
         found = find(params)
         measured = found and found[1].op(int(params.handle))
         if not found or not measured:
@@ -117,8 +121,18 @@ def register(server: HandlensServer) -> None:
             "rows": [[clean(name), clean(value)] for name, value in op_card.rows(measured)],
             "cause": [clean(line) for line in card.cause],
             "errors": measured.errors and dataclasses.asdict(measured.errors),
-            "location": source.location(measured.span),
         }
+
+    @server.feature(LOCATION)
+    def location(params: Any) -> types.Location | None:
+        """Where the expression of an op is by now, whether the op was compared or not; without a handle,
+        where the target is."""
+        found = find(params)
+        if found is None:
+            return None
+        _, result = found
+        handle = None if params.handle is None else int(params.handle)
+        return _Source(server, result).location(result.place(handle))
 
     @server.feature(OPS_AT)
     def ops_at(params: Any) -> list[dict[str, Any]]:
@@ -135,6 +149,25 @@ def register(server: HandlensServer) -> None:
             for result, op in found
             or server.results.in_line(document.file, document.source, place[0])
         ]
+
+
+def _verified(report: Report, source: _Source) -> dict[str, Any] | None:
+    """What a result was checked against; where the reference differs, both ratios and the place."""
+    verified = report.verified
+    if verified is None:
+        return None
+    begins = verified.difference
+    return {
+        "verdict": verified.verdict,
+        "text": clean(verdicts.verified(verified)),
+        "way": verdicts.way(verified),
+        "beginning": clean(verdicts.beginning(report)),
+        "sqnr_db": verified.sqnr_db,
+        "actual_sqnr_db": verified.actual_sqnr_db,
+        # Without a place in the source, a click leads to the target.
+        "handle": begins.handle if begins and begins.span else None,
+        "place": source.place(begins.span) if begins else "",
+    }
 
 
 class _Source:
@@ -156,6 +189,16 @@ class _Source:
     def place(self, span: Span | None) -> str:
         """``model.py:42``; empty for what no file of the workspace has."""
         return f"{self._view.path(span.file)}:{span.line}" if span else ""
+
+    def left(self, each: Unmatched | StaysInFloat) -> dict[str, Any]:
+        """An op that was not compared, or not quantized, and why."""
+        return {
+            "op": clean(each.op),
+            "module": clean(each.module or each.node),
+            "reason": clean(each.reason),
+            "handle": each.handle if each.span else None,
+            "place": self.place(each.span),
+        }
 
     def location(self, span: Span | None) -> types.Location | None:
         """Where an expression is after the edits since; None if it was edited itself."""

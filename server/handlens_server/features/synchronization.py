@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
-from handlens_server.documents import path_of, read
+from handlens_server.documents import path_of
 
 if TYPE_CHECKING:
     from handlens_server.server import HandlensServer
@@ -22,24 +22,33 @@ def register(server: HandlensServer) -> None:
     of a document have to be taken together.
     """
 
+    on_disk: dict[str, str] = {}
+    """By open file, the text that it was opened with, saved with, or changed to by something else."""
+    awaited: set[str] = set()
+    """The open files that the disk has another text of, which the editor may be about to read."""
+
     def opened(uri: str) -> None:
         document = server.documents.find(uri)
         if document is not None and document.file is not None:
+            on_disk[document.file] = document.source
             # Runs of other files may have found something here; now the file has a version.
-            follow(document.file, document.source)
+            server.runs.follow(document.file)
             server.runs.attend(document)
             server.runs.open(document)
 
     def changed(uri: str) -> None:
         document = server.documents.find(uri)
         if document is not None and document.file is not None:
-            follow(document.file, document.source)
+            server.runs.follow(document.file)
             server.runs.attend(document)
             server.runs.typed(document.file)
+            if document.file in awaited:
+                changed_on_disk(document.file)
 
     def saved(uri: str) -> None:
         document = server.documents.find(uri)
         if document is not None and document.file is not None:
+            on_disk[document.file] = document.source
             server.runs.attend(document)
             server.runs.saved(document.file)
 
@@ -49,15 +58,26 @@ def register(server: HandlensServer) -> None:
         for part in parts:
             server.diagnostics.forget(part)
         if (file := path_of(uri)) is not None:
+            on_disk.pop(file, None)
+            awaited.discard(file)
             # What runs of other files found here stays, under the uri of a closed file.
-            follow(file, read(file) or "")
+            server.runs.follow(file)
 
-    def follow(file: str, text: str) -> None:
-        """Let what is shown in a file follow its text."""
-        for result in server.results.at(file):
-            result.move_to(file, text)
-        server.runs.follow(file)
-        server.diagnostics.follow(file)
+    def changed_on_disk(file: str) -> None:
+        """Take a text that something else than the editor has written for a saved one."""
+        document = server.documents.at(file)
+        if document is None or document.file is None:
+            server.runs.follow(file)
+            server.runs.saved(file)
+        elif document.is_unsaved:
+            # What is open is what its editor says it is, which reads the file again soon, if at all.
+            awaited.add(document.file)
+        else:
+            awaited.discard(document.file)
+            # Clients tell of what the editor itself has saved, too.
+            if on_disk.get(document.file) != document.source:
+                on_disk[document.file] = document.source
+                server.runs.saved(document.file)
 
     @server.feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)
     def did_change_watched_files(params: types.DidChangeWatchedFilesParams) -> None:
@@ -69,10 +89,8 @@ def register(server: HandlensServer) -> None:
                 for document in server.documents.open:
                     if document.file and Path(file).parent in Path(document.file).parents:
                         server.runs.project_changed(document)
-            elif server.documents.at(file) is None:
-                # What is open is what its editor says it is.
-                follow(file, read(file) or "")
-                server.runs.saved(file)
+            else:
+                changed_on_disk(file)
 
     @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
     def did_open(params: types.DidOpenTextDocumentParams) -> None:

@@ -23,6 +23,7 @@ class Pool:
         """By folder."""
         self._problems: dict[str, str] = {}
         """By interpreter, why it is unusable."""
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def worker(self, setting: str | None, root: str) -> Worker:
         """The worker for files under ``root``. Raises WorkerUnusable."""
@@ -31,7 +32,8 @@ class Pool:
         host = self._hosts.get(root)
         if host is None or host.interpreter != python:
             if host is not None:
-                await host.close()
+                # To wait for it would let another document of the folder replace it meanwhile, too.
+                self._close(host)
             host = self._hosts[root] = Host(python, root, self._on_output)
         try:
             worker = await host.worker()
@@ -51,4 +53,12 @@ class Pool:
     async def close(self) -> None:
         """End every worker; the next run starts a new one."""
         hosts, self._hosts = list(self._hosts.values()), {}
-        await asyncio.gather(*(host.close() for host in hosts))
+        for host in hosts:
+            self._close(host)
+        await asyncio.gather(*self._closing)
+
+    def _close(self, host: Host) -> None:
+        """Have a host closed, whatever becomes of the run that asked for it."""
+        task = asyncio.create_task(host.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)

@@ -72,7 +72,7 @@ const editor: Act = async (workbench) => {
     await pictures.take(page, 'recipes', [page.locator('.quick-input-widget')], 0);
     await page.keyboard.press('Escape');
 
-    await workbench.problems(3);
+    await workbench.problems(4);
     await pictures.take(page, 'problems', { x: 0, y: 480, width: 1000, height: 250 });
     await workbench.command('View: Hide Panel');
 };

@@ -8,7 +8,14 @@ import { menu } from "./commands/menu";
 import { selectTarget } from "./commands/selectTarget";
 import { activeDocument, ownerOf } from "./documents";
 import { Logs } from "./logs";
-import { OpRequest, OpsAtRequest, ReportRequest, SERVER_COMMANDS, type Status } from "./protocol";
+import {
+  LocationRequest,
+  OpRequest,
+  OpsAtRequest,
+  ReportRequest,
+  SERVER_COMMANDS,
+  type Status,
+} from "./protocol";
 import { ActivePythons } from "./python/extension";
 import { registerReportView, type ReportSource } from "./report/panel";
 import { Selection } from "./selection";
@@ -132,6 +139,8 @@ export class App {
         this.server.ask(ReportRequest, { uri: identify(uri), target }, null, token),
       op: (uri, target, handle, token) =>
         this.server.ask(OpRequest, { uri: identify(uri), target, handle }, null, token),
+      location: (uri, target, handle, token) =>
+        this.server.ask(LocationRequest, { uri: identify(uri), target, handle }, null, token),
       opsAt: (uri, position, token) => {
         const place = client.code2ProtocolConverter.asPosition(position);
         return this.server.ask(OpsAtRequest, { uri: identify(uri), position: place }, [], token);

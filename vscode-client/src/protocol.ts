@@ -3,7 +3,9 @@
 import type { Location, Position, Range } from "vscode-languageclient";
 import { NotificationType, RequestType } from "vscode-languageclient";
 
-export type Verdict = "ok" | "exact" | "no-signal" | "non-finite";
+export type Verdict = "ok" | "exact" | "no-signal" | "non-finite" | "not-compared";
+/** Whether the reference computes what the model computes: to the bit, up to rounding, or not. */
+export type Verified = "exact" | "ok" | "differs" | "not-checked";
 export type Severity = "error" | "warning" | "information" | "hint";
 export type Stage = "starting" | "load" | "export" | "quantize" | "compare";
 
@@ -28,6 +30,8 @@ export interface TargetStatus {
   percentage: number | null;
   recipe: string | null;
   output: { verdict: Verdict; sqnr_db: number | null } | null;
+  /** What the result was checked against, and how that went. */
+  verified: Verified | null;
   findings: Record<Severity, number>;
   /** The message of a run that failed. */
   error: string | null;
@@ -52,12 +56,33 @@ export interface ReportData {
     mse: number | null;
     max_abs_error: number | null;
     cosine: number | null;
+    /** Why it was not compared. */
+    reason: string;
   } | null;
+  verified: {
+    verdict: Verified;
+    /** The verdict in words. */
+    text: string;
+    /** How the ops were compared, if not as usual. */
+    way: string;
+    /** Where the reference begins to differ, as a sentence. */
+    beginning: string;
+    /** Of the reference, the model being the signal. */
+    sqnr_db: number | null;
+    /** Of the quantized model, the model being the signal; where the reference differs. */
+    actual_sqnr_db: number | null;
+    /** Of the op where it begins; null leads to the target. */
+    handle: number | null;
+    place: string;
+  } | null;
+  quantized_by: { name: string; package: string; version: string }[];
   coverage: {
     ops: number;
     matched: number;
     quantized: number;
-    unmatched: { op: string; module: string; reason: string }[];
+    unmatched: LeftData[];
+    /** Of kinds that the recipe quantizes. */
+    in_float: LeftData[];
   } | null;
   /** Seconds by stage. */
   timings: Record<string, number>;
@@ -69,9 +94,21 @@ export interface ReportData {
     message: string;
     cause: string;
     handle: number | null;
+    /** model.py:42; of the target where no op is meant. */
+    place: string;
   }[];
   /** In the order they run. */
   ops: OpData[];
+}
+
+/** An op that was not compared, or not quantized. */
+export interface LeftData {
+  op: string;
+  module: string;
+  reason: string;
+  /** Null where it is not in the source. */
+  handle: number | null;
+  place: string;
 }
 
 export interface OpData {
@@ -82,6 +119,8 @@ export interface OpData {
   verdict: Verdict;
   introduced_db: number | null;
   introduced_verdict: Verdict;
+  /** How far the op is left in float and why, in words; empty where it is quantized. */
+  in_float: string;
   floor_db: number | null;
   /** The source text of the expression's first line, trimmed; empty where it is not known. */
   line: string;
@@ -101,8 +140,6 @@ export interface OpDetail {
   cause: string[];
   /** Histogram of actual − reference. */
   errors: { low: number; high: number; counts: number[] } | null;
-  /** Where the expression is now; null if it was edited away. */
-  location: Location | null;
 }
 
 export const StatusNotification = new NotificationType<Status>("handlens/status");
@@ -120,6 +157,12 @@ export const OpRequest = new RequestType<
   OpDetail | null,
   void
 >("handlens/op");
+/** Where an op is now, or without a handle the target; null if it was edited away. */
+export const LocationRequest = new RequestType<
+  { uri: string; target: string; handle: number | null },
+  Location | null,
+  void
+>("handlens/location");
 export const OpsAtRequest = new RequestType<
   { uri: string; position: Position },
   { target: string; handle: number }[],

@@ -75,6 +75,7 @@ function ofTarget(target: TargetStatus, now: Date): StatusText {
       const isStale = target.state === "stale";
       const parts = [
         ...(isStale ? ["stale"] : []),
+        ...(target.verified === "differs" ? ["reference ≠ model"] : []),
         ...(target.recipe ? [target.recipe] : []),
         findings(target.findings),
         ...(target.finished ? [ago(new Date(target.finished), now)] : []),

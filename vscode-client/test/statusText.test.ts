@@ -14,6 +14,7 @@ const TARGET: TargetStatus = {
   percentage: null,
   recipe: "x86",
   output: { verdict: "ok", sqnr_db: 19.46 },
+  verified: "exact",
   findings: { error: 0, warning: 2, information: 1, hint: 30 },
   error: null,
   finished: "2026-11-25T11:58:00Z",
@@ -36,6 +37,10 @@ function at(change: Partial<Known>): StatusText {
 function text(change: Partial<TargetStatus> = {}): StatusText {
   return at({ target: { ...TARGET, ...change } });
 }
+
+test("a reference that is not the model is told before the findings", () => {
+  assert.match(text({ verified: "differs" }).detail, /^reference ≠ model · /);
+});
 
 test("a result reads as its accuracy, recipe, findings and age", () => {
   const { text: title, detail, severity, busy, action } = text();

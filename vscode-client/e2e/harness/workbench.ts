@@ -145,12 +145,20 @@ export class Workbench {
         return await this.page.evaluate(decorations, classes);
     }
 
-    /** Wait until squiggles are under some texts, and under no others. */
+    /**
+     * Wait until squiggles are under some texts, and under no others.
+     *
+     * What is found about a target as a whole is under its name, which may be out of view: that counts where it is
+     * wanted.
+     */
     async untilSquiggles(...wanted: Squiggle[]): Promise<void> {
         const said = (each: Squiggle[]) => each.map(({ text, severity }) => `${severity}: ${text}`).sort().join('\n');
+        const names = new Set(wanted.map(({ text }) => text));
+        const there = async () =>
+            said((await this.squiggles()).filter(({ text }) => !text.startsWith('handlens_') || names.has(text)));
         await until(
-            async () => said(await this.squiggles()) === said(wanted),
-            async () => `the squiggles are not\n${said(wanted)}\nbut\n${said(await this.squiggles())}`,
+            async () => (await there()) === said(wanted),
+            async () => `the squiggles are not\n${said(wanted)}\nbut\n${await there()}`,
             RUN_MS,
         );
     }
@@ -249,9 +257,13 @@ export class Workbench {
     async problems(count: number): Promise<string[]> {
         const rows = this.page.locator('.markers-panel .monaco-list-row[aria-level="2"]');
         if (!(await this.page.locator('.markers-panel').isVisible())) await this.command('Problems: Focus on Problems View');
+        // The list draws only the rows that it has room for.
+        await this.command('View: Toggle Maximized Panel');
         await rows.nth(count - 1).waitFor();
         await rows.nth(count).waitFor({ state: 'detached' });
-        return (await rows.allTextContents()).map(plain);
+        const texts = (await rows.allTextContents()).map(plain);
+        await this.command('View: Toggle Maximized Panel');
+        return texts;
     }
 
     notification(text: string | RegExp): Locator {

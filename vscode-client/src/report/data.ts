@@ -3,6 +3,7 @@
 import type { OpDetail, ReportData } from "../protocol";
 
 export type {
+  LeftData,
   OpData,
   OpDetail,
   ReportData,
@@ -10,9 +11,9 @@ export type {
   Status,
   TargetStatus,
   Verdict,
+  Verified,
 } from "../protocol";
 
 export type FindingData = ReportData["findings"][number];
 export type Coverage = NonNullable<ReportData["coverage"]>;
-export type Unmatched = Coverage["unmatched"][number];
 export type Histogram = NonNullable<OpDetail["errors"]>;

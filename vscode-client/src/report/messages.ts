@@ -39,8 +39,8 @@ export type Command = (typeof COMMANDS)[number];
 export type PageMessage =
   | { readonly type: "ready" }
   | { readonly type: "detail"; readonly handle: number }
-  /** Show the source of an op, and with `focus` go there. */
-  | { readonly type: "open"; readonly handle: number; readonly focus: boolean }
+  /** Show the source of an op, of the target where it is null, and with `focus` go there. */
+  | { readonly type: "open"; readonly handle: number | null; readonly focus: boolean }
   | { readonly type: "target"; readonly name: string }
   | { readonly type: "command"; readonly command: Command };
 
@@ -56,8 +56,8 @@ export function pageMessage(value: unknown): PageMessage | null {
     case "detail":
       return Number.isSafeInteger(handle) ? { type, handle: handle as number } : null;
     case "open":
-      return Number.isSafeInteger(handle)
-        ? { type, handle: handle as number, focus: focus === true }
+      return handle === null || Number.isSafeInteger(handle)
+        ? { type, handle: handle as number | null, focus: focus === true }
         : null;
     case "target":
       return typeof name === "string" ? { type, name } : null;

@@ -1,5 +1,5 @@
 import * as vscode from "vscode";
-import type { OpDetail } from "./data";
+import type { Location } from "vscode-languageclient";
 
 /**
  * Shows an expression in an editor and selects it; gives the editor's document and selection.
@@ -8,7 +8,7 @@ import type { OpDetail } from "./data";
  * in, never the one with the report in it: that would hide what was clicked on.
  */
 export async function openSource(
-  location: NonNullable<OpDetail["location"]>,
+  location: Location,
   panel: vscode.WebviewPanel,
   focus: boolean,
 ): Promise<{ uri: string; selection: vscode.Selection }> {

@@ -181,29 +181,30 @@ export class Session implements vscode.Disposable {
     }
   }
 
-  private async open(handle: number, focus: boolean): Promise<void> {
+  private async open(handle: number | null, focus: boolean): Promise<void> {
     if (!this.report) {
       return;
     }
     const cancellation = new vscode.CancellationTokenSource();
     try {
       // Asked for anew: the text may have been edited since the op was selected.
-      const detail = await this.source.op(this.uri, this.report.target, handle, cancellation.token);
-      if (!detail?.location) {
+      const { target } = this.report;
+      const location = await this.source.location(this.uri, target, handle, cancellation.token);
+      if (!location) {
         void vscode.window.setStatusBarMessage(
           "Handlens: this expression is no longer in the source",
           5000,
         );
         return;
       }
-      const { start, end } = detail.location.range;
-      const uri = vscode.Uri.parse(detail.location.uri, true).toString();
+      const { start, end } = location.range;
+      const uri = vscode.Uri.parse(location.uri, true).toString();
       this.caret.expect(
         uri,
         new vscode.Selection(start.line, start.character, end.line, end.character),
       );
-      await openSource(detail.location, this.panel, focus);
-      this.post({ type: "caret", handles: [handle], moved: false });
+      await openSource(location, this.panel, focus);
+      this.post({ type: "caret", handles: handle === null ? [] : [handle], moved: false });
     } catch (error) {
       void vscode.window.showErrorMessage(`Handlens cannot open the source: ${String(error)}`);
     } finally {

@@ -1,6 +1,7 @@
 /** What the report view needs of the extension around it. */
 
 import type * as vscode from "vscode";
+import type { Location } from "vscode-languageclient";
 import type { OpDetail, ReportData, Status } from "./data";
 
 export interface ReportSource {
@@ -14,6 +15,13 @@ export interface ReportSource {
     handle: number,
     token: vscode.CancellationToken,
   ): Promise<OpDetail | null>;
+  /** Where an op is now, or without a handle the target; null if it was edited away. */
+  location(
+    uri: string,
+    target: string,
+    handle: number | null,
+    token: vscode.CancellationToken,
+  ): Promise<Location | null>;
   /** The ops at a place in a document, the innermost expression's. */
   opsAt(
     uri: string,

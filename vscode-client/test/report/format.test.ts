@@ -1,11 +1,21 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { LEGEND, step, STEPS } from "../../src/report/model/colours";
+import { IN_FLOAT, LEGEND, step, stepOf, STEPS } from "../../src/report/model/colours";
 import { reasons } from "../../src/report/model/coverage";
-import { count, db, fixed, ratio, seconds, sentence, short } from "../../src/report/model/format";
+import {
+  accumulated,
+  count,
+  db,
+  fixed,
+  introduced,
+  ratio,
+  seconds,
+  sentence,
+  short,
+} from "../../src/report/model/format";
 import { network } from "../../src/report/model/network";
 import { summary } from "../../src/report/model/summary";
-import { op, report } from "./reports";
+import { op, report, VERIFIED } from "./reports";
 
 test("decibels have one decimal, a true minus, and never a negative zero", () => {
   assert.equal(db(17.339), "17.3 dB");
@@ -18,6 +28,7 @@ test("what has no number says why", () => {
   assert.equal(ratio("exact", null), "exact");
   assert.equal(ratio("non-finite", null), "NaN or Inf");
   assert.equal(ratio("no-signal", null), "no signal");
+  assert.equal(ratio("not-compared", null), "not compared");
   assert.equal(ratio("ok", null), "–");
 });
 
@@ -35,7 +46,7 @@ test("times and counts read well at any size", () => {
 test("colours step by 10 dB, and what has no error has one of its own", () => {
   assert.deepEqual([-5, 3, 10, 29.9, 50, 118].map(step), [0, 0, 1, 2, 5, 5]);
   assert.equal(step(NaN), STEPS);
-  assert.equal(LEGEND.length, STEPS + 1);
+  assert.equal(LEGEND[STEPS], "no error");
 });
 
 test("a screen reader hears of an op what the plot shows of it", () => {
@@ -45,6 +56,7 @@ test("a screen reader hears of an op what the plot shows of it", () => {
     message: "conv2d 30.0 dB",
     cause: "",
     handle: 1,
+    place: "model.py:10",
   };
   assert.equal(
     sentence(op(1), 0, 12, [finding]),
@@ -52,15 +64,37 @@ test("a screen reader hears of an op what the plot shows of it", () => {
   );
 });
 
+test("an op in float is not quantized, and never exact", () => {
+  const left = "not quantized: keep_float asks for it";
+  const none = { sqnr_db: null, verdict: "exact", introduced_db: null } as const;
+  const alone = op(1, { ...none, introduced_verdict: "exact", in_float: left });
+  assert.equal(accumulated(alone), "no noise");
+  assert.equal(introduced(alone), "not quantized");
+  assert.match(sentence(alone, 0, 1, []), /not quantized: keep_float asks for it/);
+  assert.doesNotMatch(sentence(alone, 0, 1, []), /exact/);
+  assert.equal(introduced({ ...alone, introduced_db: 45, introduced_verdict: "ok" }), "45.0 dB");
+});
+
+test("what is not quantized has a colour of its own, where nothing has a ratio", () => {
+  const left = op(1, { in_float: "not quantized: why" });
+  assert.equal(stepOf([left], NaN), IN_FLOAT);
+  assert.equal(stepOf([left, op(2)], NaN), STEPS);
+  assert.equal(stepOf([left], 45), 4);
+  assert.equal(LEGEND[IN_FLOAT], "not quantized");
+});
+
 test("the summary names the output, the lowest ops and the findings", () => {
   const found = network(
     report([op(1), op(2, { name: "linear", module: "", sqnr_db: 9 })], {
-      findings: [{ rule: "HL101", severity: "error", message: "", cause: "", handle: 2 }],
+      verified: { ...VERIFIED, text: "reference = model (131 dB)" },
+      findings: [
+        { rule: "HL101", severity: "error", message: "", cause: "", handle: 2, place: "" },
+      ],
     }),
   );
   assert.equal(
     summary(found),
-    "SQNR along 2 ops. Output 19.5 dB. Accumulated is lowest at linear: 9.0 dB. " +
+    "SQNR along 2 ops. Output 19.5 dB. Verified: reference = model (131 dB). Accumulated is lowest at linear: 9.0 dB. " +
       "Introduced is lowest at conv2d in features.0: 40.0 dB. 1 error.",
   );
 });
@@ -70,6 +104,8 @@ test("reasons are counted, the most frequent first", () => {
     op: `op${i}`,
     module: "",
     reason,
+    handle: null,
+    place: "",
   }));
   assert.deepEqual(
     reasons(unmatched).map(({ reason, ops }) => [reason, ops.length]),

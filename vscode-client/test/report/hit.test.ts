@@ -36,7 +36,7 @@ test("of ops that are closer than pixels, the one whose point is near is meant",
 test("a finding is hit from a little further away", () => {
   const ops = Array.from({ length: 1000 }, (_, i) => op(i + 1, { sqnr_db: 50 }));
   const findings = [
-    { rule: "HL101", severity: "error" as const, message: "", cause: "", handle: 504 },
+    { rule: "HL101", severity: "error" as const, message: "", cause: "", handle: 504, place: "" },
   ];
   const found = network(report(ops, { findings }));
   assert.equal(hit(found, at(500.5, pixel(50), 1000)), 503);

@@ -9,6 +9,11 @@ test("a panel takes from its page what its page can send, and nothing else", () 
     handle: 3,
     focus: true,
   });
+  assert.deepEqual(pageMessage({ type: "open", handle: null }), {
+    type: "open",
+    handle: null,
+    focus: false,
+  });
   assert.deepEqual(pageMessage({ type: "command", command: "rerun" }), {
     type: "command",
     command: "rerun",

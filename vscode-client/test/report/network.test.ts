@@ -5,7 +5,7 @@ import { network, nextFinding, RANKS, recall, remember } from "../../src/report/
 import { op, report } from "./reports";
 
 function finding(handle: number | null, severity: FindingData["severity"]): FindingData {
-  return { rule: "HL101", severity, message: severity, cause: "", handle };
+  return { rule: "HL101", severity, message: severity, cause: "", handle, place: "" };
 }
 
 test("an op has the gravest of its findings, and what is about none of them is a remark", () => {

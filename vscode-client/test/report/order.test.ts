@@ -11,10 +11,18 @@ const FOUND = network(
       op(1, { sqnr_db: 12, module: "a.10" }),
       op(2, { sqnr_db: 25, module: "a.9", name: "linear" }),
       op(3, { sqnr_db: null, verdict: "non-finite", module: "b" }),
-      op(4, { sqnr_db: null, verdict: "exact", module: "c", place: "other.py:3" }),
+      op(4, {
+        sqnr_db: null,
+        verdict: "exact",
+        module: "c",
+        place: "other.py:3",
+        in_float: "not quantized: why",
+      }),
     ],
     {
-      findings: [{ rule: "HL101", severity: "warning", message: "", cause: "", handle: 2 }],
+      findings: [
+        { rule: "HL101", severity: "warning", message: "", cause: "", handle: 2, place: "" },
+      ],
     },
   ),
 );
@@ -29,6 +37,12 @@ test("numbers sort by value, exact last, and the other way around", () => {
   assert.deepEqual([...arrange(FOUND, { by, descending: true }, ALL)], [3, 1, 0, 2]);
 });
 
+test("what was not compared stands before what is known to be good", () => {
+  const ops = [op(1, { sqnr_db: 12 }), op(2, { sqnr_db: null, verdict: "not-compared" })];
+  const sorted = arrange(network(report(ops)), { by: "accumulated", descending: false }, ALL);
+  assert.deepEqual([...sorted], [1, 0]);
+});
+
 test("modules sort as people count", () => {
   assert.deepEqual([...arrange(FOUND, { by: "module", descending: false }, ALL)], [1, 0, 2, 3]);
 });
@@ -40,6 +54,7 @@ test("a filter wants all of its words, anywhere", () => {
   ];
   assert.deepEqual(filtered("CONV a.10"), [0]);
   assert.deepEqual(filtered("other.py"), [3]);
+  assert.deepEqual(filtered("not quantized"), [3]);
   assert.deepEqual(filtered("nowhere"), []);
   assert.deepEqual(filtered("", true), [1]);
 });

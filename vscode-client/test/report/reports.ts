@@ -11,6 +11,7 @@ export function op(handle: number, change: Partial<OpData> = {}): OpData {
     verdict: "ok",
     introduced_db: 40,
     introduced_verdict: "ok",
+    in_float: "",
     floor_db: 45,
     line: "x = self.conv(x)",
     place: "model.py:10",
@@ -26,7 +27,16 @@ export function report(ops: OpData[], change: Partial<ReportData> = {}): ReportD
     generation: 1,
     stale: false,
     batches: 1,
-    output: { verdict: "ok", sqnr_db: 19.5, mse: null, max_abs_error: null, cosine: null },
+    output: {
+      verdict: "ok",
+      sqnr_db: 19.5,
+      mse: null,
+      max_abs_error: null,
+      cosine: null,
+      reason: "",
+    },
+    verified: null,
+    quantized_by: [],
     coverage: null,
     timings: {},
     error: null,
@@ -36,6 +46,17 @@ export function report(ops: OpData[], change: Partial<ReportData> = {}): ReportD
     ...change,
   };
 }
+
+export const VERIFIED: NonNullable<ReportData["verified"]> = {
+  verdict: "ok",
+  text: "reference = model",
+  way: "",
+  beginning: "",
+  sqnr_db: null,
+  actual_sqnr_db: null,
+  handle: null,
+  place: "",
+};
 
 /** Numbers that look random and are the same in every run. */
 export function numbers(count: number, low: number, high: number): number[] {

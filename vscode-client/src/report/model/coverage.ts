@@ -1,15 +1,15 @@
-import type { Unmatched } from "../data";
+import type { LeftData } from "../data";
 
-/** What was not compared for one and the same reason. */
+/** Ops that were not compared, or not quantized, for one and the same reason. */
 export interface Reason {
   readonly reason: string;
-  readonly ops: readonly Unmatched[];
+  readonly ops: readonly LeftData[];
 }
 
 /** The reasons, the most frequent first. */
-export function reasons(unmatched: readonly Unmatched[]): Reason[] {
-  const groups = new Map<string, Unmatched[]>();
-  for (const each of unmatched) {
+export function reasons(left: readonly LeftData[]): Reason[] {
+  const groups = new Map<string, LeftData[]>();
+  for (const each of left) {
     const group = groups.get(each.reason);
     if (group) {
       group.push(each);

@@ -1,17 +1,28 @@
 import type { FindingData, OpData, Verdict } from "../data";
 
+const VERDICTS: Readonly<Record<Verdict, string>> = {
+  exact: "exact",
+  "no-signal": "no signal",
+  "non-finite": "NaN or Inf",
+  "not-compared": "not compared",
+  ok: "–",
+};
+
 /** A ratio as people read it, or why there is none. */
 export function ratio(verdict: Verdict, decibels: number | null): string {
-  switch (verdict) {
-    case "exact":
-      return "exact";
-    case "no-signal":
-      return "no signal";
-    case "non-finite":
-      return "NaN or Inf";
-    case "ok":
-      return decibels === null ? "–" : db(decibels);
-  }
+  return decibels === null ? VERDICTS[verdict] : db(decibels);
+}
+
+/** How accurate the quantized model is at an op: what is left in float is never called exact. */
+export function accumulated(op: OpData): string {
+  return op.in_float && op.verdict === "exact" ? "no noise" : ratio(op.verdict, op.sqnr_db);
+}
+
+/** What an op loses by itself. */
+export function introduced(op: OpData): string {
+  return op.in_float && op.introduced_verdict === "exact"
+    ? "not quantized"
+    : ratio(op.introduced_verdict, op.introduced_db);
 }
 
 /** Decibels with one decimal and a true minus sign. */
@@ -70,8 +81,9 @@ export function sentence(
 ): string {
   const parts = [
     op.module ? `${op.name} in ${op.module}` : op.name,
-    `accumulated ${ratio(op.verdict, op.sqnr_db)}`,
-    `introduced ${ratio(op.introduced_verdict, op.introduced_db)}`,
+    `accumulated ${accumulated(op)}`,
+    `introduced ${introduced(op)}`,
+    ...(op.in_float ? [op.in_float] : []),
     ...findings.map((each) => `${each.severity}: ${each.message}`),
     ...(op.place ? [op.place] : []),
     `op ${whole(index + 1)} of ${whole(total)}`,

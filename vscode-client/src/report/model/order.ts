@@ -13,7 +13,7 @@ export interface Sorting {
 export const WORST_FIRST: Sorting = { by: "severity", descending: true };
 
 export interface Filter {
-  /** Words that must all be in an op's name, module, place or line. */
+  /** Words that must all be in an op's name, module, place or line, or in why it is left in float. */
   readonly text: string;
   readonly foundOnly: boolean;
 }
@@ -46,7 +46,7 @@ function has(network: Network, index: number, words: readonly string[]): boolean
   if (!op || words.length === 0) {
     return words.length === 0;
   }
-  const text = `${op.name}\n${op.module}\n${op.place}\n${op.line}`.toLowerCase();
+  const text = `${op.name}\n${op.module}\n${op.place}\n${op.line}\n${op.in_float}`.toLowerCase();
   return words.every((word) => text.includes(word));
 }
 
@@ -54,6 +54,7 @@ function has(network: Network, index: number, words: readonly string[]): boolean
 const BEYOND: Readonly<Record<Verdict, number>> = {
   "non-finite": -Infinity,
   "no-signal": -1e9,
+  "not-compared": -1e8,
   ok: 1e9,
   exact: Infinity,
 };

@@ -8,6 +8,9 @@ export function summary(network: Network): string {
   if (report.output) {
     parts.push(`Output ${ratio(report.output.verdict, report.output.sqnr_db)}.`);
   }
+  if (report.verified) {
+    parts.push(`Verified: ${report.verified.text}.`);
+  }
   const lowest = (series: Float32Array): number =>
     series.reduce((best, each, i) => (each < (series[best] ?? Infinity) ? i : best), -1);
   for (const [word, series] of [

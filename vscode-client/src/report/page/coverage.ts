@@ -3,6 +3,8 @@ import type { Reason } from "../model/coverage";
 import { reasons } from "../model/coverage";
 import { count, seconds, whole } from "../model/format";
 import { el } from "./dom";
+import { placeLink } from "./place";
+import type { Send } from "./select";
 import type { Store } from "./store";
 
 // A reason that holds for thousands of ops is understood from fewer.
@@ -12,7 +14,10 @@ const SHOWN = 200;
 export class CoveragePanel {
   readonly element = el("section");
 
-  constructor(private readonly store: Store) {
+  constructor(
+    private readonly store: Store,
+    private readonly send: Send,
+  ) {
     store.on(["network"], () => this.render());
   }
 
@@ -26,15 +31,15 @@ export class CoveragePanel {
         "div",
         "scroller padded",
         { tabindex: 0, role: "group", "aria-label": "Coverage and time" },
-        ...(report.coverage ? coverage(report.coverage) : []),
+        ...(report.coverage ? coverage(report.coverage, this.send) : []),
         ...timings(report.timings),
       ),
     );
   }
 }
 
-function coverage(coverage: Coverage): HTMLElement[] {
-  const { ops, matched, quantized, unmatched } = coverage;
+function coverage(coverage: Coverage, send: Send): HTMLElement[] {
+  const { ops, matched, quantized, unmatched, in_float } = coverage;
   const float = Math.max(0, matched - quantized);
   return [
     el("h3", "", {}, "Coverage"),
@@ -43,7 +48,14 @@ function coverage(coverage: Coverage): HTMLElement[] {
       ["t2", float, `${whole(float)} compared, in float`],
       ["rest", Math.max(0, ops - matched), `${whole(ops - matched)} not compared`],
     ]),
-    ...reasons(unmatched).map(reasonOf),
+    ...(in_float.length > 0
+      ? [
+          el("h3", "", {}, "Left in float, though of a kind that the recipe quantizes"),
+          ...reasons(in_float).map((each) => reasonOf(each, send, true)),
+        ]
+      : []),
+    el("h3", "", {}, "Not compared"),
+    ...reasons(unmatched).map((each) => reasonOf(each, send, false)),
     ...(unmatched.length === 0
       ? [el("p", "faint", {}, `All ${count(ops, "op")} were compared.`)]
       : []),
@@ -51,26 +63,29 @@ function coverage(coverage: Coverage): HTMLElement[] {
 }
 
 /** One reason; its ops are listed when somebody looks: there may be thousands. */
-function reasonOf({ reason, ops }: Reason): HTMLElement {
+function reasonOf({ reason, ops }: Reason, send: Send, open: boolean): HTMLElement {
   const details = el(
     "details",
     "reason",
-    {},
+    { open },
     el("summary", "", {}, el("b", "", {}, whole(ops.length)), " ", reason),
   );
   details.addEventListener(
     "toggle",
     () => {
-      const head = ["op", "module or node"].map((text) => el("th", "", { scope: "col" }, text));
+      const head = ["op", "module or node", "source"].map((text) =>
+        el("th", "", { scope: "col" }, text),
+      );
       const rows = ops
         .slice(0, SHOWN)
-        .map(({ op, module }) =>
+        .map(({ op, module, handle, place }) =>
           el(
             "tr",
             "",
             {},
             el("td", "", {}, el("code", "", {}, op)),
             el("td", "", {}, el("code", "", {}, module)),
+            el("td", "", {}, placeLink(send, handle, place)),
           ),
         );
       details.append(

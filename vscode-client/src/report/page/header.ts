@@ -1,4 +1,4 @@
-import type { ReportData, TargetStatus } from "../data";
+import type { ReportData, Severity, TargetStatus, Verified } from "../data";
 import { count, ratio, seconds, whole } from "../model/format";
 import type { Command, ViewState } from "../messages";
 import { ago } from "../../statusText";
@@ -165,15 +165,9 @@ function bigOutput(report: ReportData): Node[] {
     return [el("span", "big", {}, "–"), el("span", "faint", {}, "output not measured")];
   }
   const [number, unit] = ratio(output.verdict, output.sqnr_db).split(" dB");
-  const at = output.sqnr_db;
-  const level =
-    output.verdict === "non-finite" || (at !== null && at < thresholds.error_db)
-      ? "error"
-      : at !== null && at < thresholds.warning_db
-        ? "warning"
-        : at !== null && at < thresholds.information_db
-          ? "information"
-          : "good";
+  const differs = report.verified?.verdict === "differs";
+  const level = differs ? "error" : levelOf(output, thresholds);
+  const about = output.reason || (differs ? "not against the model" : "output SQNR");
   return [
     el(
       "span",
@@ -182,31 +176,86 @@ function bigOutput(report: ReportData): Node[] {
       number ?? "",
       unit === undefined ? null : el("small", "", {}, "dB"),
     ),
-    el("span", "faint", {}, "output SQNR"),
+    el("span", "faint", {}, about),
   ];
+}
+
+/** How grave the output's accuracy is: what was not compared is not known to be good. */
+function levelOf(
+  { verdict, sqnr_db, mse }: NonNullable<ReportData["output"]>,
+  { error_db, warning_db, information_db }: ReportData["thresholds"],
+): Severity | "good" {
+  switch (verdict) {
+    case "non-finite":
+      return "error";
+    case "not-compared":
+      return "warning";
+    case "no-signal":
+      return mse ? "error" : "information";
+    case "exact":
+      return "good";
+    case "ok": {
+      const at = sqnr_db ?? Infinity;
+      return at < error_db
+        ? "error"
+        : at < warning_db
+          ? "warning"
+          : at < information_db
+            ? "information"
+            : "good";
+    }
+  }
+}
+
+// What is not well with the check against the model; the words of the server are too long for a head.
+const DOUBTS: Readonly<Partial<Record<Verified, readonly [string, Severity]>>> = {
+  differs: ["reference ≠ model", "error"],
+  "not-checked": ["not against the model", "warning"],
+};
+
+function verified({ verdict, text, way }: NonNullable<ReportData["verified"]>): HTMLElement {
+  const [doubt, severity] = DOUBTS[verdict] ?? [];
+  const title = way ? `${text}; ${way}` : text;
+  return fact("verified", title, severity ? glyph(severity) : null, doubt ?? text);
+}
+
+function quantizer(by: ReportData["quantized_by"]): HTMLElement {
+  const said = by.map(({ name, package: from, version }) => ({ name, from: `${from} ${version}` }));
+  return fact(
+    by.length > 1 ? "quantizers" : "quantizer",
+    said.map(({ name, from }) => `${name}, ${from}`).join("; "),
+    ...said.flatMap(({ name, from }, i) => [
+      el("span", "", {}, `${i > 0 ? "+ " : ""}${name}`),
+      el("span", "faint", {}, from),
+    ]),
+  );
+}
+
+function fact(name: string, title: string | null, ...value: (Node | string | null)[]): HTMLElement {
+  return el("div", "", { title }, el("dt", "", {}, name), el("dd", "said", {}, ...value));
 }
 
 function facts(report: ReportData): Node[] {
   const { coverage } = report;
   const total = Object.values(report.timings).reduce((sum, each) => sum + each, 0);
-  const shown: [string, string, string?][] = [["recipe", report.recipe || "–"]];
+  const nodes: Node[] = [fact("recipe", null, report.recipe || "–")];
+  if (report.verified) {
+    nodes.push(verified(report.verified));
+  }
   if (coverage) {
-    shown.push(
-      [
-        "compared",
-        `${whole(coverage.matched)} / ${whole(coverage.ops)}`,
-        `${whole(coverage.matched)} of ${count(coverage.ops, "op")} compared`,
-      ],
-      ["quantized", count(coverage.quantized, "op")],
+    const compared = `${whole(coverage.matched)} of ${count(coverage.ops, "op")} compared`;
+    nodes.push(
+      fact("compared", compared, `${whole(coverage.matched)} / ${whole(coverage.ops)}`),
+      fact("quantized", null, count(coverage.quantized, "op")),
     );
   }
-  shown.push(["batches", whole(report.batches)]);
-  if (total > 0) {
-    shown.push(["time", seconds(total)]);
+  if (report.quantized_by.length > 0) {
+    nodes.push(quantizer(report.quantized_by));
   }
-  const nodes: Node[] = shown.map(([name, value, title]) =>
-    el("div", "", { title }, el("dt", "", {}, name), el("dd", "", {}, value)),
-  );
+  nodes.push(fact("batches", null, whole(report.batches)));
+  if (total > 0) {
+    nodes.push(fact("time", null, seconds(total)));
+  }
   const counts = (["error", "warning", "information"] as const)
     .map((severity) => ({
       severity,

@@ -1,6 +1,6 @@
-import type { Block } from "../model/blocks";
+import type { Block, Cell } from "../model/blocks";
 import { blocks } from "../model/blocks";
-import { LEGEND, step } from "../model/colours";
+import { LEGEND, NO_RATIO, stepOf } from "../model/colours";
 import { count, db, fixed } from "../model/format";
 import type { Network } from "../model/network";
 import { button, el } from "./dom";
@@ -85,10 +85,9 @@ export class HeatMap {
   private row(network: Network, block: Block, row: number): HTMLElement {
     const cells = block.cells.map((cell, i) => {
       const names = [...new Set(cell.ops.map((each) => network.ops[each]?.name ?? ""))];
-      const worst = Number.isNaN(cell.introduced)
-        ? "no error"
-        : `introduces ${db(cell.introduced)}`;
-      return el("span", `heat-cell s${step(cell.introduced)}`, {
+      const at = colour(network, cell);
+      const worst = NO_RATIO[at] ?? `introduces ${db(cell.introduced)}`;
+      return el("span", `heat-cell s${at}`, {
         role: "button",
         tabindex: row === 0 && i === 0 ? 0 : -1,
         "aria-label": `${names.slice(0, 6).join(", ")}: ${worst}`,
@@ -120,7 +119,7 @@ export class HeatMap {
         "td",
         "numeric",
         {},
-        el("i", `swatch s${step(block.introduced)}`),
+        el("i", `swatch s${colour(network, block)}`),
         fixed(block.introduced),
       ),
       el("td", "numeric", {}, fixed(block.accumulated)),
@@ -176,10 +175,10 @@ export class HeatMap {
       this.tooltip.op(this.built, cell.worst, event.clientX, event.clientY);
     } else {
       const worst = this.built.ops[cell.worst];
-      const said = Number.isNaN(cell.introduced) ? "no error" : db(cell.introduced);
+      const none = NO_RATIO[colour(this.built, cell)];
       this.tooltip.text(
         count(cell.ops.length, "op"),
-        `the worst: ${worst?.name ?? ""} introduces ${said}`,
+        none ?? `the worst: ${worst?.name ?? ""} introduces ${db(cell.introduced)}`,
         event.clientX,
         event.clientY,
       );
@@ -222,4 +221,11 @@ export class HeatMap {
       next.focus();
     }
   }
+}
+
+function colour(network: Network, cell: Cell | Block): number {
+  return stepOf(
+    cell.ops.map((each) => network.ops[each]),
+    cell.introduced,
+  );
 }

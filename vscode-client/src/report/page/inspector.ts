@@ -1,10 +1,11 @@
 import type { Histogram, OpData } from "../data";
-import { ratio, short, whole } from "../model/format";
+import { accumulated, introduced, ratio, short, whole } from "../model/format";
 import type { Network } from "../model/network";
 import { severityOf } from "../model/network";
 import { button, el, svg } from "./dom";
-import { glyph, icon, ICONS } from "./glyphs";
-import { open, select } from "./select";
+import { glyph } from "./glyphs";
+import { placeLink } from "./place";
+import { select } from "./select";
 import type { Send } from "./select";
 import type { Store } from "./store";
 
@@ -42,6 +43,7 @@ export class Inspector {
       ...(op.line ? [el("pre", "line", {}, el("code", "", {}, op.line))] : []),
       ...findings(network, selected, known?.cause ?? null),
       this.ratios(network, op, selected),
+      ...(op.in_float ? [el("p", "in-float", {}, op.in_float)] : []),
       ...(known?.errors ? [histogram(known.errors)] : []),
       known ? rows(known.rows) : el("p", "hint-text", { "aria-hidden": "true" }, "…"),
       // Not while held keys pass by: by then nothing is known.
@@ -59,15 +61,7 @@ export class Inspector {
       el("h2", "", {}, op.name),
       op.module ? el("code", "module", {}, op.module) : null,
       el("span", "faint", {}, `op ${whole(index + 1)} of ${whole(network.ops.length)}`),
-      op.place
-        ? button(
-            "link place",
-            { title: "Open the source (Enter)", "aria-label": `Open source ${op.place}` },
-            () => open(this.store, this.send, index, true),
-            icon(ICONS.source),
-            op.place,
-          )
-        : null,
+      placeLink(this.send, op.handle, op.place),
     );
   }
 
@@ -79,8 +73,8 @@ export class Inspector {
       "dl",
       "ratios",
       {},
-      each("accumulated", ratio(op.verdict, op.sqnr_db), "key-accumulated"),
-      each("introduced", ratio(op.introduced_verdict, op.introduced_db), "key-introduced"),
+      each("accumulated", accumulated(op), "key-accumulated"),
+      each("introduced", introduced(op), "key-introduced"),
       Number.isNaN(floor) ? null : each("rounding alone", ratio("ok", floor), "key-floor"),
     );
   }
@@ -107,7 +101,7 @@ export class Inspector {
         i === index ? "current" : "",
         { "aria-current": i === index ? "true" : null },
         button("link", {}, () => select(this.store, this.send, i), each.module || each.name),
-        el("span", "", {}, ratio(each.verdict, each.sqnr_db)),
+        el("span", "", {}, accumulated(each)),
       );
     });
     const more = same.length - list.length;

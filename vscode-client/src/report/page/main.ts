@@ -47,7 +47,7 @@ const network = new NetworkPlot(store, send, tooltip);
 const table = new OpsTable(store, send);
 const heatmap = new HeatMap(store, send, tooltip);
 const inspector = new Inspector(store, send);
-const coverage = new CoveragePanel(store);
+const coverage = new CoveragePanel(store, send);
 
 const live = el("p", "visually-hidden", { id: "selected-op", "aria-live": "polite" });
 store.on(["selected", "network"], () => {

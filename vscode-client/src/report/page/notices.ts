@@ -1,6 +1,11 @@
+import type { FindingData, ReportData } from "../data";
+import type { Command } from "../messages";
+import { count, db } from "../model/format";
+import type { Network } from "../model/network";
+import { RANKS } from "../model/network";
 import { button, el, svg } from "./dom";
 import { glyph } from "./glyphs";
-import type { Command } from "../messages";
+import { placeLink } from "./place";
 import type { Send } from "./select";
 import type { State, Store } from "./store";
 
@@ -11,7 +16,10 @@ interface Notice {
   readonly actions: readonly (readonly [Command, string])[];
 }
 
-/** What stands in place of the plots while there are none, or above them when a later run failed. */
+// More of them would leave no room for the plots.
+const REMARKS = 6;
+
+/** What stands in place of the plots while there are none, and above them what to know before one reads them. */
 export class Notices {
   readonly element = el("div", "notices", { role: "status" });
   private said = "";
@@ -28,24 +36,108 @@ export class Notices {
     const notice = noticeOf(state);
     const whole = (state.network?.ops.length ?? 0) === 0;
     document.body.classList.toggle("without-result", whole);
-    const remarks = whole ? [] : (state.network?.remarks ?? []);
-    const said = JSON.stringify([notice, whole, remarks]);
+    const { network } = state;
+    const report = network?.report;
+    const said = JSON.stringify([notice, whole, report?.verified, network?.remarks]);
     if (said === this.said) {
       return;
     }
     this.said = said;
     this.element.replaceChildren(
       ...(notice ? [this.show(notice, whole)] : []),
-      ...remarks.map((each) =>
+      ...(report ? this.doubts(report) : []),
+      ...(network ? this.remarks(network) : []),
+    );
+  }
+
+  /** What the numbers are not about: that the reference is not the model, or was not checked against it. */
+  private doubts(report: ReportData): HTMLElement[] {
+    const { verified, output } = report;
+    if (!verified) {
+      return [];
+    }
+    if (verified.verdict === "differs") {
+      return [this.alarm(verified, output?.sqnr_db ?? null)];
+    }
+    const doubts: (readonly [FindingData["severity"], string])[] = [
+      ...(verified.verdict === "not-checked" ? [["warning", verified.text] as const] : []),
+      ...(verified.way ? [["information", verified.way] as const] : []),
+    ];
+    return doubts.map(([severity, text]) =>
+      el(
+        "p",
+        "remark",
+        {},
+        glyph(severity),
+        el("span", "", {}, el("b", "", {}, "verified"), " ", text),
+      ),
+    );
+  }
+
+  private alarm(
+    verified: NonNullable<ReportData["verified"]>,
+    quantized: number | null,
+  ): HTMLElement {
+    const ratios = [
+      ["reference against the model", verified.sqnr_db],
+      ["quantized model against the reference", quantized],
+      ["quantized model against the model", verified.actual_sqnr_db],
+    ] as const;
+    return el(
+      "section",
+      "alarm",
+      { role: "alert", "aria-labelledby": "alarm" },
+      el("h2", "", { id: "alarm" }, glyph("error"), "HL204 The reference is not the model"),
+      el(
+        "p",
+        "",
+        {},
+        verified.beginning,
+        " ",
+        placeLink(this.send, verified.handle, verified.place),
+      ),
+      el(
+        "dl",
+        "ratios",
+        {},
+        ...ratios.map(([name, value]) =>
+          value === null
+            ? null
+            : el("div", "", {}, el("dt", "", {}, name), el("dd", "", {}, db(value))),
+        ),
+      ),
+      el(
+        "p",
+        "faint",
+        {},
+        "All that is shown here compares the quantized model with that graph, and not with the model.",
+      ),
+    );
+  }
+
+  /** Findings about no op that was compared. What is left in float by the dozen is listed in the coverage. */
+  private remarks({ remarks, report }: Network): HTMLElement[] {
+    const differs = report.verified?.verdict === "differs";
+    const said = remarks
+      .filter((each) => !(differs && each.rule === "HL204"))
+      .sort((a, b) => RANKS[b.severity] - RANKS[a.severity]);
+    const shown = said.slice(0, REMARKS);
+    const more = said.length - shown.length;
+    return [
+      ...shown.map((each) =>
         el(
           "p",
           "remark",
           {},
           glyph(each.severity),
           el("span", "", {}, el("b", "", {}, each.rule), " ", each.message),
+          placeLink(this.send, each.handle, each.place),
         ),
       ),
-    );
+      ...(more > 0
+        ? [el("p", "remark faint", {}, `and ${count(more, "more finding")} like these`)]
+        : []),
+    ];
   }
 
   private show(notice: Notice, whole: boolean): HTMLElement {

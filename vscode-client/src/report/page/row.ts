@@ -1,5 +1,5 @@
-import { step } from "../model/colours";
-import { fixed, ratio, sentence, whole } from "../model/format";
+import { stepOf } from "../model/colours";
+import { accumulated, fixed, introduced, sentence, whole } from "../model/format";
 import type { Network } from "../model/network";
 import { severityOf } from "../model/network";
 import type { Column } from "../model/order";
@@ -41,12 +41,8 @@ export function rowOf(network: Network, index: number, at: number): HTMLElement 
     number("order", whole(index + 1)),
     cell("op", op.name),
     cell("module", ...path(op.module)),
-    number("accumulated", ratio(op.verdict, op.sqnr_db)),
-    number(
-      "introduced",
-      ratio(op.introduced_verdict, op.introduced_db),
-      step(network.introduced[index] ?? NaN),
-    ),
+    number("accumulated", accumulated(op)),
+    number("introduced", introduced(op), stepOf([op], network.introduced[index] ?? NaN)),
     number("floor", fixed(network.floor[index] ?? NaN)),
     cell("place", el("code", "line", {}, op.line), ...place(op.place)),
   );

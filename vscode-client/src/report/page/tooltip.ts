@@ -1,5 +1,5 @@
 import type { Network } from "../model/network";
-import { ratio } from "../model/format";
+import { accumulated, introduced } from "../model/format";
 import { severityOf } from "../model/network";
 import { el } from "./dom";
 import { glyph } from "./glyphs";
@@ -35,10 +35,11 @@ export class Tooltip {
         "div",
         "tooltip-numbers",
         {},
-        el("span", "key-accumulated", {}, ratio(op.verdict, op.sqnr_db)),
-        el("span", "key-introduced", {}, ratio(op.introduced_verdict, op.introduced_db)),
+        el("span", "key-accumulated", {}, accumulated(op)),
+        el("span", "key-introduced", {}, introduced(op)),
       ),
       finding ? el("div", "tooltip-finding", {}, finding.message) : null,
+      op.in_float ? el("div", "faint", {}, op.in_float) : null,
       op.line ? el("code", "tooltip-line", {}, op.line) : null,
       el("div", "faint", {}, op.place),
     );

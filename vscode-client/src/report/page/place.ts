@@ -1,0 +1,16 @@
+import { button } from "./dom";
+import { icon, ICONS } from "./glyphs";
+import type { Send } from "./select";
+
+/** A place in the source that a click leads to: of an op, or without a handle of the target. */
+export function placeLink(send: Send, handle: number | null, place: string): HTMLElement | null {
+  return place
+    ? button(
+        "link place",
+        { title: "Open the source", "aria-label": `Open source ${place}` },
+        () => send({ type: "open", handle, focus: true }),
+        icon(ICONS.source),
+        place,
+      )
+    : null;
+}

@@ -1,5 +1,6 @@
 """``python -m benchmarks run`` measures, ``show`` prints what was measured, ``readme`` quotes it;
-``latency`` measures how long an editor waits, ``soak`` what is left behind when it is used for long."""
+``verify`` measures what it costs to check a result, ``latency`` how long an editor waits, ``soak`` what is
+left behind when it is used for long."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from typing import Any
 
 import click
 
-from benchmarks import latency, machine, readme, soak, tables
+from benchmarks import latency, machine, readme, soak, tables, verifying
 from benchmarks.workloads import MEASURES, ROOT, WORKLOADS
 
 RESULTS = ROOT / "benchmarks/results/latest.json"
@@ -107,6 +108,19 @@ def write_readme(results: Path, file: Path) -> None:
 
 def _quote(file: Path, content: str) -> None:
     file.write_text(readme.replaced(file.read_text("utf-8"), content), "utf-8")
+
+
+@main.command("verify")
+@click.option("--only", multiple=True, type=click.Choice(list(WORKLOADS)))
+def measure_verification(only: tuple[str, ...]) -> None:
+    """Measure what it costs to check a result against the model and the graphs by themselves."""
+    for each in verifying.measure(only or tuple(WORKLOADS)):
+        click.echo(
+            f"{each.workload}: model {each.model_s * 1e3:.1f} ms, "
+            f"quantized {each.quantized_s * 1e3:.1f} ms, "
+            f"comparison {each.comparison_s * 1e3:.1f} ms, with checks {each.verified_s * 1e3:.1f} ms: "
+            f"{each.ratio:.2f} of a forward of each"
+        )
 
 
 @main.command("latency")

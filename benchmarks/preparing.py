@@ -12,6 +12,7 @@ from benchmarks.workloads import ROOT, Workload
 from handlens import loading, recipes
 from handlens.capture import Captured, capture
 from handlens.handles import generate_numeric_debug_handle
+from handlens.importing import Sources
 from handlens.recipes import Quantized
 
 
@@ -33,7 +34,7 @@ class Prepared:
 def subject(workload: Workload) -> loading.Subject:
     """The model of a workload and its inputs."""
     target = workload.find()
-    module = loading.load(target.file, loading.read(target.file), (str(ROOT),))
+    module = loading.load(Sources(target.file, loading.read(target.file)), (str(ROOT),))
     return loading.build(target, module)
 
 

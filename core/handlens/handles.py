@@ -8,6 +8,7 @@ nodes, so ``prepare_pt2e`` and ``convert_pt2e`` here do.
 from __future__ import annotations
 
 import operator
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,6 +42,16 @@ def _noted_handle(node: Node) -> int | None:
     if node.target is operator.getitem and _ITEMS_KEY in custom:
         handle = custom[_ITEMS_KEY].get(str(node.args[1]), handle)
     return handle if isinstance(handle, int) else None
+
+
+# What a body has captured goes by the way that Dynamo found it: ``L['args'][1].__self__.block``.
+_CAPTURED = re.compile(r"L\[.*\]\.(?:__self__|cell_contents)\.?(?P<path>.*)")
+
+
+def module_paths(node: Node) -> list[str]:
+    """The paths of the modules that an op was called in, outermost first."""
+    paths = (str(path) for path, _ in (node.meta.get("nn_module_stack") or {}).values())
+    return [found["path"] if (found := _CAPTURED.fullmatch(path)) else path for path in paths]
 
 
 def set_handle(node: Node, handle: int) -> None:

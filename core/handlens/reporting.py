@@ -17,7 +17,7 @@ from handlens.comparison.nodes import is_whole
 from handlens.comparison.quantizers import value_of
 from handlens.comparison.statistics import EMPTY, NO_TENSOR
 from handlens.diagnosis import floor_sqnr_db
-from handlens.handles import graph_modules, handle_of
+from handlens.handles import graph_modules, handle_of, module_paths
 from handlens.places import Places
 from handlens.recipes import Quantized
 from handlens.report import (
@@ -309,5 +309,5 @@ def op_of(node: Node) -> str:
 
 def module_of(node: Node) -> str:
     """The path of the innermost module that an op was called in."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    return str(stack[-1][0]) if stack else ""
+    paths = module_paths(node)
+    return paths[-1] if paths else ""

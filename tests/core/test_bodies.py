@@ -70,6 +70,7 @@ def test_the_op_before_a_body_answers_for_what_is_lost_behind_it(
     assert report.status == "ok", report.error
     assert "stem" in charged(report_of(run_text, _PLAIN))
     assert charged(report) == {"stem"}
+    assert "inner" in {op.module for op in report.ops if "." in op.node}
     assert inherited(report)
     assert all("inherited from linear in stem" in each.message for each in inherited(report))
 

@@ -22,9 +22,9 @@ from handlens import report
 from handlens.capture import Captured, capture
 from handlens.comparison.memory import Memory, aliased_by, written_by
 from handlens.comparison.nodes import is_cast_between
-from handlens.handles import graph_modules, handle_of, own_metadata, set_handle
+from handlens.handles import graph_modules, handle_of, module_paths, own_metadata, set_handle
 from handlens.loading import Subject
-from handlens.recipes.keeping import kept_handles, module_paths
+from handlens.recipes.keeping import kept_handles
 from handlens.recipes.leftovers import KEPT, with_regions
 from handlens.recipes.recipe import Quantized, float_module
 

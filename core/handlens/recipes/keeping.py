@@ -21,7 +21,7 @@ from torchao.quantization.pt2e.quantizer import (
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from handlens.capture import Captured
-from handlens.handles import graph_modules, handle_of
+from handlens.handles import graph_modules, handle_of, module_paths
 from handlens.loading import InvalidTarget
 
 _SCALARS_TO_FLOAT = (torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor)
@@ -64,11 +64,6 @@ def _handles_and_paths(
             body = getattr(model, str(source.target), None) if source.op == "get_attr" else None
             if isinstance(body, GraphModule):
                 yield from _handles_and_paths(body, called_in)
-
-
-def module_paths(node: Node) -> list[str]:
-    """The paths of the modules that an op was called in, outermost first."""
-    return [str(path) for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
 
 
 def _no_module(entry: str, paths: list[str]) -> str:

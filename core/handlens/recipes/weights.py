@@ -19,9 +19,9 @@ from torchao.quantization import quantize_
 
 from handlens import report
 from handlens.capture import Captured
-from handlens.handles import handle_of
+from handlens.handles import handle_of, module_paths
 from handlens.loading import Subject
-from handlens.recipes.keeping import kept_handles, module_paths
+from handlens.recipes.keeping import kept_handles
 from handlens.recipes.leftovers import (
     KEPT,
     RECURRENT,

@@ -43,7 +43,7 @@ def summary(
     if report.output:
         output = Text(f"{clean(verdicts.output(report.output))}, {count(report.batches, 'batch')}")
         if fail_under is not None and falls_short(report, fail_under):
-            output.append(f" (under the {fail_under:g} dB asked for)", STYLES["error"])
+            output.append(f" (not the {fail_under:g} dB asked for)", STYLES["error"])
         if report.verified and report.verified.actual_sqnr_db is not None:
             against = f" ({report.verified.actual_sqnr_db:.1f} dB against the model)"
             output.append(against, STYLES["error"])

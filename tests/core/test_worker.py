@@ -37,6 +37,8 @@ class Running:
         self.output: list[str] = []
         self.worker: Worker
         self._printed = asyncio.Event()
+        self.stages: list[str] = []
+        self._staged = asyncio.Event()
 
     def hear(self, line: str) -> None:
         self.output.append(line)
@@ -52,8 +54,19 @@ class Running:
         target = next(
             iter(discover(text, "model.py")), Target("handlens_main", "function", "model.py")
         )
-        self.stages: list[str] = []
-        return await self.worker.run(RunRequest(target, text, **options), self.stages.append)
+        self.stages = []
+
+        def on_stage(stage: str) -> None:
+            self.stages.append(stage)
+            self._staged.set()
+
+        return await self.worker.run(RunRequest(target, text, **options), on_stage)
+
+    async def reaches(self, stage: str) -> None:
+        """Wait until the worker has told of a stage."""
+        while stage not in self.stages:
+            self._staged.clear()
+            await self._staged.wait()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -339,8 +352,7 @@ async def test_cancelling_kills_a_run_behind_a_kept_export(
     reader = await asyncio.to_thread(open, fifo)
     assert await asyncio.to_thread(reader.readline) == "started\n"
     # What the model writes may be here before what its worker says.
-    while "compare" not in running.stages:
-        await asyncio.sleep(0)
+    await running.reaches("compare")
     assert running.stages == (["quantize", "compare"] if reused else ALL_STAGES)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

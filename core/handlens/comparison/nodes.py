@@ -17,13 +17,17 @@ from handlens.comparison.memory import bodies, written_by
 from handlens.comparison.quantizers import value_of
 from handlens.handles import handle_of, is_dequantize, is_quantize, is_quantize_or_dequantize
 
-# Ops whose output values are a selection of their input values: they commute with a quantizer.
-_MOVES_VALUES = {
+# Ops that give the values of one input, all or some of them, under another name.
+_RENAMES = {
     "view", "_unsafe_view", "reshape", "flatten", "squeeze", "squeeze_", "unsqueeze", "unsqueeze_",
     "permute", "transpose", "transpose_", "t", "expand", "expand_as", "contiguous", "clone", "slice",
-    "select", "split", "split_with_sizes", "chunk", "getitem", "max_pool1d", "max_pool2d", "max_pool3d",
-    "cat", "stack", "index_select", "gather", "flip", "repeat", "pixel_shuffle", "alias",
-    "unbind", "narrow", "movedim", "swapaxes", "detach", "relu", "relu_", "adaptive_max_pool2d",
+    "select", "split", "split_with_sizes", "chunk", "getitem", "index_select", "gather", "flip", "repeat",
+    "pixel_shuffle", "alias", "unbind", "narrow", "movedim", "swapaxes", "detach",
+}  # fmt: skip
+
+# Ops whose output values are a selection of their input values: they commute with a quantizer.
+_MOVES_VALUES = _RENAMES | {
+    "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d", "cat", "stack", "relu", "relu_",
 }  # fmt: skip
 
 # Where the channels of an output are; elementwise ops have them where their input has.
@@ -52,6 +56,11 @@ def op_name(node: Node) -> str:
 def moves_values(node: Node) -> bool:
     """Whether the output values of an op are a selection of its input values."""
     return op_name(node) in _MOVES_VALUES
+
+
+def renames(node: Node) -> bool:
+    """Whether an op gives the values of an input, all or some of them, under another name."""
+    return op_name(node) in _RENAMES
 
 
 def owns_memory(node: Node) -> bool:

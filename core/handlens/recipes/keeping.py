@@ -1,8 +1,9 @@
 """``keep_float``: the ops that a target wants left in float, and a quantizer that leaves them there.
 
 A kept op computes in float from float weights, and what it gives stays in float for all that read it,
-whoever asked for a quantizer there, also under another name (a view, a slice). Its neighbours stay quantized:
-what it reads may be the dequantized output of one of them, and what reads it has a quantized weight.
+whoever asked for a quantizer there, also what selects from it (a view, a slice). Its neighbours stay
+quantized: what it reads may be the dequantized output of one of them, and what reads it has a quantized
+weight.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torchao.quantization.pt2e.quantizer import (
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from handlens.capture import Captured
-from handlens.comparison.nodes import renames
+from handlens.comparison.nodes import selects
 from handlens.handles import graph_modules, handle_of, module_paths
 from handlens.loading import InvalidTarget
 
@@ -172,7 +173,7 @@ def _strip(model: GraphModule, kept: list[Node]) -> None:
             gone |= {(source, node): spec for source, spec in annotation.input_qspec_map.items()}
             gone[node] = annotation.output_qspec
         for user in node.users:
-            if renames(user) and user.all_input_nodes == [node]:
+            if selects(user) and user.all_input_nodes == [node]:
                 pending.append(user)
             elif user in annotations and node in annotations[user].input_qspec_map:
                 gone[(node, user)] = annotations[user].input_qspec_map.pop(node)

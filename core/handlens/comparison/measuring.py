@@ -206,6 +206,7 @@ def _measure_any(r: Tensor, a: Tensor) -> Sums:
         if not bool(both.all()):
             sums.non_finite += int((known & ~both).sum())
             sums.unknown += int((~known).sum())
+            sums.nan += int(torch.isnan(r_block).sum())
             r_block, a_block, error = r_block[both], a_block[both], error[both]
         if not r_block.numel():
             continue

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from handlens.diagnosis import non_finite
 from handlens.diagnosis.findings import diagnose
 from handlens.report import Coverage, Finding, Related, Report, Span, StaysInFloat, op_name
 from handlens.rules import ChosenThresholds, Thresholds, suppress, thresholds_in_force
@@ -31,6 +32,7 @@ def judge(
     findings = [
         *_reference_differs(report, declaration),
         *_nothing_quantized(report.recipe, report.coverage, declaration),
+        *_non_finite_model(report, declaration),
         *diagnose(report.ops, thresholds),
         *_low_output(report, thresholds, declaration),
         *_in_float(report.coverage, declaration),
@@ -57,6 +59,13 @@ def _reference_differs(report: Report, declaration: Span) -> Iterator[Finding]:
     if verified.actual_sqnr_db is not None:
         cause += f": against the model, its outputs have {verified.actual_sqnr_db:.1f} dB"
     yield Finding("HL204", "error", message, begins.handle, begins.span or declaration, cause=cause)
+
+
+def _non_finite_model(report: Report, declaration: Span) -> Iterator[Finding]:
+    if (found := report.non_finite) is not None:
+        message, cause, related = non_finite.told(found)
+        span = found.span or declaration
+        yield Finding("HL208", "warning", message, found.handle, span, related, cause)
 
 
 def _low_output(report: Report, thresholds: Thresholds, declaration: Span) -> Iterator[Finding]:

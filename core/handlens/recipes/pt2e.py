@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch.fx import GraphModule, Interpreter, Node
+from torch.fx import GraphModule
 from torchao.quantization.pt2e import allow_exported_model_train_eval
 from torchao.quantization.pt2e.quantizer import ComposableQuantizer, Quantizer
 from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import X86InductorQuantizer
@@ -15,6 +14,7 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import X86Induct
 from handlens import handles
 from handlens.capture import Captured
 from handlens.comparison.memory import state_restored
+from handlens.inputs import cloned
 from handlens.loading import Subject
 from handlens.recipes.folding import every_batch_norm
 from handlens.recipes.keeping import Keeping, kept_handles
@@ -80,11 +80,13 @@ class Pt2eRecipe:
 
 
 def _calibrate(prepared: GraphModule, subject: Subject) -> None:
-    for args, kwargs in subject.calibration_inputs():
+    for batch, inputs in enumerate(subject.calibration_inputs(), 1):
+        # The model may change its inputs, and a failure is looked into with what they were.
+        args, kwargs = cloned(inputs)
         try:
             prepared(*args, **kwargs)
         except Exception as error:
-            raise CalibrationFailed(error, _failing_node(prepared, args, kwargs)) from error
+            raise CalibrationFailed(error, batch, inputs) from error
 
 
 def compose(recipes: list[Pt2eRecipe]) -> Pt2eRecipe:
@@ -96,22 +98,3 @@ def compose(recipes: list[Pt2eRecipe]) -> Pt2eRecipe:
     claims = tuple(dict.fromkeys(claim for each in recipes for claim in each.claims))
     name = "+".join(each.name for each in recipes)
     return Pt2eRecipe(name, make_quantizer, claims)
-
-
-def _failing_node(model: GraphModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node | None:
-    """Run a graph that fails once more, node by node, to see where."""
-    last: Node | None = None
-
-    class Locator(Interpreter):
-        def run_node(self, n: Node) -> Any:
-            nonlocal last
-            last = n
-            return super().run_node(n)
-
-    try:
-        Locator(model, garbage_collect_values=True).run(
-            *torch.utils._pytree.tree_leaves((args, kwargs)), enable_io_processing=False
-        )
-    except Exception:
-        return last if last is not None and handles.handle_of(last) is not None else None
-    return None

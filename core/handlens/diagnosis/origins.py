@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from handlens.report import OpReport
 
-# An op answers for a loss from which a quarter of the noise power, or more, is its own: without it the
-# result would be better by 1.2 dB at least.
-_OWN_SHARE = 0.25
+# An op answers for a loss from which a fifth of the noise power, or more, is its own: without it the
+# result would be better by 1 dB at least.
+_OWN_SHARE = 0.2
 # What many ops hand on, each a little, names none of them: no need to carry it further.
 _NEGLIGIBLE = 0.001
 

@@ -1,0 +1,55 @@
+"""Source: k2-fsa/sherpa-onnx #3857 and #3853: speech features, normalized per bin, into an 8-bit
+encoder.
+
+Symptom: one recording empties the transcripts of the whole batch.
+Cause: a bin at the floor has next to no variance, and is divided by it: one value of 45 (there:
+7510) beside values of size one. The observer of the encoder's input cuts it off, or all others have
+few steps.
+A good tool says: the normalized features, of which a few are far larger than the rest, and how many
+are clipped; that calibration has seen them: more of the same changes nothing. What wins it back is
+a floor for the variance, or the layer that reads the features in float; the division itself in
+float changes nothing.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module):
+    def __init__(self, epsilon: float) -> None:
+        super().__init__()
+        self.first = nn.Linear(32, 32)
+        self.second = nn.Linear(32, 8)
+        self.epsilon = epsilon
+
+    def forward(self, features: Tensor) -> Tensor:
+        mean = features.mean(1, keepdim=True)
+        deviation = features.std(1, keepdim=True, unbiased=False)
+        normalized = (features - mean) / torch.clamp(deviation, min=self.epsilon)
+        return self.second(torch.relu(self.first(normalized)))
+
+
+def _target(recipe: str, epsilon: float = 1e-5) -> dict[str, object]:
+    torch.manual_seed(0)
+    data = []
+    for _ in range(4):
+        features = torch.randn(2, 2000, 32)
+        features[0, :, 3] = -15.94
+        features[0, 100, 3] = -15.93
+        data.append((features,))
+    model = Encoder(epsilon).eval()
+    return {
+        "model": model,
+        "example_inputs": data[0],
+        "calibration": data[:2],
+        "evaluation": data[2:],
+        "recipe": recipe,
+    }
+
+
+def handlens_server() -> dict[str, object]:
+    return _target("x86")
+
+
+def handlens_clamped() -> dict[str, object]:
+    return _target("x86", epsilon=0.1)

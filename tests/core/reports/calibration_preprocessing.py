@@ -49,15 +49,7 @@ def handlens_bytes() -> dict[str, object]:
     return _target("x86", "bytes")
 
 
-def handlens_bytes_phone() -> dict[str, object]:
-    return _target("xnnpack", "bytes")
-
-
 def handlens_unit() -> dict[str, object]:
-    return _target("x86", "unit")
-
-
-def handlens_unit_phone() -> dict[str, object]:
     return _target("xnnpack", "unit")
 
 

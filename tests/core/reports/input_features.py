@@ -24,7 +24,7 @@ class Activity(nn.Module):
         return self.second(torch.relu(self.first(features)))
 
 
-def _target(recipe: str, scaled: bool = False) -> dict[str, object]:
+def _target(recipe: str, *keep_float: str, scaled: bool = False) -> dict[str, object]:
     torch.manual_seed(0)
     model = Activity().eval()
     data = []
@@ -41,6 +41,7 @@ def _target(recipe: str, scaled: bool = False) -> dict[str, object]:
         "calibration": data[:4],
         "evaluation": data[4:],
         "recipe": recipe,
+        "keep_float": keep_float,
     }
 
 
@@ -48,9 +49,9 @@ def handlens_seconds() -> dict[str, object]:
     return _target("x86")
 
 
-def handlens_seconds_phone() -> dict[str, object]:
-    return _target("xnnpack")
-
-
 def handlens_scaled() -> dict[str, object]:
     return _target("x86", scaled=True)
+
+
+def handlens_first_in_float() -> dict[str, object]:
+    return _target("x86", "first")

@@ -4,7 +4,7 @@ features in float16.
 Symptom: the spectrogram has infinities (loud recordings), or the logarithm has (silence).
 Cause: the power of a loud bin is beyond 65504; for silence, the 1e-10 that is added before the
 logarithm is zero in float16.
-A good tool says: for loud sounds the square (`re * re`), for silence the logarithm, which reads
+A good tool says: for loud sounds the square (here `im * im`), for silence the logarithm, which reads
 zeros because the epsilon is gone. With a window scaled to 1/64 and an epsilon of 1e-4 neither
 happens.
 """

@@ -15,21 +15,29 @@ import torch
 from torch import Tensor, nn
 
 
-class Encoder(nn.Module):
+class Normalize(nn.Module):
     def __init__(self, epsilon: float) -> None:
         super().__init__()
-        self.first = nn.Linear(32, 32)
-        self.second = nn.Linear(32, 8)
         self.epsilon = epsilon
 
     def forward(self, features: Tensor) -> Tensor:
         mean = features.mean(1, keepdim=True)
         deviation = features.std(1, keepdim=True, unbiased=False)
-        normalized = (features - mean) / torch.clamp(deviation, min=self.epsilon)
-        return self.second(torch.relu(self.first(normalized)))
+        return (features - mean) / torch.clamp(deviation, min=self.epsilon)
 
 
-def _target(recipe: str, epsilon: float = 1e-5) -> dict[str, object]:
+class Encoder(nn.Module):
+    def __init__(self, epsilon: float) -> None:
+        super().__init__()
+        self.normalize = Normalize(epsilon)
+        self.first = nn.Linear(32, 32)
+        self.second = nn.Linear(32, 8)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.second(torch.relu(self.first(self.normalize(features))))
+
+
+def _target(*keep_float: str, epsilon: float = 1e-5) -> dict[str, object]:
     torch.manual_seed(0)
     data = []
     for _ in range(4):
@@ -43,13 +51,22 @@ def _target(recipe: str, epsilon: float = 1e-5) -> dict[str, object]:
         "example_inputs": data[0],
         "calibration": data[:2],
         "evaluation": data[2:],
-        "recipe": recipe,
+        "recipe": "x86",
+        "keep_float": keep_float,
     }
 
 
 def handlens_server() -> dict[str, object]:
-    return _target("x86")
+    return _target()
 
 
 def handlens_clamped() -> dict[str, object]:
-    return _target("x86", epsilon=0.1)
+    return _target(epsilon=0.1)
+
+
+def handlens_division_in_float() -> dict[str, object]:
+    return _target("normalize")
+
+
+def handlens_reader_in_float() -> dict[str, object]:
+    return _target("first")

@@ -50,7 +50,3 @@ def handlens_one_pass_half() -> dict[str, object]:
 
 def handlens_two_passes() -> dict[str, object]:
     return _target("bf16", passes=2, mean=5.0)
-
-
-def handlens_two_passes_half() -> dict[str, object]:
-    return _target("fp16", passes=2, mean=20.0)

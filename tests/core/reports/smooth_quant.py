@@ -24,7 +24,7 @@ class Mlp(nn.Module):
         return x + self.down(torch.relu(self.up(self.norm(x))))
 
 
-def _target(recipe: str, smooth: bool = False) -> dict[str, object]:
+def _target(recipe: str, *keep_float: str, smooth: bool = False) -> dict[str, object]:
     torch.manual_seed(0)
     model = Mlp(64).eval()
     loud = [7, 40]
@@ -40,7 +40,12 @@ def _target(recipe: str, smooth: bool = False) -> dict[str, object]:
             model.norm.weight.div_(size)
             model.norm.bias.div_(size)
             model.up.weight.mul_(size)
-    return {"model": model, "example_inputs": (torch.randn(2, 10, 64),), "recipe": recipe}
+    return {
+        "model": model,
+        "example_inputs": (torch.randn(2, 10, 64),),
+        "recipe": recipe,
+        "keep_float": keep_float,
+    }
 
 
 def handlens_dynamic() -> dict[str, object]:
@@ -53,3 +58,7 @@ def handlens_weights() -> dict[str, object]:
 
 def handlens_smoothed() -> dict[str, object]:
     return _target("int8-dynamic", smooth=True)
+
+
+def handlens_layer_in_float() -> dict[str, object]:
+    return _target("int8-dynamic", "up")

@@ -73,12 +73,12 @@ def handlens_phone() -> dict[str, object]:
 
 
 def handlens_phone_features_in_float() -> dict[str, object]:
+    return _target("xnnpack", "features")
+
+
+def handlens_phone_product_in_float() -> dict[str, object]:
     return _target("xnnpack", "features", "gate")
 
 
 def handlens_server() -> dict[str, object]:
     return _target("x86")
-
-
-def handlens_server_features_in_float() -> dict[str, object]:
-    return _target("x86", "features", "gate")

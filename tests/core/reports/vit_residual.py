@@ -36,7 +36,7 @@ class Vit(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.patch = nn.Conv2d(3, 32, 4, stride=4)
-        self.layers = nn.ModuleList(Layer(32) for _ in range(3))
+        self.layers = nn.ModuleList(Layer(32) for _ in range(2))
         self.norm = nn.LayerNorm(32)
         self.head = nn.Linear(32, 10)
 
@@ -47,7 +47,7 @@ class Vit(nn.Module):
         return self.head(self.norm(x).mean(1))
 
 
-def _target(recipe: str) -> dict[str, object]:
+def _target(recipe: str, *keep_float: str | int) -> dict[str, object]:
     torch.manual_seed(0)
     model = Vit().eval()
     with torch.no_grad():
@@ -56,8 +56,6 @@ def _target(recipe: str) -> dict[str, object]:
         for norm in (
             model.layers[1].norm1,
             model.layers[1].norm2,
-            model.layers[2].norm1,
-            model.layers[2].norm2,
             model.norm,
         ):
             norm.weight.fill_(40.0)
@@ -66,9 +64,10 @@ def _target(recipe: str) -> dict[str, object]:
     return {
         "model": model,
         "example_inputs": data[0],
-        "calibration": data,
+        "calibration": data[:3],
         "evaluation": data[:3],
         "recipe": recipe,
+        "keep_float": keep_float,
     }
 
 
@@ -78,3 +77,12 @@ def handlens_phone() -> dict[str, object]:
 
 def handlens_server() -> dict[str, object]:
     return _target("x86")
+
+
+def handlens_additions_in_float() -> dict[str, object]:
+    # By the debug handles of the additions.
+    return _target("xnnpack", 12, 17, 26, 31)
+
+
+def handlens_layer_in_float() -> dict[str, object]:
+    return _target("xnnpack", "layers.0.fc2")

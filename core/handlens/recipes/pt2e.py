@@ -17,6 +17,7 @@ from handlens.comparison.memory import state_restored
 from handlens.loading import Subject
 from handlens.recipes.keeping import Keeping, kept_handles
 from handlens.recipes.leftovers import Annotated, left_by, op_name, quantized_by
+from handlens.recipes.observing import observing
 from handlens.recipes.recipe import CalibrationFailed, Quantized, float_module, without_observers
 
 
@@ -47,7 +48,8 @@ class Pt2eRecipe:
         allow_exported_model_train_eval(prepared)
         # Not only calibration moves buffers: conversion runs what it takes for constant.
         with torch.no_grad(), state_restored(prepared):
-            _calibrate(prepared, subject)
+            with observing(prepared) as observed:
+                _calibrate(prepared, subject)
             actual = handles.convert_pt2e(prepared)
         annotated = Annotated(keeping.annotated, keeping.fused, type(keeping.quantizer).__name__)
         in_float, expected = left_by(annotated, self.name, self.claims, kept, reference, actual)
@@ -60,6 +62,7 @@ class Pt2eRecipe:
             in_float=in_float,
             expected=expected,
             quantized_by=tuple(map(quantized_by, makers)),
+            observed=observed,
         )
 
     def _unquantized(self, actual: GraphModule, kept: frozenset[int]) -> tuple[str, ...]:

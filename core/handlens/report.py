@@ -243,6 +243,9 @@ class Failure:
     message: str
     span: Span | None
     traceback: str
+    cause: str = ""
+    """Why, and what to do about it, as a ``Finding`` has it; empty where it is not known."""
+    related: tuple[Related, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -349,6 +352,31 @@ class Verification:
 
 
 @dataclass(frozen=True)
+class NonFinite:
+    """Where the float model itself begins to give NaN or Inf, on one batch."""
+
+    value: Literal["NaN", "Inf", "-Inf"]
+    batch: str
+    """Which one: "evaluation batch 1"."""
+    count: int
+    """How many of ``values`` are such."""
+    values: int
+    held_by: str = ""
+    """The input, parameter or buffer that holds them; empty where the op makes them of finite values."""
+    op: str = ""
+    """The first op that gives them; empty for an input of the model."""
+    module: str = ""
+    handle: int | None = None
+    span: Span | None = None
+    infinity: str = ""
+    """Where ``value`` is NaN that was made of infinities: the op that gives those, or what holds them."""
+    infinity_span: Span | None = None
+    nan: str = ""
+    """Where ``value`` is an infinity that NaN is made of: the op that does."""
+    nan_span: Span | None = None
+
+
+@dataclass(frozen=True)
 class Report:
     """The result of one run of one target."""
 
@@ -367,6 +395,8 @@ class Report:
     timings: dict[str, float] = field(default_factory=dict)
     quantized_by: tuple[QuantizedBy, ...] = ()
     verified: Verification | None = None
+    non_finite: NonFinite | None = None
+    """Where the float model itself gives NaN or Inf, if that matters."""
     files: tuple[str, ...] = ()
     """The workspace files that the run imported beside its own: other texts of them are another run."""
     digests: dict[str, str] = field(default_factory=dict)
@@ -386,7 +416,9 @@ class Document:
 
 def failed(target: str, file: str, recipe: str, error: Failure) -> Report:
     """The report of a run that came to nothing; its one finding carries the error to the front ends."""
-    finding = Finding(error.rule, "error", error.message, None, error.span)
+    finding = Finding(
+        error.rule, "error", error.message, None, error.span, error.related, error.cause
+    )
     return Report(target, file, recipe, "failed", error=error, findings=(finding,))
 
 

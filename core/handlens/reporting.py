@@ -13,10 +13,10 @@ from handlens.comparison import Comparison
 from handlens.comparison.control_flow import IN_STEP
 from handlens.comparison.graph import UNUSED, Compared
 from handlens.comparison.memory import Memory, bodies, operands
-from handlens.comparison.nodes import is_whole, selects
+from handlens.comparison.nodes import is_whole, live, selects
 from handlens.comparison.quantizers import value_of
 from handlens.comparison.recorder import Recorder
-from handlens.comparison.statistics import EMPTY, NO_TENSOR
+from handlens.comparison.statistics import EMPTY, NO_TENSOR, UNKNOWN
 from handlens.diagnosis import floor_sqnr_db
 from handlens.handles import graph_modules, handle_of, module_paths
 from handlens.places import Places
@@ -57,9 +57,17 @@ class Measured:
 
 
 def measured(
-    captured: Captured, quantized: Quantized, comparison: Comparison, places: Places
+    captured: Captured,
+    quantized: Quantized,
+    comparison: Comparison,
+    places: Places,
+    is_finite: bool,
 ) -> Measured:
-    """The ops that were compared, in the order of their handles, and why the others were not."""
+    """The ops that were compared, in the order of their handles, and why the others were not.
+
+    Of a float model that is not ``is_finite``, ops without a finite value are no news of their own.
+    """
+    expected = _EXPECTED if is_finite else (*_EXPECTED, UNKNOWN)
     reasons = dict(_unmatched(captured, quantized.reference, comparison))
     sources = _Sources(quantized.reference)
     # What reads what was not compared cannot be compared for the same reason.
@@ -99,7 +107,7 @@ def measured(
                 reason,
                 handle,
                 places.shown(captured.spans(node)),
-                reason in _EXPECTED or handle in follows,
+                reason in expected or handle in follows,
             )
             for handle, reason in sorted(reasons.items())
         ),
@@ -359,13 +367,13 @@ def _unmatched(
     compared = {each.handle: each.measured for each in comparison.compared}
     constant = _constant(reference)
     for graph_module in graph_modules(captured.program):
-        memory = Memory(graph_module)
+        memory, read = Memory(graph_module), live(graph_module)
         for node in graph_module.graph.nodes:
             handle = handle_of(node)
             if handle is None:
                 continue
             if handle not in there:
-                yield handle, _FOLDED
+                yield handle, _FOLDED if node in read else UNUSED
             elif memory.is_uninitialized(node):
                 yield handle, _UNINITIALIZED
             elif handle not in compared:

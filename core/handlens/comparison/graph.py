@@ -110,6 +110,12 @@ class Comparison:
     """Why an op of the reference was not compared, by handle."""
     batches: int = 0
 
+    @property
+    def not_finite(self) -> int:
+        """How many NaN the reference has given so far, and how many infinities as its output."""
+        nan = sum(each.measured.accumulated.nan for each in self.compared)
+        return nan + self.output.total.accumulated.unknown
+
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
         """Compare on one batch, whose tensors may be changed; what both models gave for it."""
         self.dice.begin()

@@ -200,6 +200,7 @@ def _measure_any(r: Tensor, a: Tensor) -> Sums:
             sums.unknown += int((~known).sum())
             # An overflow is seen in the reference, where the value that overflows is still one.
             _extend(sums, r_block[known], a_block[there])
+            sums.nan += int(torch.isnan(r_block).sum())
             r_block, a_block, error = r_block[both], a_block[both], error[both]
         else:
             _extend(sums, r_block, a_block)

@@ -65,6 +65,8 @@ class Sums:
     """Values that are NaN or infinite on the actual side only."""
     unknown: int = 0
     """Values that are NaN or infinite in the reference: they take no part."""
+    nan: int = 0
+    """Those of them that are NaN."""
     empty: int = 0
     """Tensors without values."""
     nonzero: int = 0
@@ -73,7 +75,7 @@ class Sums:
     """Those of them whose actual value is zero."""
 
 
-_COUNTED = ("count", "non_finite", "unknown", "empty", "nonzero", "vanished")
+_COUNTED = ("count", "non_finite", "unknown", "nan", "empty", "nonzero", "vanished")
 _SMALLEST = ("reference_min", "actual_min")
 _LARGEST = ("reference_max", "actual_max", "max_abs_error")
 
@@ -94,6 +96,7 @@ class Statistics:
     actual_max: float = -math.inf
     non_finite: int = 0
     unknown: int = 0
+    nan: int = 0
     empty: int = 0
     nonzero: int = 0
     vanished: int = 0

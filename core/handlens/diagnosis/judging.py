@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from handlens.diagnosis import non_finite
 from handlens.diagnosis.findings import diagnose
 from handlens.report import (
     Coverage,
@@ -41,6 +42,7 @@ def judge(
         *_reference_differs(report, declaration),
         *_nothing_quantized(report.recipe, report.coverage, declaration),
         *_not_calibrated(report.ops, declaration),
+        *_non_finite_model(report, declaration),
         *diagnose(report.ops, thresholds),
         *_low_output(report, thresholds, declaration),
         *_in_float(report.coverage, declaration),
@@ -95,6 +97,13 @@ _DEFAULTS = (
     "scales and zero points are what an observer starts with\n"
     "calibrate with inputs like those the model meets"
 )
+
+
+def _non_finite_model(report: Report, declaration: Span) -> Iterator[Finding]:
+    if (found := report.non_finite) is not None:
+        message, cause, related = non_finite.told(found)
+        span = found.span or declaration
+        yield Finding("HL208", "warning", message, found.handle, span, related, cause)
 
 
 def _low_output(report: Report, thresholds: Thresholds, declaration: Span) -> Iterator[Finding]:

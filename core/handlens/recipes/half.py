@@ -26,7 +26,7 @@ from handlens.handles import graph_modules, handle_of, module_paths, own_metadat
 from handlens.loading import Subject
 from handlens.recipes.keeping import kept_handles
 from handlens.recipes.leftovers import KEPT, with_regions
-from handlens.recipes.recipe import Quantized, float_module
+from handlens.recipes.recipe import CastFailed, Quantized, float_module
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class HalfRecipe:
     dtype: torch.dtype
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
-        """Raises whatever casting and exporting the model raises."""
+        """Raises CastFailed."""
         kept = kept_handles(captured, subject.keep_float)
         reference = float_module(captured)
         half = self._capture(captured, subject)
@@ -83,7 +83,10 @@ class HalfRecipe:
             lambda each: each.to(self.dtype) if each.is_floating_point() else each,
             (subject.args, subject.kwargs),
         )
-        return capture(model, args, kwargs, subject.dynamic_shapes, captured.strict)
+        try:
+            return capture(model, args, kwargs, subject.dynamic_shapes, captured.strict)
+        except Exception as error:
+            raise CastFailed(error, str(self.dtype).removeprefix("torch.")) from error
 
 
 BF16 = HalfRecipe("bf16", torch.bfloat16)

@@ -234,7 +234,7 @@ def span_of_frame(file: str, code: CodeType, offset: int) -> Span:
                 _code_points(file, end, end_column),
                 code.co_qualname,
             )
-    return whole_line(file, _line_of(code, offset), code.co_name)
+    return whole_line(file, line_of(code, offset), code.co_name)
 
 
 @lru_cache(256)
@@ -245,7 +245,8 @@ def _positions(code: CodeType) -> list[tuple[int | None, int | None, int | None,
     return []
 
 
-def _line_of(code: CodeType, offset: int) -> int:
+def line_of(code: CodeType, offset: int) -> int:
+    """The line of a bytecode offset."""
     for start, end, line in code.co_lines():
         if start <= offset < end and line is not None:
             return line

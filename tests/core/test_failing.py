@@ -216,6 +216,35 @@ def test_a_quantizer_that_raises_is_told_at_its_op_with_recipes_that_work(fails:
     assert others == "int8-dynamic, bf16 and x86 work on the same export"
 
 
+class InItsLoop(Broken):
+    """Has looked at several ops before it raises at one."""
+
+    def annotate(self, model: GraphModule) -> GraphModule:
+        first, *others = [n for n in model.graph.nodes if n.op == "call_function"]
+        for node in others:
+            if node.target != first.target:
+                raise KeyError(str(node))
+        return model
+
+
+class AfterItsLoop(Broken):
+    def annotate(self, model: GraphModule) -> GraphModule:
+        for node in model.graph.nodes:
+            node.meta["seen"] = True
+        raise KeyError("no specification")
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "expression"), [("InItsLoop", "x.relu()"), ("AfterItsLoop", "handlens_main")]
+)
+def test_an_op_is_named_only_where_the_line_that_raises_is_about_it(
+    fails: Fails, quantizer: str, expression: str
+) -> None:
+    text = MODEL.format("return x.relu() + 1") + target(f"{__name__}:{quantizer}", INDEX)
+    _, found = fails(text)
+    assert found == expression
+
+
 def test_a_quantizer_of_the_workspace_is_told_of_on_its_own_line(fails: Fails) -> None:
     text = (
         MODEL.format("return x.relu()")

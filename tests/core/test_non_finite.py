@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handlens.report import Finding, Report
+from handlens.report import Document, Finding, Report, dump
 
 from .conftest import RunText
 
@@ -49,6 +49,8 @@ def text(
 
 def told(report: Report, source: str) -> tuple[Finding, str]:
     """The one finding of the rule, and the expression that it is on."""
+    # A number that is not finite is none of JSON's.
+    assert dump(Document("0", "2", (report,)))
     [found] = [each for each in report.findings if each.rule == "HL208"]
     assert found.span is not None
     line = source.splitlines()[found.span.line - 1]

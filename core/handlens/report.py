@@ -64,6 +64,10 @@ class Quantizer:
     quant_max: int | None
     rms_scale: float | None = None
     """Root of the mean squared scale: what the power of the rounding noise follows."""
+    axis: int | None = None
+    """The dimension along which there is a scale for each index; None where there is none."""
+    observed: tuple[float, float] | None = None
+    """Smallest and largest value that calibration gave it; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,30 @@ class Histogram:
     low: float
     high: float
     counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """An input of the model as an op reads it, quantized or cast."""
+
+    name: str
+    quantizer: Quantizer
+    sqnr_db: float | None
+    """None where it is exact, or nothing could be compared."""
+    reference_range: tuple[float | None, float | None]
+    saturated: float = 0.0
+    """Share of its values outside the range of its quantizer, 0 to 1."""
+    clipping_share: float = 0.0
+    """Share of its noise that lies outside that range."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one of several inputs brings to where they come together."""
+
+    handle: int
+    relative: float
+    """Noise over signal, by channel, summed over the channels."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +173,26 @@ class OpReport:
     missed: tuple[int, ...] = ()
     """Handles of the ops whose writes in place it does not see in the quantized model: most of what its
     input differs by is due to that."""
+    input_share: float | None = None
+    """Share of the introduced noise that is there where the weights are exact: that of the model's inputs.
+    None where the op reads none of them quantized, or introduces nothing."""
+    model_inputs: tuple[ModelInput, ...] = ()
+    """The inputs of the model that it reads quantized."""
+    channel_noise: float | None = None
+    """Mean over the channels of noise over signal, where loud channels do not hide what quiet ones lose.
+    An estimate from a sample of the values; None where the channels are not known."""
+    introduced_channel_noise: float | None = None
+    """The same of the introduced noise."""
+    parts: tuple[Part, ...] = ()
+    """Where several inputs come together, what each brings."""
+    divisor: int | None = None
+    """Handle of the op whose output it divides by, or makes Inf or NaN of otherwise where that is zero."""
+    masked: float = 0.0
+    """Share of the values that a mask takes out of the softmax after the op, 0 to 1: they take no part."""
+    masked_min: float | None = None
+    """The lowest of them in the reference."""
+    uncalibrated: str = ""
+    """Why a quantizer of it has no range to go by: calibration gave it nothing, or zeros only."""
     traced: bool = True
     """Whether ``inputs`` has all that the op reads, as far as it was compared."""
 

@@ -112,8 +112,10 @@ class Statistics:
         if not math.isfinite(sums.signal + sums.noise + sums.actual + sums.product):
             self.mismatch = "its values are too large to be squared"
             return
+        # Where values are not finite on one side, extrema are of more than what is squared.
+        nonzero = max(abs(sums.reference_min), abs(sums.reference_max)) if sums.count else 0.0
         if (sums.max_abs_error and not sums.noise) or (
-            not sums.signal and max(abs(sums.reference_min), abs(sums.reference_max)) and sums.count
+            not sums.signal and nonzero and not sums.non_finite
         ):
             self.mismatch = "its values are too small to be squared"
             return
@@ -195,8 +197,12 @@ class Statistics:
 
     @property
     def reference_range(self) -> tuple[float, float] | tuple[None, None]:
-        return (self.reference_min, self.reference_max) if self.count else (None, None)
+        return _range(self.reference_min, self.reference_max)
 
     @property
     def actual_range(self) -> tuple[float, float] | tuple[None, None]:
-        return (self.actual_min, self.actual_max) if self.count else (None, None)
+        return _range(self.actual_min, self.actual_max)
+
+
+def _range(low: float, high: float) -> tuple[float, float] | tuple[None, None]:
+    return (low, high) if low <= high else (None, None)

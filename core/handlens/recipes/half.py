@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 from handlens import report
 from handlens.capture import Captured, capture
 from handlens.comparison.memory import Memory, aliased_by, written_by
-from handlens.comparison.nodes import is_cast_between
+from handlens.comparison.nodes import in_half, is_cast_between, op_name
 from handlens.handles import graph_modules, handle_of, module_paths, own_metadata, set_handle
 from handlens.loading import Subject
 from handlens.recipes.keeping import kept_handles
@@ -239,6 +239,10 @@ class _Keeper:
                 self._half.graph.call_function(torch.ops.aten.copy_.default, (other, copy))
                 lowered = other
         self._twins[node] = lowered
+        # What is cast on is float all the way.
+        for user in [each for each in twin.users if op_name(each) in ("to", "_to_copy")]:
+            if handle_of(user) is not None and not in_half(user):
+                user.replace_input_with(twin, copy)
         twin.replace_all_uses_with(lowered)
         self._half.graph.erase_node(twin)
         if self._stays_half(node):

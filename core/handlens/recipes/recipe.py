@@ -36,6 +36,9 @@ class Quantized:
     expected: frozenset[int] = frozenset()
     """Those of them that one would expect to be quantized: of a kind that the recipe quantizes."""
     quantized_by: tuple[report.QuantizedBy, ...] = ()
+    observed: Mapping[int | str, tuple[float, float] | None] = field(default_factory=dict)
+    """By handle of an op, or name of an input of the model, the smallest and the largest value that
+    calibration gave the quantizer of what it gives; None where it gave none."""
 
 
 class Recipe(Protocol):

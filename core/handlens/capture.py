@@ -237,7 +237,7 @@ def span_of_frame(file: str, code: CodeType, offset: int) -> Span:
                 _code_points(file, end, end_column),
                 code.co_qualname,
             )
-    return _whole_line(file, _line_of(code, offset), code.co_name)
+    return whole_line(file, line_of(code, offset), code.co_name)
 
 
 @lru_cache(256)
@@ -248,7 +248,8 @@ def _positions(code: CodeType) -> list[tuple[int | None, int | None, int | None,
     return []
 
 
-def _line_of(code: CodeType, offset: int) -> int:
+def line_of(code: CodeType, offset: int) -> int:
+    """The line of a bytecode offset."""
     for start, end, line in code.co_lines():
         if start <= offset < end and line is not None:
             return line
@@ -261,7 +262,8 @@ def _code_points(file: str, line: int, column: int) -> int:
     return len(text.encode()[:column].decode(errors="ignore")) if text else column
 
 
-def _whole_line(file: str, line: int, function: str) -> Span:
+def whole_line(file: str, line: int, function: str) -> Span:
+    """A line of a file, its indentation left out."""
     text = linecache.getline(file, line).rstrip()
     indent = len(text) - len(text.lstrip())
     return Span(file, line, indent, line, max(indent, len(text)), function)
@@ -355,7 +357,7 @@ def _narrow(
         )
     if marked:
         return Span(file, line, low, line, high, function)
-    return _whole_line(file, line, function)
+    return whole_line(file, line, function)
 
 
 @lru_cache(maxsize=64)

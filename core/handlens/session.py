@@ -15,7 +15,7 @@ from handlens import loading, recipes
 from handlens.capture import Captured, capture, is_installed
 from handlens.comparison import Comparison
 from handlens.diagnosis import judge
-from handlens.failures import failure
+from handlens.failures import failure, is_out_of_memory
 from handlens.handles import generate_numeric_debug_handle
 from handlens.importing import Sources
 from handlens.inputs import Inputs, cloned
@@ -28,9 +28,6 @@ from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verifica
 from handlens.reporting import measured
 from handlens.targets import discover, parse_failure
 from handlens.verification import verify
-
-# How torch's allocator says it.
-_NO_MEMORY = "can't allocate memory"
 
 
 class _Failed(Exception):
@@ -297,7 +294,7 @@ class Session:
         fallback = place or self._declaration()
         raised = failure(rule, what, error, self._in_workspace, fallback)
         limit = self._request.memory_limit_mib
-        if limit is not None and (isinstance(error, MemoryError) or _NO_MEMORY in raised.message):
+        if limit is not None and is_out_of_memory(error):
             advice = f"The run may take {limit} MiB; handlens.memoryLimit allows for more."
             raised = replace(raised, message=f"{raised.message} {advice}")
         return raised

@@ -165,7 +165,9 @@ def _replace_weight(model: GraphModule, node: Node, weight: Tensor) -> None:
         model.graph.erase_node(source)
 
 
-def scales(scale: Tensor) -> tuple[tuple[float, float], float]:
-    """The smallest and largest scale, and the root of their mean square."""
+def scales(scale: Tensor) -> tuple[tuple[float, float] | None, float | None]:
+    """The smallest and largest scale, and the root of their mean square; None where one is not finite."""
+    if not bool(torch.isfinite(scale).all()):
+        return None, None
     low, high = torch.aminmax(scale.detach().double())
     return (float(low), float(high)), float(scale.double().square().mean().sqrt())

@@ -21,7 +21,7 @@ from handlens.importing import Sources
 from handlens.places import Places
 from handlens.preserving import as_given
 from handlens.protocol import RunRequest
-from handlens.recipes import CalibrationFailed, Quantized, Recipe
+from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
 from handlens.report import Failure, OpReport, Report, Span, Verification, digest, failed
 from handlens.reporting import measured, op_of
 from handlens.targets import discover, parse_failure
@@ -193,6 +193,11 @@ class Session:
                 shown = self._places.shown(captured.spans(error.node))
                 raised = replace(raised, span=shown or raised.span)
             raise _Failed(raised) from error
+        except CannotQuantize as error:
+            shown = self._places.shown(captured.spans(error.node))
+            message = f"{op_of(error.node)} cannot be quantized with {recipe.name}: {error.message}"
+            span = shown or self._declaration()
+            raise _Failed(Failure("HL303", message, span, "")) from error
         except (loading.InvalidTarget, recipes.UnknownRecipe) as error:
             raise _Failed(Failure("HL305", str(error), self._declaration(), "")) from error
         except BaseException as error:

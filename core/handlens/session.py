@@ -23,9 +23,9 @@ from handlens.inquiry import Inquiry
 from handlens.places import Places
 from handlens.preserving import as_given
 from handlens.protocol import RunRequest
-from handlens.recipes import CalibrationFailed, Quantized, Recipe
+from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
 from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
-from handlens.reporting import measured
+from handlens.reporting import measured, op_of
 from handlens.targets import discover, parse_failure
 from handlens.verification import verify
 
@@ -201,6 +201,10 @@ class Session:
             raise
         except CalibrationFailed as error:
             raise _Failed(self._inquiry.calibration(error, recipe)) from error
+        except CannotQuantize as error:
+            span = self._places.shown(captured.spans(error.node)) or self._declaration()
+            message = f"{op_of(error.node)} cannot be quantized with {recipe.name}: {error.message}"
+            raise _Failed(Failure("HL303", message, span, "")) from error
         except BaseException as error:
             raise _Failed(self._inquiry.quantizing(error, recipe)) from error
 

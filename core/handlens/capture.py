@@ -12,7 +12,6 @@ was executing. What neither has annotated has the lines of its stack trace.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import linecache
 import os
@@ -235,7 +234,6 @@ def _annotated_by_dynamo(calls: _Numbered, stop: Any) -> Iterator[None]:
         yield
         return
 
-    @functools.wraps(create_proxy)
     def annotating(tracer: SubgraphTracer, *args: Any, **kwargs: Any) -> torch.fx.Proxy:
         proxy = create_proxy(tracer, *args, **kwargs)
         node = proxy.node

@@ -195,6 +195,8 @@ def inputs() -> tuple[torch.Tensor, ...]:
 
 
 def ops(captured: Captured, graph_module: torch.fx.GraphModule) -> Ops:
+    # A body has none of what nobody reads.
+    graph_module.graph.eliminate_dead_code()
     return [
         (str(node.target), captured.spans(node))
         for node in graph_module.graph.nodes

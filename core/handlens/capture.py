@@ -245,7 +245,7 @@ def _annotated_by_dynamo(calls: _Numbered, stop: Any) -> Iterator[None]:
                     node.meta[CUSTOM_KEY] = node.meta.get(CUSTOM_KEY, {}) | number
         return proxy
 
-    SubgraphTracer.create_proxy = annotating  # type: ignore[method-assign]
+    SubgraphTracer.create_proxy = annotating  # type: ignore[assignment,method-assign]
     try:
         yield
     finally:

@@ -143,9 +143,9 @@ def _share_by_readers(model: GraphModule, half: GraphModule) -> None:
     twins = {handle: node for node in model.graph.nodes if (handle := handle_of(node)) is not None}
     free = twins.keys() - {handle_of(node) for node in half.graph.nodes}
     for reader in reversed(half.graph.nodes):
-        twin = twins.get(handle_of(reader))
-        if twin is None:
+        if (shared := handle_of(reader)) is None:
             continue
+        twin = twins[shared]
         theirs, their_spec = pytree.tree_flatten((reader.args, reader.kwargs))
         ours, our_spec = pytree.tree_flatten((twin.args, twin.kwargs))
         if their_spec != our_spec:

@@ -31,6 +31,7 @@ from torch.fx.traceback import annotate, preserve_node_meta
 from torch.overrides import TorchFunctionMode
 
 from handlens.handles import CUSTOM_KEY
+from handlens.paddings import write_paddings_as_numbers
 from handlens.report import Span
 from handlens.targets import BOM
 
@@ -107,13 +108,15 @@ def capture(
 ) -> Captured:
     """Export ``model`` as ``torch.export.export`` does, and keep the source of every operation.
 
-    Raises whatever the export raises.
+    The padding of convolutions is then given as numbers. Raises whatever the export raises.
     """
 
     def export() -> torch.export.ExportedProgram:
-        return torch.export.export(
+        program = torch.export.export(
             model, args, dict(kwargs or {}), dynamic_shapes=dynamic_shapes, strict=strict
         )
+        write_paddings_as_numbers(program)
+        return program
 
     if strict:
         return Captured(export(), True, ())

@@ -13,7 +13,7 @@ from handlens.comparison import Comparison
 from handlens.comparison.control_flow import IN_STEP
 from handlens.comparison.graph import UNUSED, Compared
 from handlens.comparison.memory import Memory, bodies, operands
-from handlens.comparison.nodes import is_whole
+from handlens.comparison.nodes import is_whole, live
 from handlens.comparison.quantizers import value_of
 from handlens.comparison.statistics import EMPTY, NO_TENSOR
 from handlens.diagnosis import floor_sqnr_db
@@ -265,13 +265,13 @@ def _unmatched(
     compared = {each.handle: each.measured for each in comparison.compared}
     constant = _constant(reference)
     for graph_module in graph_modules(captured.program):
-        memory = Memory(graph_module)
+        memory, read = Memory(graph_module), live(graph_module)
         for node in graph_module.graph.nodes:
             handle = handle_of(node)
             if handle is None:
                 continue
             if handle not in there:
-                yield handle, _FOLDED
+                yield handle, _FOLDED if node in read else UNUSED
             elif memory.is_uninitialized(node):
                 yield handle, _UNINITIALIZED
             elif handle not in compared:

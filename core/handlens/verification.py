@@ -3,6 +3,7 @@ comparison compute what the two graphs compute by themselves?"""
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from handlens.capture import Captured, follow_calls
 from handlens.comparison import Comparison, Statistics, merge, outputs_alone
 from handlens.comparison.dice import RandomState
 from handlens.comparison.memory import state_restored
-from handlens.comparison.nodes import has_effect
+from handlens.comparison.nodes import has_effect, live
 from handlens.comparison.recorder import pool
 from handlens.handles import handle_of
 from handlens.inputs import Inputs, cloned
@@ -248,11 +249,12 @@ class _Locator:
     def _in_recipe(self, program: GraphModule, captured: dict[Node, Any]) -> Difference | None:
         reference = self._run.recorded(self._quantized.reference)
         values = {handle_of(node): value for node, value in reference.items()}
+        read = live(program)
         pairs: dict[Node, tuple[Any, Any]] = {}
         for node in captured:
             handle = handle_of(node)
             if handle in values:
-                pairs[node] = captured[_folded_into(node, values.keys())], values[handle]
+                pairs[node] = captured[_folded_into(node, values.keys(), read)], values[handle]
         return self._first("recipe", pairs)
 
     def _first(self, by: Any, pairs: dict[Node, tuple[Any, Any]]) -> Difference | None:
@@ -271,10 +273,10 @@ class _Locator:
         return None
 
 
-def _folded_into(node: Node, there: Any) -> Node:
+def _folded_into(node: Node, there: Any, read: Set[Node]) -> Node:
     """The last of the ops that a recipe has folded into ``node``: that has its result."""
-    while len(node.users) == 1:
-        (user,) = node.users
+    while len(users := [each for each in node.users if each in read]) == 1:
+        (user,) = users
         if handle_of(user) is None or handle_of(user) in there:
             break
         node = user

@@ -136,8 +136,44 @@ def test_a_weight_that_is_computed(run_text: RunText, recipe: str) -> None:
 
 def test_what_nothing_reads(run_text: RunText) -> None:
     init = "self.a, self.b = nn.Linear(16, 16), nn.Linear(16, 16)"
-    report = report_of(run_text, "xnnpack", init, "unused = self.b(x)\nreturn self.a(x)", _STACK)
-    assert left(report) == {"linear": "nothing reads its output"}
+    forward = "unused = self.b(x).relu()\nreturn self.a(x)"
+    for recipe in ("x86", "xnnpack", "x86+embedding", "int8-weight-only"):
+        report = report_of(run_text, recipe, init, forward, _STACK)
+        assert left(report) == {}
+        assert report.coverage is not None
+        told = [(each.op, each.reason) for each in report.coverage.unmatched]
+        assert told == [
+            ("aten.linear.default", "nothing reads its output"),
+            ("aten.relu.default", "nothing reads its output"),
+        ]
+        assert (report.coverage.ops, report.coverage.matched) == (3, 1)
+
+
+def test_what_nothing_reads_is_not_said_to_be_folded(run_text: RunText) -> None:
+    init = "self.c, self.n = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)"
+    report = report_of(run_text, "x86", init, "unused = x.exp()\nreturn self.n(self.c(x))", _IMAGE)
+    assert report.coverage is not None
+    assert [(each.op, each.reason) for each in report.coverage.unmatched] == [
+        ("aten.exp.default", "nothing reads its output"),
+        ("aten.batch_norm.default", "folded by the recipe"),
+    ]
+
+
+def test_what_nothing_reads_but_changes_something_stays(run_text: RunText) -> None:
+    init = "self.a = nn.Linear(16, 16)\n        self.register_buffer('seen', torch.zeros(5, 16))"
+    forward = "self.seen.copy_(x[0])\nreturn self.a(x) + self.seen"
+    report = report_of(run_text, "x86", init, forward, _STACK)
+    assert report.coverage is not None
+    assert "nothing reads its output" not in {each.reason for each in report.coverage.unmatched}
+    assert report.verified is not None
+    assert report.verified.verdict == "exact"
+
+
+@pytest.mark.parametrize("recipe", ["x86", "xnnpack"])
+def test_what_computes_in_float64(run_text: RunText, recipe: str) -> None:
+    init = "self.a, self.b = nn.Linear(16, 16).double(), nn.Linear(16, 16)"
+    report = report_of(run_text, recipe, init, "return self.b(self.a(x.double()).float())", _STACK)
+    assert left(report) == {"linear": "it computes in float64, which torchao does not quantize"}
 
 
 def test_what_was_asked_for_is_no_finding(run_text: RunText) -> None:

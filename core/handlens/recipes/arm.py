@@ -8,11 +8,10 @@ from torchao.quantization.pt2e.quantizer.arm_inductor_quantizer import (
 )
 
 from handlens.recipes.pt2e import Pt2eRecipe
-from handlens.recipes.sources import write_source_functions
 
 
 def _make_quantizer() -> ArmInductorQuantizer:
     return ArmInductorQuantizer().set_global(get_default_arm_inductor_quantization_config())
 
 
-RECIPE = Pt2eRecipe("arm", _make_quantizer, ("conv2d", "linear"), write_source_functions)
+RECIPE = Pt2eRecipe("arm", _make_quantizer, ("conv2d", "linear"))

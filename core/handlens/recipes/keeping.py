@@ -23,6 +23,8 @@ from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 from handlens.capture import Captured
 from handlens.handles import graph_modules, handle_of, module_paths
 from handlens.loading import InvalidTarget
+from handlens.recipes.folding import hidden
+from handlens.recipes.leftovers import QUANTIZED
 
 _SCALARS_TO_FLOAT = (torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor)
 
@@ -80,7 +82,7 @@ def _some(paths: list[str]) -> str:
 
 
 class Keeping(Quantizer):  # type: ignore[misc]
-    """Another quantizer, but what must stay as it is does: the ops to keep in float, and integers."""
+    """Wraps a quantizer so that the ops to keep in float are left alone, and those on integers."""
 
     def __init__(self, quantizer: Quantizer, captured: Captured, kept: frozenset[int]) -> None:
         super().__init__()
@@ -99,18 +101,13 @@ class Keeping(Quantizer):  # type: ignore[misc]
 
     def transform_for_annotation(self, model: GraphModule) -> GraphModule:
         # XNNPACKQuantizer makes float constants of integers, also of those that an index is made of.
-        integers = [
-            (node, node.args)
+        others = [
+            node
             for node in model.graph.nodes
-            if node.target in _SCALARS_TO_FLOAT and _is_integer(node)
+            if node.target in _SCALARS_TO_FLOAT and not _can_be_quantized(node)
         ]
-        model = self.quantizer.transform_for_annotation(model)
-        for node, args in integers:
-            constants = [each for each in node.all_input_nodes if each not in args]
-            node.args = args
-            for each in constants:
-                if each.op == "get_attr" and not each.users:
-                    each.graph.erase_node(each)
+        with hidden(others):
+            model = self.quantizer.transform_for_annotation(model)
         model.recompile()
         return model
 
@@ -121,7 +118,7 @@ class Keeping(Quantizer):  # type: ignore[misc]
         stripped = [
             node.meta.pop(Q_ANNOTATION_KEY, None)
             for node in model.graph.nodes
-            if handle_of(node) in kept
+            if handle_of(node) in kept or not all(map(_can_be_quantized, _annotated_values(node)))
         ]
         if any(stripped):
             while _drop_dangling(model):
@@ -150,11 +147,20 @@ class Keeping(Quantizer):  # type: ignore[misc]
         self.quantizer.prepare_obs_or_fq_callback(model, edge_or_node_to_obs_or_fq)
 
 
-def _is_integer(node: Node) -> bool:
+def _annotated_values(node: Node) -> Iterator[Node]:
+    """The values that the annotation of a node wants to be quantized."""
+    annotation = node.meta.get(Q_ANNOTATION_KEY) or QuantizationAnnotation()
+    for source, spec in annotation.input_qspec_map.items():
+        if spec is not None:
+            yield source
+    if annotation.output_qspec is not None:
+        yield node
+
+
+def _can_be_quantized(node: Node) -> bool:
+    """Whether observers and quantize ops take what a node gives; not known is yes."""
     value = node.meta.get("val")
-    return isinstance(value, torch.Tensor) and not (
-        value.dtype.is_floating_point or value.dtype.is_complex
-    )
+    return not isinstance(value, torch.Tensor) or value.dtype in QUANTIZED
 
 
 def _drop_dangling(model: GraphModule) -> bool:

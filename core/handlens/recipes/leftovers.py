@@ -10,13 +10,16 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from handlens.comparison.graph import UNUSED
 from handlens.comparison.memory import bodies
+from handlens.comparison.nodes import dtype
 from handlens.comparison.quantizers import value_of
 from handlens.handles import graph_modules, handle_of, is_dequantize, is_quantize
 from handlens.report import QuantizedBy
 
 KEPT = "keep_float asks for it"
+
+QUANTIZED = (torch.float32, torch.float16, torch.bfloat16)
+"""What torchao's observers and quantize ops take."""
 
 # Ops that bring most of a model's weights. What quantizes one kind is expected to quantize its relatives.
 _CONVOLUTIONS = frozenset(
@@ -129,17 +132,16 @@ def _why(node: Node, region: str, quantizer: str) -> str:
     """Why a quantizer has left an op in float that is of a kind which it quantizes."""
     if region:
         return f"it is inside {region}, where torchao quantizes nothing"
-    if not node.users:
-        return UNUSED
     if op_name(node) in RECURRENT:
         return f"{quantizer} quantizes no recurrent layers"
+    kind = dtype(node)
+    if kind is not None and kind not in QUANTIZED:
+        return f"it computes in {str(kind).removeprefix('torch.')}, which torchao does not quantize"
     if "transpose" in op_name(node):
         return f"{quantizer} did not take this transposed convolution"
     weight = node.args[1] if len(node.args) > 1 else None
     if isinstance(weight, Node) and weight.op != "get_attr":
         return "its weight is computed, not a parameter"
-    if isinstance(node.target, torch._ops.OpOverload) and node.target._overloadname == "padding":
-        return f"{quantizer} does not take padding that is given as a word"
     return f"{quantizer} did not take it"
 
 

@@ -10,18 +10,18 @@ import torch
 from torch.fx import GraphModule, Interpreter, Node
 from torchao.quantization.pt2e import allow_exported_model_train_eval
 from torchao.quantization.pt2e.quantizer import ComposableQuantizer, Quantizer
+from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import X86InductorQuantizer
 
 from handlens import handles
 from handlens.capture import Captured
 from handlens.comparison.memory import state_restored
 from handlens.loading import Subject
+from handlens.recipes.folding import every_batch_norm
 from handlens.recipes.keeping import Keeping, kept_handles
 from handlens.recipes.leftovers import Annotated, left_by, op_name, quantized_by
 from handlens.recipes.recipe import CalibrationFailed, Quantized, float_module, without_observers
-
-
-def _no_rewrite(model: GraphModule) -> None:
-    return None
+from handlens.recipes.rewrites import leave_out_unread
+from handlens.recipes.sources import hide_gru_layers, write_source_functions
 
 
 @dataclass(frozen=True)
@@ -32,27 +32,29 @@ class Pt2eRecipe:
     make_quantizer: Callable[[], Quantizer]
     claims: tuple[str, ...] = ()
     """Names of the ops that it is known for, ``conv2d`` say."""
-    annotate_graph: Callable[[GraphModule], None] = _no_rewrite
-    """Gives a graph what the quantizer looks for and the export did not write."""
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
         """Raises CalibrationFailed, and whatever the quantizer raises."""
         kept = kept_handles(captured, subject.keep_float)
+        quantizer = self.make_quantizer()
+        makers = quantizer.quantizers if isinstance(quantizer, ComposableQuantizer) else [quantizer]
         model = float_module(captured)
         for graph_module in handles.graph_modules(model):
-            self.annotate_graph(graph_module)
-        keeping = Keeping(self.make_quantizer(), captured, kept)
-        prepared = handles.prepare_pt2e(model, keeping)
+            leave_out_unread(graph_module)
+            hide_gru_layers(graph_module)
+            if any(isinstance(each, X86InductorQuantizer) for each in makers):
+                write_source_functions(graph_module)
+        keeping = Keeping(quantizer, captured, kept)
+        with every_batch_norm():
+            prepared = handles.prepare_pt2e(model, keeping)
         reference = without_observers(prepared)
         allow_exported_model_train_eval(prepared)
         # Not only calibration moves buffers: conversion runs what it takes for constant.
         with torch.no_grad(), state_restored(prepared):
             _calibrate(prepared, subject)
             actual = handles.convert_pt2e(prepared)
-        annotated = Annotated(keeping.annotated, keeping.fused, type(keeping.quantizer).__name__)
+        annotated = Annotated(keeping.annotated, keeping.fused, type(quantizer).__name__)
         in_float, expected = left_by(annotated, self.name, self.claims, kept, reference, actual)
-        made = keeping.quantizer
-        makers = made.quantizers if isinstance(made, ComposableQuantizer) else [made]
         return Quantized(
             reference,
             actual,
@@ -88,13 +90,9 @@ def compose(recipes: list[Pt2eRecipe]) -> Pt2eRecipe:
     def make_quantizer() -> Quantizer:
         return ComposableQuantizer([each.make_quantizer() for each in recipes])
 
-    def annotate_graph(model: GraphModule) -> None:
-        for each in recipes:
-            each.annotate_graph(model)
-
     claims = tuple(dict.fromkeys(claim for each in recipes for claim in each.claims))
     name = "+".join(each.name for each in recipes)
-    return Pt2eRecipe(name, make_quantizer, claims, annotate_graph)
+    return Pt2eRecipe(name, make_quantizer, claims)
 
 
 def _failing_node(model: GraphModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node | None:

@@ -1,7 +1,7 @@
 """What each op of a graph was in the source, for the quantizers of torchao that look for it.
 
 Those for Inductor find their patterns by the ``source_fn_stack`` of the nodes, and only strict export
-writes it.
+writes it. A node without one is taken for the layer in whose module it is, whatever it computes.
 """
 
 from __future__ import annotations
@@ -36,12 +36,17 @@ _SOURCES: dict[Any, Any] = {
     _aten.add.Tensor: operator.add,
     _aten.add_.Tensor: operator.iadd,
 }
+_ADDITIONS = (_aten.add.Tensor, _aten.add_.Tensor)
 _CLAMPS = (_aten.hardtanh.default, _aten.hardtanh_.default)
 _RELU6_BOUNDS = (0.0, 6.0)
 
 
+_LAYERS = {f"{each.__module__}.{each.__qualname__}" for each in _SOURCES.values()}
+_GRU = f"{nn.GRU.__module__}.{nn.GRU.__qualname__}"
+
+
 def write_source_functions(model: GraphModule) -> None:
-    """Write the ``source_fn_stack`` of all nodes.
+    """Write the ``source_fn_stack`` of all nodes that Inductor's quantizers look for.
 
     Without it a quantizer finds next to nothing, and says nothing.
     What strict export wrote is replaced: its names would run into ours.
@@ -49,8 +54,33 @@ def write_source_functions(model: GraphModule) -> None:
     for node in model.graph.nodes:
         node.meta.pop("source_fn_stack", None)
         source = _source(node)
+        if source is None and _layer(node) in _LAYERS:
+            # The padding of a convolution, say, which is no convolution.
+            source = node.target
         if source is not None:
-            node.meta["source_fn_stack"] = [(node.name, source)]
+            _write(node, source)
+
+
+def hide_gru_layers(model: GraphModule) -> None:
+    """Let no op of a ``nn.GRU`` be found as one.
+
+    What torchao's copy of the XNNPACK quantizer looks for is a GRU of which every input is given and every
+    output read. It raises at any other, and computes none in 8 bit.
+    """
+    for node in model.graph.nodes:
+        sources = node.meta.get("source_fn_stack") or [()]
+        if nn.GRU in sources[-1] or _layer(node) == _GRU:
+            _write(node, node.target)
+
+
+def _write(node: Node, source: Any) -> None:
+    node.meta["source_fn_stack"] = [(node.name, source)]
+
+
+def _layer(node: Node) -> str:
+    """The class of the innermost module that an op was called in."""
+    modules = list((node.meta.get("nn_module_stack") or {}).values())
+    return str(modules[-1][1]) if modules else ""
 
 
 def _source(node: Node) -> Any:
@@ -59,4 +89,11 @@ def _source(node: Node) -> Any:
         return operator.getitem
     if node.target in _CLAMPS:
         return nn.ReLU6 if tuple(node.args[1:3]) == _RELU6_BOUNDS else nn.Hardtanh
+    if node.target in _ADDITIONS and not all(map(_is_tensor, node.args[:2])):
+        # Only the sum of two tensors is computed together with the layer that gives one of them.
+        return node.target
     return _SOURCES.get(node.target)
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Node) and isinstance(value.meta.get("val"), torch.Tensor)

@@ -8,11 +8,10 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
 )
 
 from handlens.recipes.pt2e import Pt2eRecipe
-from handlens.recipes.sources import write_source_functions
 
 
 def _make_quantizer() -> X86InductorQuantizer:
     return X86InductorQuantizer().set_global(get_default_x86_inductor_quantization_config())
 
 
-RECIPE = Pt2eRecipe("x86", _make_quantizer, ("conv1d", "conv2d", "linear"), write_source_functions)
+RECIPE = Pt2eRecipe("x86", _make_quantizer, ("conv1d", "conv2d", "linear"))

@@ -183,10 +183,11 @@ def measure_architectures(
 
     Where not all are asked for, the others stay in the file of results as they are.
     """
-    cells: dict[tuple[str, ...], dict[str, Any]] = {}
+    cells: dict[tuple[str, str, str], dict[str, Any]] = {}
     if families or recipes or only:
         for each in json.loads(output.read_text("utf-8"))["cells"]:
             cells[each["family"], each["architecture"], each["recipe"]] = each
+    order = [(*row, recipe) for row in breadth.rows() for recipe in breadth.RECIPES]
     document: dict[str, Any] = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": machine.describe(),
@@ -197,7 +198,7 @@ def measure_architectures(
         async for each in breadth.measure(*asked, only):
             click.echo(tables.cell(each))
             cells[each.family, each.architecture, each.recipe] = dataclasses.asdict(each)
-            document["cells"] = list(cells.values())
+            document["cells"] = [cells[cell] for cell in order if cell in cells]
             output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
     asyncio.run(measure())

@@ -65,6 +65,11 @@ def name(target: Target) -> str:
     return target.name.removeprefix(PREFIX)
 
 
+def rows() -> list[tuple[str, str]]:
+    """All families and architectures, in the order of their files."""
+    return [(family, name(target)) for family in FAMILIES for target in targets(family)]
+
+
 async def measure(
     families: Iterable[str], recipes: Iterable[str], only: Iterable[str] = ()
 ) -> AsyncIterator[Cell]:

@@ -218,14 +218,6 @@ def handlens_phi3() -> Target:
     return _decoder(hf.Phi3ForCausalLM, hf.Phi3Config, num_key_value_heads=2)
 
 
-def handlens_olmo2() -> Target:
-    return _grouped(hf.Olmo2ForCausalLM, hf.Olmo2Config)
-
-
-def handlens_smollm3() -> Target:
-    return _grouped(hf.SmolLM3ForCausalLM, hf.SmolLM3Config)
-
-
 def handlens_mixtral() -> Target:
     return _grouped(
         hf.MixtralForCausalLM, hf.MixtralConfig, num_local_experts=4, num_experts_per_tok=2
@@ -272,7 +264,3 @@ def handlens_bart() -> Target:
 
 def handlens_pegasus() -> Target:
     return _translator(hf.PegasusForConditionalGeneration, hf.PegasusConfig, **_BART)
-
-
-def handlens_marian() -> Target:
-    return _translator(hf.MarianMTModel, hf.MarianConfig, pad_token_id=0, **_BART)

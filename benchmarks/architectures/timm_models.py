@@ -10,15 +10,28 @@ from benchmarks.architectures.building import Target, normal, seeded
 # isort: split
 
 import timm
-from timm.models import convmixer, metaformer, mlp_mixer, tiny_vit
+from timm.models import (
+    byobnet,
+    convmixer,
+    edgenext,
+    efficientformer,
+    efficientformer_v2,
+    ghostnet,
+    maxxvit,
+    metaformer,
+    mlp_mixer,
+    nfnet,
+    repvit,
+    tiny_vit,
+)
 
 
 def _images(name: str, side: int = 64, **options: Any) -> Target:
     return seeded(timm.create_model, name, num_classes=10, **options), (normal(1, 3, side, side),)
 
 
-def _built(build: Any, **options: Any) -> Target:
-    return seeded(build, num_classes=10, **options), (normal(1, 3, 64, 64),)
+def _built(build: Any, side: int = 64, **options: Any) -> Target:
+    return seeded(build, num_classes=10, **options), (normal(1, 3, side, side),)
 
 
 def handlens_fastvit() -> Target:
@@ -26,39 +39,76 @@ def handlens_fastvit() -> Target:
 
 
 def handlens_mobileone() -> Target:
-    return _images("mobileone_s0")
+    blocks = byobnet._mobileone_bcfg(d=(1, 1, 1, 1), wf=(0.25,) * 4, num_conv_branches=2)
+    cfg = byobnet.ByoModelCfg(blocks=blocks, stem_type="one", stem_chs=16)
+    return _built(byobnet.ByobNet, cfg=cfg)
 
 
 def handlens_repvgg() -> Target:
-    return _images("repvgg_a0", side=32)
+    blocks = byobnet._rep_vgg_bcfg(d=(1, 1, 1, 1), wf=(0.25,) * 4)
+    cfg = byobnet.ByoModelCfg(blocks=blocks, stem_type="rep", stem_chs=16)
+    return _built(byobnet.ByobNet, cfg=cfg)
 
 
 def handlens_efficientformer() -> Target:
-    return _images("efficientformer_l1", side=224)
+    return _built(
+        efficientformer.EfficientFormer,
+        side=224,
+        depths=(1, 1, 1, 2),
+        embed_dims=(16, 16, 32, 32),
+        num_vit=1,
+    )
 
 
 def handlens_efficientformer_v2() -> Target:
-    return _images("efficientformerv2_s0", side=224)
+    return _built(
+        efficientformer_v2.EfficientFormerV2,
+        depths=(1, 1, 1, 2),
+        embed_dims=(16, 16, 32, 32),
+        num_vit=1,
+        img_size=64,
+    )
+
+
+# Of each block: kernel, expansion, channels, squeeze and excitation, stride.
+_GHOSTS = [[[3, 16, 16, 0, 1]], [[3, 48, 24, 0, 2]], [[5, 72, 40, 0.25, 2]], [[3, 200, 80, 0, 2]]]
 
 
 def handlens_ghostnet() -> Target:
-    return _images("ghostnet_050")
+    return _built(ghostnet.GhostNet, cfgs=_GHOSTS)
 
 
 def handlens_ghostnet_v2() -> Target:
-    return _images("ghostnetv2_100")
+    return _built(ghostnet.GhostNet, cfgs=_GHOSTS, version="v2")
 
 
-def handlens_mobilevit() -> Target:
-    return _images("mobilevit_xxs")
+def handlens_coatnet() -> Target:
+    cfg = maxxvit.MaxxVitCfg(
+        embed_dim=(16, 32), depths=(1, 1), block_type=("C", "T"), stem_width=16
+    )
+    return _built(maxxvit.MaxxVit, cfg=cfg, img_size=64)
+
+
+def handlens_edgenext() -> Target:
+    return _built(
+        edgenext.EdgeNeXt,
+        dims=(16, 24, 32, 32),
+        depths=(1, 1, 2, 1),
+        heads=(4, 4, 4, 4),
+    )
+
+
+def handlens_repvit() -> Target:
+    return _built(repvit.RepVit, embed_dim=(16, 32), depth=(2, 2))
+
+
+def handlens_nfnet() -> Target:
+    cfg = nfnet.NfCfg(depths=(1, 1), channels=(32, 32), stem_type="3x3", stem_chs=16)
+    return _built(nfnet.NormFreeNet, cfg=cfg)
 
 
 def handlens_mobilevitv2() -> Target:
     return _images("mobilevitv2_050")
-
-
-def handlens_coatnet() -> Target:
-    return _images("coatnet_nano_rw_224", img_size=64)
 
 
 def handlens_mlp_mixer() -> Target:
@@ -81,14 +131,6 @@ def handlens_convmixer() -> Target:
     return _built(convmixer.ConvMixer, dim=32, depth=2)
 
 
-def handlens_edgenext() -> Target:
-    return _images("edgenext_xx_small")
-
-
-def handlens_levit() -> Target:
-    return _images("levit_128s", img_size=64)
-
-
 def handlens_tiny_vit() -> Target:
     return _built(
         tiny_vit.TinyVit,
@@ -97,10 +139,6 @@ def handlens_tiny_vit() -> Target:
         num_heads=(2, 4, 4, 4),
         window_sizes=(7, 7, 7, 7),
     )
-
-
-def handlens_repvit() -> Target:
-    return _images("repvit_m0_9")
 
 
 def handlens_mobilenetv4() -> Target:
@@ -113,10 +151,6 @@ def handlens_hgnet() -> Target:
 
 def handlens_res2net() -> Target:
     return _images("res2net50_14w_8s", side=32, layers=(1, 1, 1, 1))
-
-
-def handlens_nfnet() -> Target:
-    return _images("nf_regnet_b0")
 
 
 def handlens_xcit() -> Target:

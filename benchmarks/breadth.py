@@ -46,7 +46,8 @@ class Cell:
     unexpected: tuple[tuple[str, str, int], ...] = ()
     """Op, reason and number of what was not compared and should have been."""
     differs: str = ""
-    """Where the graph that was quantized computes something else than the model; empty if nowhere."""
+    """Where the graph that was quantized computes something else than the model, or why that was not
+    checked; empty where it computes the same."""
 
     @property
     def sound(self) -> bool:
@@ -104,6 +105,7 @@ def _cell(family: str, target: Target, recipe: str, seconds: float, report: Repo
     if report.error is not None:
         return Cell(*found, error=report.error.message)
     assert report.output is not None
+    assert report.verified is not None
     assert report.coverage is not None
     unexpected = Counter(
         (each.op, each.reason) for each in report.coverage.unmatched if not each.expected
@@ -115,5 +117,8 @@ def _cell(family: str, target: Target, recipe: str, seconds: float, report: Repo
         ops=report.coverage.ops,
         compared=report.coverage.matched,
         unexpected=tuple((op, reason, count) for (op, reason), count in unexpected.items()),
-        differs="; ".join(each.message for each in report.findings if each.rule == "HL204"),
+        differs="; ".join(
+            [each.message for each in report.findings if each.rule == "HL204"]
+            or filter(None, [report.verified.reason])
+        ),
     )

@@ -39,12 +39,18 @@ NOTHING_FOUND, FINDINGS, COULD_NOT_RUN, CANCELLED = 0, 1, 2, 130
 
 
 class Refused(click.ClickException):
-    """The command cannot do what was asked; the message says why."""
+    """The command cannot do what was asked; the message says why, and the lines below what is known."""
 
     exit_code = COULD_NOT_RUN
 
+    def __init__(self, message: str, detail: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self._detail = tuple(detail)
+
     def show(self, file: Any = None) -> None:
         click.echo(f"handlens: error: {clean(self.message)}", file=file, err=True)
+        for line in self._detail:
+            click.echo(f"  {clean(line)}", file=file, err=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -170,7 +176,7 @@ def check(
     try:
         made, torch_version = asyncio.run(_run(plans, interpreter, verbose))
     except WorkerUnusable as error:
-        raise Refused(str(error)) from error
+        raise Refused(str(error), error.output) from error
     reports = [plan.settings.selected(report) for plan, report in zip(plans, made)]
     with _opened(output) as stream:
         if output_format == "html":

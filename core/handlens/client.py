@@ -10,7 +10,8 @@ import logging
 import os
 import signal
 import uuid
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,12 +53,21 @@ _PATIENCE_S = 2.0
 # Bytes, of a run.
 _MOST_OUTPUT = 1 << 18
 _CHUNK = 1 << 16
+_LAST_LINES = 10
+_LONGEST_REASON = 300
 
 _MARK = "HANDLENS_WORKER"
 
 
 class WorkerUnusable(Exception):
-    """The interpreter cannot run a worker; the message says which one, why, and what to do."""
+    """The interpreter cannot run a worker; the message says which one, why, and what to do.
+
+    ``output`` has the lines that it wrote last.
+    """
+
+    def __init__(self, message: str, output: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.output = tuple(output)
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,7 @@ class Worker:
         self._mark = mark
         """In the environment of the worker and of all that it starts."""
         self._output_left = _MOST_OUTPUT
+        self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._runs: dict[int, tuple[asyncio.Future[Report], RunRequest, Callable[[str], None]]] = {}
         self._next_run = 1
         self._ready: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
@@ -122,9 +133,17 @@ class Worker:
         if said["event"] == "ready":
             found = Environment(interpreter, said["python"], said["torch"], said["torchao"])
             return worker, found
+        # By then all that it wrote has been read.
         await worker.close()
-        died = said["event"] == "died"
-        raise WorkerUnusable(f"{interpreter}: {said['reason']}" if died else said["message"])
+        output = [line for line in worker._last_lines if line.strip()]
+        if said["event"] != "died":
+            raise WorkerUnusable(said["message"], output)
+        reason = f"{interpreter}: {said['reason']} as it started"
+        # Python says last what went wrong.
+        last = (
+            output[-1].strip()[:_LONGEST_REASON] if output else "it wrote nothing; is it a Python?"
+        )
+        raise WorkerUnusable(f"{reason}: {last}", output)
 
     @property
     def alive(self) -> bool:
@@ -249,11 +268,13 @@ class Worker:
             if len(pending) > _CHUNK:
                 lines, pending = [*lines, pending], ""
             for line in lines:
+                self._last_lines.append(line.rstrip())
                 on_output(line.rstrip())
             if self._output_left <= 0:
                 on_output("… (what else is printed is left out, up to the next run)")
                 pending = ""
         if pending:
+            self._last_lines.append(pending.rstrip())
             on_output(pending.rstrip())
 
 

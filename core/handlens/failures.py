@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import traceback
 from collections.abc import Callable, Iterator
-from types import FrameType
+from types import TracebackType
 
 from handlens.capture import span_of_frame
 from handlens.report import Failure, Span
@@ -16,39 +17,61 @@ _LONGEST_TRACEBACK = 50_000
 def failure(
     rule: str, what: str, error: BaseException, shown: Callable[[str], bool], fallback: Span | None
 ) -> Failure:
-    """``what`` failed with ``error``. It is shown on the innermost line in a file that is ``shown``."""
+    """``what`` happened, with ``error``. It is shown on the innermost line in a file that is ``shown``."""
     return Failure(
         rule,
-        f"{what} failed: {describe(error)}",
+        f"{what}: {describe(error)}",
         _span(error, shown) or fallback,
         _traceback(error),
     )
 
 
 def describe(error: BaseException) -> str:
-    """The kind of an exception and the first line of what it says."""
-    name = type(error).__name__
-    try:
-        if isinstance(error, SyntaxError):
-            text = str(error.msg)
-        elif isinstance(error, SystemExit):
-            return f"it called sys.exit({error.code!r:.{_LONGEST_MESSAGE}})"
-        else:
-            text = str(error)
-    except BaseException:
+    """The kind of an exception and the first line of what it says; and of what it comes from in the end,
+    where that is another exception and its text is not in the first one's."""
+    told, root = _told(error), None
+    link = "because of"
+    for before, after in itertools.pairwise(chain(error)):
+        if before.__cause__ is None:
+            if before.__suppress_context__:
+                # Who raises from None wants the rest left out.
+                break
+            link = "raised while handling"
+        root = after
+    if root is None or (_text(root) or type(root).__name__) in told:
+        return told
+    return f"{told} ({link} {_told(root)})"
+
+
+def _told(error: BaseException) -> str:
+    name, text = type(error).__name__, _text(error)
+    if text is None:
         return f"{name} (and its message cannot be read)"
+    if isinstance(error, SystemExit):
+        return text
+    return f"{name}: {text}" if text else name
+
+
+def _text(error: BaseException) -> str | None:
+    """The first line of what an exception says; None if it cannot be read."""
+    try:
+        if isinstance(error, SystemExit):
+            return f"it called sys.exit({error.code!r:.{_LONGEST_MESSAGE}})"
+        text = str(error.msg) if isinstance(error, SyntaxError) else str(error)
+    except BaseException:
+        return None
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return f"{name}: {first[:_LONGEST_MESSAGE]}" if first else name
+    return first[:_LONGEST_MESSAGE]
 
 
 def _span(error: BaseException, shown: Callable[[str], bool]) -> Span | None:
-    for each in _chain(error):
+    for each in chain(error):
         if isinstance(each, SyntaxError) and (span := _place(each)) and shown(span.file):
             return span
         spans = [
-            span_of_frame(frame.f_code.co_filename, frame.f_code, offset)
-            for frame, offset in _frames(each)
-            if shown(frame.f_code.co_filename)
+            span_of_frame(entry.tb_frame.f_code.co_filename, entry.tb_frame.f_code, entry.tb_lasti)
+            for entry in frames(each)
+            if shown(entry.tb_frame.f_code.co_filename)
         ]
         if spans:
             return spans[-1]
@@ -65,7 +88,7 @@ def _place(error: SyntaxError) -> Span | None:
         return None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """An exception and what it was raised from, the last raised first."""
     seen: set[int] = set()
     current: BaseException | None = error
@@ -75,10 +98,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or current.__context__
 
 
-def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:
+def frames(error: BaseException) -> Iterator[TracebackType]:
+    """The frames that an exception has passed, outermost first."""
     entry = error.__traceback__
     while entry is not None:
-        yield entry.tb_frame, entry.tb_lasti
+        yield entry
         entry = entry.tb_next
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import os
 import sys
 import tokenize
@@ -34,6 +35,15 @@ class InvalidTarget(Exception):
     """A target that does not give what it should; the message says what it gave and what to do."""
 
 
+class BatchFailed(Exception):
+    """The user's code raised ``error`` as it made a batch: "calibration batch 2", say."""
+
+    def __init__(self, batch: str, error: BaseException) -> None:
+        super().__init__(batch, error)
+        self.batch = batch
+        self.error = error
+
+
 @dataclass(frozen=True)
 class Subject:
     """What a target gives: the model, in evaluation mode, and what to run it on."""
@@ -49,16 +59,30 @@ class Subject:
     """Module paths and debug handles of what stays in float; a path stands for all that is below it."""
 
     def calibration_inputs(self) -> Iterator[Inputs]:
-        """The batches, copied: a model may change its inputs. Raises InvalidTarget for what is none."""
-        return (self._copied(batch, "calibration") for batch in self.calibration)
+        """The batches, copied: a model may change its inputs. Raises InvalidTarget for what is none, and
+        BatchFailed."""
+        return self._batches("calibration", self.calibration)
 
     def evaluation_inputs(self) -> Iterator[Inputs]:
-        """The batches, copied: a model may change its inputs. Raises InvalidTarget for what is none."""
-        return (self._copied(batch, "evaluation") for batch in self.evaluation)
+        """The batches, copied: a model may change its inputs. Raises InvalidTarget for what is none, and
+        BatchFailed."""
+        return self._batches("evaluation", self.evaluation)
 
-    def _copied(self, batch: Any, key: str) -> Inputs:
-        inputs: Inputs = cloned(_inputs(batch, key, self.model, like=(self.args, self.kwargs)))
-        return inputs
+    def _batches(self, key: str, given: Iterable[Any]) -> Iterator[Inputs]:
+        batches: Iterator[Any] | None = None
+        for number in itertools.count(1):
+            try:
+                batches = iter(given) if batches is None else batches
+                batch = next(batches, _END)
+            except BaseException as error:
+                raise BatchFailed(f"{key} batch {number}", error) from error
+            if batch is _END:
+                return
+            inputs: Inputs = cloned(_inputs(batch, key, self.model, like=(self.args, self.kwargs)))
+            yield inputs
+
+
+_END = object()
 
 
 def read(file: str) -> str:

@@ -63,6 +63,10 @@ class Quantizer:
     quant_max: int | None
     rms_scale: float | None = None
     """Root of the mean squared scale: what the power of the rounding noise follows."""
+    axis: int | None = None
+    """The dimension along which there is a scale for each index; None where there is none."""
+    observed: tuple[float, float] | None = None
+    """Smallest and largest value that calibration gave it; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,30 @@ class Histogram:
     low: float
     high: float
     counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """An input of the model as an op reads it, quantized or cast."""
+
+    name: str
+    quantizer: Quantizer
+    sqnr_db: float | None
+    """None where it is exact, or nothing could be compared."""
+    reference_range: tuple[float | None, float | None]
+    saturated: float = 0.0
+    """Share of its values outside the range of its quantizer, 0 to 1."""
+    clipping_share: float = 0.0
+    """Share of its noise that lies outside that range."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one of several inputs brings to where they come together."""
+
+    handle: int
+    relative: float
+    """Noise over signal, by channel, summed over the channels."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +172,26 @@ class OpReport:
     missed: tuple[int, ...] = ()
     """Handles of the ops whose writes in place it does not see in the quantized model: most of what its
     input differs by is due to that."""
+    input_share: float | None = None
+    """Share of the introduced noise that is there where the weights are exact: that of the model's inputs.
+    None where the op reads none of them quantized, or introduces nothing."""
+    model_inputs: tuple[ModelInput, ...] = ()
+    """The inputs of the model that it reads quantized."""
+    channel_noise: float | None = None
+    """Mean over the channels of noise over signal, where loud channels do not hide what quiet ones lose.
+    An estimate from a sample of the values; None where the channels are not known."""
+    introduced_channel_noise: float | None = None
+    """The same of the introduced noise."""
+    parts: tuple[Part, ...] = ()
+    """Where several inputs come together, what each brings."""
+    divisor: int | None = None
+    """Handle of the op whose output it divides by, or makes Inf or NaN of otherwise where that is zero."""
+    masked: float = 0.0
+    """Share of the values that a mask takes out of the softmax after the op, 0 to 1: they take no part."""
+    masked_min: float | None = None
+    """The lowest of them in the reference."""
+    uncalibrated: str = ""
+    """Why a quantizer of it has no range to go by: calibration gave it nothing, or zeros only."""
     traced: bool = True
     """Whether ``inputs`` has all that the op reads, as far as it was compared."""
 
@@ -195,6 +243,9 @@ class Failure:
     message: str
     span: Span | None
     traceback: str
+    cause: str = ""
+    """Why, and what to do about it, as a ``Finding`` has it; empty where it is not known."""
+    related: tuple[Related, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -301,6 +352,31 @@ class Verification:
 
 
 @dataclass(frozen=True)
+class NonFinite:
+    """Where the float model itself begins to give NaN or Inf, on one batch."""
+
+    value: Literal["NaN", "Inf", "-Inf"]
+    batch: str
+    """Which one: "evaluation batch 1"."""
+    count: int
+    """How many of ``values`` are such."""
+    values: int
+    held_by: str = ""
+    """The input, parameter or buffer that holds them; empty where the op makes them of finite values."""
+    op: str = ""
+    """The first op that gives them; empty for an input of the model."""
+    module: str = ""
+    handle: int | None = None
+    span: Span | None = None
+    infinity: str = ""
+    """Where ``value`` is NaN that was made of infinities: the op that gives those, or what holds them."""
+    infinity_span: Span | None = None
+    nan: str = ""
+    """Where ``value`` is an infinity that NaN is made of: the op that does."""
+    nan_span: Span | None = None
+
+
+@dataclass(frozen=True)
 class Report:
     """The result of one run of one target."""
 
@@ -319,6 +395,8 @@ class Report:
     timings: dict[str, float] = field(default_factory=dict)
     quantized_by: tuple[QuantizedBy, ...] = ()
     verified: Verification | None = None
+    non_finite: NonFinite | None = None
+    """Where the float model itself gives NaN or Inf, if that matters."""
     files: tuple[str, ...] = ()
     """The workspace files that the run imported beside its own: other texts of them are another run."""
     digests: dict[str, str] = field(default_factory=dict)
@@ -338,7 +416,9 @@ class Document:
 
 def failed(target: str, file: str, recipe: str, error: Failure) -> Report:
     """The report of a run that came to nothing; its one finding carries the error to the front ends."""
-    finding = Finding(error.rule, "error", error.message, None, error.span)
+    finding = Finding(
+        error.rule, "error", error.message, None, error.span, error.related, error.cause
+    )
     return Report(target, file, recipe, "failed", error=error, findings=(finding,))
 
 

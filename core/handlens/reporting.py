@@ -13,20 +13,25 @@ from handlens.comparison import Comparison
 from handlens.comparison.control_flow import IN_STEP
 from handlens.comparison.graph import UNUSED, Compared
 from handlens.comparison.memory import Memory, bodies, operands
-from handlens.comparison.nodes import is_whole, live
+from handlens.comparison.nodes import is_whole, live, selects
 from handlens.comparison.quantizers import value_of
-from handlens.comparison.statistics import EMPTY, NO_TENSOR
+from handlens.comparison.recorder import Recorder
+from handlens.comparison.statistics import EMPTY, NO_TENSOR, UNKNOWN
 from handlens.diagnosis import floor_sqnr_db
 from handlens.handles import graph_modules, handle_of, module_paths
 from handlens.places import Places
 from handlens.recipes import Quantized
 from handlens.report import (
     Coverage,
+    ModelInput,
     OpReport,
     OutputAccuracy,
+    Part,
     QuantizedBy,
+    Quantizer,
     StaysInFloat,
     Unmatched,
+    op_name,
 )
 
 _FOLDED = "folded by the recipe"
@@ -35,6 +40,10 @@ _UNINITIALIZED = "its memory is not initialized"
 _NEVER = "never executed"
 _WITHOUT_NOISE = (_FOLDED, _CONSTANT, UNUSED, _UNINITIALIZED, _NEVER)
 _EXPECTED = (_FOLDED, NO_TENSOR, EMPTY, _CONSTANT, UNUSED, _UNINITIALIZED)
+
+
+# Ops that make Inf or NaN of a zero, and which of their arguments that is.
+_DIVIDES = {"div": 1, "div_": 1, "reciprocal": 0, "rsqrt": 0, "log": 0, "log2": 0, "log10": 0}
 
 
 @dataclass(frozen=True)
@@ -48,9 +57,17 @@ class Measured:
 
 
 def measured(
-    captured: Captured, quantized: Quantized, comparison: Comparison, places: Places
+    captured: Captured,
+    quantized: Quantized,
+    comparison: Comparison,
+    places: Places,
+    is_finite: bool,
 ) -> Measured:
-    """The ops that were compared, in the order of their handles, and why the others were not."""
+    """The ops that were compared, in the order of their handles, and why the others were not.
+
+    Of a float model that is not ``is_finite``, ops without a finite value are no news of their own.
+    """
+    expected = _EXPECTED if is_finite else (*_EXPECTED, UNKNOWN)
     reasons = dict(_unmatched(captured, quantized.reference, comparison))
     sources = _Sources(quantized.reference)
     # What reads what was not compared cannot be compared for the same reason.
@@ -90,7 +107,7 @@ def measured(
                 reason,
                 handle,
                 places.shown(captured.spans(node)),
-                reason in _EXPECTED or handle in follows,
+                reason in expected or handle in follows,
             )
             for handle, reason in sorted(reasons.items())
         ),
@@ -139,6 +156,7 @@ def _op(
     read, traced = sources.of(node, compared.callers)
     measurements = compared.measured
     total, own = measurements.accumulated, measurements.introduced
+    lost = measurements.channel_noise
     op = OpReport(
         handle=handle,
         op=op_of(node),
@@ -159,7 +177,7 @@ def _op(
         reference_range=total.reference_range,
         actual_range=total.actual_range,
         saturated=measurements.outside / total.count if total.count else 0.0,
-        quantizers=(*compared.quantizers, *quantized.described.get(handle, ())),
+        quantizers=(*_quantizers(compared, quantized), *quantized.described.get(handle, ())),
         reference_rms=total.rms,
         weight_share=float(measurements.weight_noise) / own.noise if own.noise else None,
         clipping_share=min(1.0, float(measurements.clipping_noise) / own.noise)
@@ -178,9 +196,93 @@ def _op(
         in_float=quantized.in_float.get(handle, ""),
         whole=is_whole(node),
         missed=tuple(_missed(compared, noises)),
+        input_share=_input_share(compared),
+        model_inputs=tuple(_model_inputs(compared, quantized.observed)),
+        channel_noise=lost.relative if lost else None,
+        introduced_channel_noise=lost.introduced_relative if lost else None,
+        parts=tuple(_parts(compared)),
+        divisor=_divisor(node),
+        uncalibrated=_uncalibrated(compared, quantized),
+        masked=measurements.masked / (measurements.masked + total.count) if total.count else 0.0,
+        masked_min=measurements.masked_min if measurements.masked else None,
         traced=traced and all(unmatched.get(each, _NEVER) in _WITHOUT_NOISE for each in read),
     )
     return replace(op, floor_sqnr_db=floor_sqnr_db(op))
+
+
+def _input_share(compared: Compared) -> float | None:
+    """The share of the model's inputs in what an op introduces."""
+    measurements = compared.measured
+    own = measurements.introduced.noise
+    if not compared.model_inputs or not own:
+        return None
+    has_weight = any(each.role == "weight" for each in compared.quantizers)
+    alone = measurements.input_noise if has_weight else measurements.weight_noise
+    return float(alone) / own
+
+
+def _model_inputs(
+    compared: Compared, observed: Mapping[int | str, tuple[float, float] | None]
+) -> Iterator[ModelInput]:
+    for node, quantizer, recorder in compared.model_inputs:
+        total, own = recorder.total.accumulated, recorder.total.introduced
+        yield ModelInput(
+            str(node.target),
+            replace(quantizer, observed=observed.get(str(node.target))),
+            total.sqnr_db,
+            total.reference_range,
+            recorder.total.outside / total.count if total.count else 0.0,
+            min(1.0, float(recorder.total.clipping_noise) / own.noise) if own.noise else 0.0,
+        )
+
+
+def _quantizers(compared: Compared, quantized: Quantized) -> Iterator[Quantizer]:
+    for each in compared.quantizers:
+        seen = quantized.observed.get(compared.handle) if each.role == "output" else None
+        yield replace(each, observed=seen)
+
+
+def _uncalibrated(compared: Compared, quantized: Quantized) -> str:
+    """Why a quantizer of an op, or of an input of the model that it reads, has no range to go by.
+
+    What is zero in the evaluation, too, needs none.
+    """
+    seen = quantized.observed
+    if seen and compared.quantizers and not any(seen.values()):
+        return "no calibration input was given"
+    places: list[tuple[int | str, str, Recorder]] = [
+        (str(node.target), f"the model's input {node.target}", recorder)
+        for node, _, recorder in compared.model_inputs
+    ]
+    if any(each.role == "output" for each in compared.quantizers):
+        places.append((compared.handle, "it", compared.recorder))
+    for place, what, recorder in places:
+        total = recorder.total.accumulated
+        if place not in seen or not total.signal:
+            continue
+        if seen[place] is None:
+            return f"calibration never got to {what}"
+        if seen[place] == (0.0, 0.0):
+            return f"{what} was zero in all of the calibration"
+    return ""
+
+
+def _parts(compared: Compared) -> Iterator[Part]:
+    if compared.parts is None:
+        return
+    sources, parts = compared.parts
+    for source, relative in zip(sources, parts.relative):
+        if (handle := handle_of(source)) is not None:
+            yield Part(handle, relative)
+
+
+def _divisor(node: Node) -> int | None:
+    """The handle of what an op makes Inf or NaN of where it is zero."""
+    at = _DIVIDES.get(op_name(op_of(node)))
+    source = None if at is None or len(node.args) <= at else node.args[at]
+    while isinstance(source, Node) and selects(source):
+        source = source.args[0]
+    return handle_of(source) if isinstance(source, Node) else None
 
 
 def _missed(compared: Compared, noises: Mapping[int | None, float]) -> Iterator[int]:

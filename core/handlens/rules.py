@@ -39,9 +39,11 @@ RULES: Mapping[str, Rule] = {
         Rule("HL203", "unused-suppression"),
         Rule("HL204", "reference-differs"),
         Rule("HL205", "stays-in-float"),
+        Rule("HL206", "not-calibrated"),
+        Rule("HL208", "non-finite-model"),
         Rule("HL301", "target-failed"),
         Rule("HL302", "export-failed"),
-        Rule("HL303", "calibration-failed"),
+        Rule("HL303", "run-failed"),
         Rule("HL304", "worker-failed"),
         Rule("HL305", "invalid-target"),
     )

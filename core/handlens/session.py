@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
@@ -18,12 +18,14 @@ from handlens.diagnosis import judge
 from handlens.failures import failure
 from handlens.handles import generate_numeric_debug_handle
 from handlens.importing import Sources
+from handlens.inputs import Inputs, cloned
+from handlens.inquiry import Inquiry
 from handlens.places import Places
 from handlens.preserving import as_given
 from handlens.protocol import RunRequest
 from handlens.recipes import CalibrationFailed, Quantized, Recipe
-from handlens.report import Failure, OpReport, Report, Span, Verification, digest, failed
-from handlens.reporting import measured, op_of
+from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
+from handlens.reporting import measured
 from handlens.targets import discover, parse_failure
 from handlens.verification import verify
 
@@ -48,6 +50,16 @@ def shown_by(request: RunRequest) -> Callable[[str], bool]:
     target = os.path.abspath(request.target.file)
     folders = tuple(os.path.join(os.path.abspath(each), "") for each in request.workspace)
     return lambda file: file == target or (file.startswith(folders) and not is_installed(file))
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What was compared so far."""
+
+    comparison: Comparison
+    verification: Verification
+    batches: int
+    non_finite: NonFinite | None
 
 
 class Session:
@@ -89,8 +101,7 @@ class Session:
             with self._stage("quantize"):
                 quantized = self._quantize(self._captured, recipe, self._subject)
             with self._stage("compare"):
-                comparison, verification, batches = self._compare(quantized)
-                report = self._report(recipe, quantized, comparison, verification, batches)
+                report = self._report(recipe, quantized, self._compare(quantized))
         except _Failed as error:
             report = self._failed(error)
         return self._finished(report)
@@ -135,15 +146,17 @@ class Session:
         except SyntaxError as error:
             if error.filename == self._file:
                 raise _Failed(parse_failure(error, self._file)) from error
-            raise _Failed(self._failure("HL301", f"Importing {name}", error)) from error
+            raise _Failed(self._failure("HL301", f"Importing {name} failed", error)) from error
         except BaseException as error:
-            raise _Failed(self._failure("HL301", f"Importing {name}", error)) from error
+            raise _Failed(self._failure("HL301", f"Importing {name} failed", error)) from error
         try:
             return loading.build(self._target, module)
         except loading.InvalidTarget as error:
             raise _Failed(Failure("HL305", str(error), self._declaration(), "")) from error
         except BaseException as error:
-            raise _Failed(self._failure("HL301", f"Target {self._target.name}", error)) from error
+            raise _Failed(
+                self._failure("HL301", f"Target {self._target.name} failed", error)
+            ) from error
 
     def _recipe(self, subject: loading.Subject) -> Recipe:
         request = self._request
@@ -153,7 +166,9 @@ class Session:
         except recipes.UnknownRecipe as error:
             raise _Failed(Failure("HL305", str(error), self._declaration(), "")) from error
         except BaseException as error:
-            raise _Failed(self._failure("HL305", f"Importing recipe {wanted!r}", error)) from error
+            raise _Failed(
+                self._failure("HL305", f"Importing recipe {wanted!r} failed", error)
+            ) from error
 
     def _export(self, subject: loading.Subject) -> Captured:
         def export(strict: bool) -> Captured:
@@ -174,7 +189,7 @@ class Session:
                     return export(strict=True)
                 except Exception:
                     pass
-            what = f"Exporting {type(subject.model).__name__}"
+            what = f"Exporting {type(subject.model).__name__} failed"
             raised = self._failure("HL302", what, first)
             if isinstance(first, GuardOnDataDependentSymNode):
                 advice = "Decide with torch.where or torch.cond, or from shapes alone."
@@ -183,64 +198,78 @@ class Session:
 
     def _quantize(self, captured: Captured, recipe: Recipe, subject: loading.Subject) -> Quantized:
         try:
-            return recipe.quantize(captured, subject)
+            with self._refusals():
+                return recipe.quantize(captured, subject)
+        except _Failed:
+            raise
         except CalibrationFailed as error:
-            what = "Calibration"
-            if error.node is not None:
-                what += f" of {op_of(error.node)}"
-            raised = self._failure("HL303", what, error.error)
-            if error.node is not None:
-                shown = self._places.shown(captured.spans(error.node))
-                raised = replace(raised, span=shown or raised.span)
-            raise _Failed(raised) from error
+            raise _Failed(self._inquiry.calibration(error, recipe)) from error
+        except BaseException as error:
+            raise _Failed(self._inquiry.quantizing(error, recipe)) from error
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """Raise _Failed for what the target gives and cannot be taken, and for what making it raises."""
+        try:
+            yield
         except (loading.InvalidTarget, recipes.UnknownRecipe) as error:
             raise _Failed(Failure("HL305", str(error), self._declaration(), "")) from error
-        except BaseException as error:
-            what = f"Quantizing with recipe {recipe.name}"
-            raise _Failed(self._failure("HL303", what, error)) from error
+        except loading.BatchFailed as error:
+            raise _Failed(
+                self._failure("HL303", f"Making {error.batch} failed", error.error)
+            ) from error
 
-    def _compare(self, quantized: Quantized) -> tuple[Comparison, Verification, int]:
-        comparison, verification, batches = None, None, 0
-        try:
-            for args, kwargs in self._subject.evaluation_inputs():
-                if comparison is None:
-                    verified = verify(
-                        self._captured, self._subject, quantized, (args, kwargs), self._places
-                    )
-                    comparison, verification = verified.comparison, verified.verification
-                else:
-                    comparison.run(args, kwargs)
-                batches += 1
-        except loading.InvalidTarget as error:
-            raise _Failed(Failure("HL305", str(error), self._declaration(), "")) from error
-        except BaseException as error:
-            what = f"Running evaluation batch {batches + 1}"
-            raise _Failed(self._failure("HL303", what, error)) from error
-        if comparison is None or verification is None:
+    def _compare(self, quantized: Quantized) -> _Compared:
+        compared: _Compared | None = None
+        with self._refusals():
+            for number, inputs in enumerate(self._subject.evaluation_inputs(), 1):
+                try:
+                    compared = self._compare_batch(quantized, number, inputs, compared)
+                except BaseException as error:
+                    failure = self._inquiry.running(error, quantized, number, inputs)
+                    raise _Failed(failure) from error
+        if compared is None:
             message = f"{self._target.name} gives no evaluation batch: nothing was compared"
             raise _Failed(Failure("HL305", message, self._declaration(), ""))
-        return comparison, verification, batches
+        return compared
 
-    def _report(
-        self,
-        recipe: Recipe,
-        quantized: Quantized,
-        comparison: Comparison,
-        verification: Verification,
-        batches: int,
-    ) -> Report:
-        found = measured(self._captured, quantized, comparison, self._places)
+    def _compare_batch(
+        self, quantized: Quantized, number: int, inputs: Inputs, so_far: _Compared | None
+    ) -> _Compared:
+        if so_far is None:
+            verified = verify(self._captured, self._subject, quantized, inputs, self._places)
+            comparison, verification = verified.comparison, verified.verification
+            before, non_finite = 0, None
+        else:
+            comparison, verification = so_far.comparison, so_far.verification
+            before, non_finite = comparison.not_finite, so_far.non_finite
+            # The model may change them.
+            args, kwargs = cloned(inputs)
+            comparison.run(args, kwargs)
+        if non_finite is None and comparison.not_finite > before:
+            non_finite = self._inquiry.non_finite(inputs, f"evaluation batch {number}")
+        return _Compared(comparison, verification, number, non_finite)
+
+    def _report(self, recipe: Recipe, quantized: Quantized, compared: _Compared) -> Report:
+        found = measured(
+            self._captured,
+            quantized,
+            compared.comparison,
+            self._places,
+            is_finite=compared.non_finite is None,
+        )
         report = Report(
             self._target.name,
             self._target.file,
             recipe.name,
             "ok",
             output=found.output,
-            batches=batches,
+            batches=compared.batches,
             coverage=found.coverage,
             ops=found.ops,
             quantized_by=found.quantized_by,
-            verified=verification,
+            verified=compared.verification,
+            non_finite=compared.non_finite,
         )
         texts = self._texts_of(found.ops)
         return judge(
@@ -257,8 +286,16 @@ class Session:
         target = self._target
         return Span(self._file, target.line, target.column, target.line, target.end_column)
 
-    def _failure(self, rule: str, what: str, error: BaseException) -> Failure:
-        raised = failure(rule, what, error, self._in_workspace, self._declaration())
+    @property
+    def _inquiry(self) -> Inquiry:
+        return Inquiry(self._captured, self._subject, self._places, self._failure)
+
+    def _failure(
+        self, rule: str, what: str, error: BaseException, place: Span | None = None
+    ) -> Failure:
+        """``place`` is where it is shown if no line of the user's raised it, instead of at the target."""
+        fallback = place or self._declaration()
+        raised = failure(rule, what, error, self._in_workspace, fallback)
         limit = self._request.memory_limit_mib
         if limit is not None and (isinstance(error, MemoryError) or _NO_MEMORY in raised.message):
             advice = f"The run may take {limit} MiB; handlens.memoryLimit allows for more."

@@ -65,12 +65,13 @@ def main() -> None:
 
 
 def _advice(error: ImportError) -> str:
-    missing = error.name or ""
-    if missing.split(".")[0] in ("torch", "torchao"):
+    if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "torchao"):
         return (
-            f"{missing.split('.')[0]} is not installed in {sys.executable}. "
+            f"{error.name} is not installed in {sys.executable}. "
             f"Run `{sys.executable} -m pip install torch torchao`, or choose another interpreter."
         )
+    # Part of it is missing, or what it needs: the way there says of what.
+    traceback.print_exc()
     return f"The worker cannot be imported in {sys.executable}: {error}"
 
 

@@ -340,11 +340,12 @@ class Runs:
                     self._crashed[run.uri] = run.text
                 return report
         except WorkerUnusable as problem:
-            reason = str(problem)
+            reason, detail = str(problem), "\n".join(problem.output)
         except Exception as error:
             logger.exception("run %d of %s", run.generation, run.file)
+            detail = ""
             reason = f"Handlens failed to run {target.name}: {error!r}. Its log has the details."
-        failure = Failure("HL304", reason, None, "")
+        failure = Failure("HL304", reason, None, detail)
         return failed(target.name, run.file, settings.recipe or "", failure)
 
     def _cancel_run(self, run: Run) -> None:

@@ -50,9 +50,10 @@ def test_a_kept_module_has_float_weights_and_the_others_have_not(recipe: str) ->
     assert weight_of(middle).op == "get_attr"
     assert is_dequantize(weight_of(first))
     assert is_dequantize(weight_of(last))
-    # What the kept relu gives is quantized for the layer after it, and for nothing inside.
+    # What a kept op gives is quantized for nobody, inside or after.
     assert not any(map(is_quantize, middle.users))
-    assert is_dequantize(last.args[0])  # type: ignore[arg-type]
+    assert not is_dequantize(last.args[0])  # type: ignore[arg-type]
+    assert is_dequantize(weight_of(last))
 
 
 @pytest.mark.parametrize("recipe", PT2E)

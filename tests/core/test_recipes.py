@@ -21,9 +21,11 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
 
 from handle_models import TwoLinears
 from handlens import recipes
+from handlens.failing import failing_ops
 from handlens.handles import (
     convert_pt2e,
     graph_modules,
+    handle_of,
     is_dequantize,
     is_quantize,
     prepare_pt2e,
@@ -64,13 +66,15 @@ def test_calibration_that_fails_names_the_operation() -> None:
             return torch.relu(table)[index]
 
     good, bad = (torch.randn(4), torch.tensor([1, 2])), (torch.randn(4), torch.tensor([1, 9]))
+    program = captured(Lookup(), *good)
     with pytest.raises(CalibrationFailed) as caught:
-        recipes.resolve("x86").quantize(
-            captured(Lookup(), *good), Subject(Lookup(), good, calibration=[bad])
-        )
-    assert caught.value.node is not None
-    assert str(caught.value.node.target) == "aten.index.Tensor"
+        recipes.resolve("x86").quantize(program, Subject(Lookup(), good, calibration=[good, bad]))
+    assert caught.value.batch == 2
     assert "out of bounds" in str(caught.value.error)
+    [handle] = failing_ops(caught.value.error)
+    assert [str(n.target) for n in program.program.graph.nodes if handle_of(n) == handle] == [
+        "aten.index.Tensor"
+    ]
 
 
 def test_the_program_is_left_as_it_is() -> None:

@@ -25,14 +25,15 @@ from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from handlens.comparison import nodes
+from handlens.comparison.channels import channel_dim, magnitudes, summary
 from handlens.comparison.control_flow import IN_STEP, Body
 from handlens.comparison.dice import Dice
 from handlens.comparison.fakequantize import FakeQuantizer
 from handlens.comparison.lost_writes import lost_writes
-from handlens.comparison.measuring import magnitudes
+from handlens.comparison.masks import is_masked
 from handlens.comparison.memory import aliased_by, bodies
-from handlens.comparison.quantizers import describe, value_of
-from handlens.comparison.recorder import Measurements, Recorder
+from handlens.comparison.quantizers import cast_to, describe, value_of
+from handlens.comparison.recorder import Measurements, Parts, Recorder
 from handlens.comparison.sides import ActualSide, Destination, ReferenceSide, clone
 from handlens.comparison.trials import Trials
 from handlens.handles import graph_modules, handle_of, is_dequantize, is_quantize_or_dequantize
@@ -80,6 +81,10 @@ class Compared:
     fan_in: int | None
     weight: Channels | None
     missed: tuple[Missed, ...] = ()
+    model_inputs: tuple[tuple[Node, Quantizer, Recorder], ...] = ()
+    """The inputs of the model that it reads quantized, how, and what that costs them."""
+    parts: tuple[tuple[Node, ...], Parts] | None = None
+    """Where several inputs come together: the nodes of the reference, and what they bring."""
 
     @property
     def measured(self) -> Measurements:
@@ -89,7 +94,7 @@ class Compared:
     def channels(self) -> tuple[Channels, ...]:
         """Those of the weight and of the output, as far as a scale is shared by them."""
         output = self.measured.magnitudes
-        found = (self.weight, None if output is None else channels("output", output))
+        found = (self.weight, None if output is None else summary("output", output))
         return tuple(each for each in found if each is not None)
 
 
@@ -104,6 +109,12 @@ class Comparison:
     unmatched: dict[int, str] = field(default_factory=dict)
     """Why an op of the reference was not compared, by handle."""
     batches: int = 0
+
+    @property
+    def not_finite(self) -> int:
+        """How many NaN the reference has given so far, and how many infinities as its output."""
+        nan = sum(each.measured.accumulated.nan for each in self.compared)
+        return nan + self.output.total.accumulated.unknown
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
         """Compare on one batch, whose tensors may be changed; what both models gave for it."""
@@ -212,6 +223,8 @@ class _Merger:
         for reader, *lost in lost_writes(self._reference.memory, self._actual.memory, self._twins):
             self._lost[reader].append(tuple(lost))  # type: ignore[arg-type]
         self._recorders: dict[Node, Recorder] = {}
+        self._model_inputs: dict[Node, Recorder] = {}
+        """By the quantized value of an input of the model."""
         self._channel_dims: dict[Node, int | None] = {}
         self._selections: dict[Any, Node | None] = {}
         """By symbol of a size, whether both models have selected the same values; None if none did."""
@@ -255,19 +268,20 @@ class _Merger:
         for node in self._reference.model.graph.nodes:
             if node.op in ("placeholder", "output"):
                 continue
-            self._channel_dims[node] = nodes.channel_dim(node, self._channel_dims)
+            self._channel_dims[node] = channel_dim(node, self._channel_dims)
             actual = self._twins.get(node)
             if actual is not None and node.target in IN_STEP and self._in_step(node, actual):
-                self._compare(node, actual, None, None)
+                self._compare(node, actual)
                 continue
-            before, exact = None, None
+            before, exact, inputs_alone = None, None, None
             if actual is not None and self._introduced:
                 before, exact = self._trials.before(node, actual)
+                inputs_alone = self._trials.inputs_alone(node, actual)
             missed = [self._missed(*each) for each in self._lost.get(node, ())]
             self._reference.copy(node)
             if actual is not None:
                 self._note_selection(node, actual)
-                self._compare(node, actual, before, exact, tuple(missed))
+                self._compare(node, actual, before, exact, inputs_alone, tuple(missed))
             elif (handle := handle_of(node)) is not None:
                 self.unmatched[handle] = (
                     "it is not in the quantized graph" if node in live else UNUSED
@@ -346,8 +360,9 @@ class _Merger:
         self,
         reference: Node,
         actual: Node,
-        before: Node | None,
-        exact: Node | None,
+        before: Node | None = None,
+        exact: Node | None = None,
+        inputs_alone: Node | None = None,
         missed: tuple[Missed, ...] = (),
     ) -> None:
         handle = handle_of(reference)
@@ -369,11 +384,14 @@ class _Merger:
                 else:
                     plain = before if before is not None else self._reference.copies[reference]
                     requantized.append(self._trials.requantize(plain, quantize, dequantize))
+        model_inputs: list[tuple[Node, Quantizer, Recorder]] = []
         for source in actual.all_input_nodes:
             if self._trials.is_charged(source):
                 is_weight = nodes.origin(source).op == "get_attr"
                 described.append(describe(source, "weight" if is_weight else "input"))
-        recorder = Recorder(fake, self._channel_dims[reference])
+            if self._introduced and self._trials.is_model_input(source):
+                model_inputs.append(self._model_input(source))
+        recorder = Recorder(fake, self._channel_dims[reference], is_masked(reference))
         self._recorders[reference] = recorder
         self._record(
             f"handle_{handle}",
@@ -383,6 +401,7 @@ class _Merger:
             before,
             tuple(requantized),
             exact,
+            inputs_alone,
             same=self._same(reference),
         )
         weight = nodes.weight(reference, actual, self._actual.constants)
@@ -397,10 +416,51 @@ class _Merger:
                 tuple(described),
                 self._multiplied(reference) if weight is not None else None,
                 weight[0].numel() if weight is not None else None,
-                channels("weight", magnitudes(weight, 0)) if weight is not None else None,
+                summary("weight", magnitudes(weight, 0)) if weight is not None else None,
                 missed,
+                tuple(model_inputs),
+                self._parts(reference, actual),
             )
         )
+
+    def _parts(self, reference: Node, actual: Node) -> tuple[tuple[Node, ...], Parts] | None:
+        """What measures the inputs of an op at which several come together, channel by channel."""
+        dim = self._channel_dims[reference]
+        side_by_side = nodes.op_name(reference) == "cat"
+        sources, counterparts = reference.all_input_nodes, actual.all_input_nodes
+        like = [each for each in sources if side_by_side or nodes.has_shape_of(each, reference)]
+        if (
+            dim is None
+            or len(like) < 2
+            or len(like) < len(sources)
+            or len(counterparts) != len(like)
+        ):
+            return None
+        if not (side_by_side or nodes.op_name(reference) in nodes.SUMS):
+            return None
+        along = reference.args[1] if len(reference.args) > 1 else 0
+        rank = reference.meta["val"].dim()
+        parts = Parts(dim, side_by_side and isinstance(along, int) and along % rank == dim)
+        name = self._destination.add_module(f"parts_{handle_of(reference)}", parts)
+        copies = self._reference.copies
+        values = [copies[each] for each in sources], [*map(self._actual.copy, counterparts)]
+        self._graph.call_module(name, (copies[reference], *values))
+        return tuple(sources), parts
+
+    def _model_input(self, source: Node) -> tuple[Node, Quantizer, Recorder]:
+        """What measures an input of the model, as ``source`` has it, in the quantized graph."""
+        origin = nodes.uncast(source)
+        if source not in self._model_inputs:
+            quantize = source.args[0]
+            made = self._actual.copy(source)
+            fake = getattr(self._destination.root, str(made.target), None)
+            is_fake = isinstance(fake, FakeQuantizer) and origin in quantize.all_input_nodes  # type: ignore[union-attr]
+            recorder = Recorder([fake] if is_fake else ())  # type: ignore[list-item]
+            self._model_inputs[source] = recorder
+            value = self._reference.copies[self._counterparts[origin]]
+            self._record(f"model_input_{source.name}", recorder, value, (made,))
+        quantizer = describe(source, "input") if is_dequantize(source) else cast_to(source)
+        return self._counterparts[origin], quantizer, self._model_inputs[source]
 
     def _multiplied(self, reference: Node) -> Recorder | None:
         """What measures the input that the weight of an op meets."""
@@ -468,20 +528,6 @@ def _readers(source: Node, apart_from: Node) -> Iterator[Node]:
             yield user
             if user is not apart_from and name in aliased_by(user):
                 names.append(user)
-
-
-def channels(role: str, largest: Tensor) -> Channels | None:
-    """The largest magnitudes of the channels of a tensor, in short; None if one of them is not finite."""
-    if not largest.numel() or not bool(torch.isfinite(largest).all()):
-        return None
-    widest = int(largest.argmax())
-    return Channels(
-        role,  # type: ignore[arg-type]
-        largest.numel(),
-        widest,
-        float(largest[widest]),
-        float(largest.float().median()),
-    )
 
 
 def _are_equal(reference: list[Any], actual: list[Any]) -> bool:

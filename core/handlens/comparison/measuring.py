@@ -127,14 +127,6 @@ def clipping(reference: Tensor, quantizer: FakeQuantizer) -> tuple[int, float]:
     return number, noise
 
 
-def magnitudes(value: Tensor, channel_dim: int) -> Tensor:
-    """The largest magnitude of each channel."""
-    dims = [dim for dim in range(value.dim()) if dim != channel_dim % value.dim()]
-    if not dims:
-        return value.abs()
-    return torch.maximum(value.amax(dims), -value.amin(dims))
-
-
 def _measure_float32(
     r: Tensor, a: Tensor, before: Tensor | None, introduced: Introduced | None
 ) -> Sums | None:
@@ -205,12 +197,17 @@ def _measure_any(r: Tensor, a: Tensor) -> Sums:
             r_block, a_block = _real(r_block), _real(a_block)
         error = _difference(r_block, a_block)
         r_block, a_block = r_block.double(), a_block.double()
-        known = torch.isfinite(r_block)
-        both = known & torch.isfinite(a_block)
+        known, there = torch.isfinite(r_block), torch.isfinite(a_block)
+        both = known & there
         if not bool(both.all()):
-            sums.non_finite += int((known & ~both).sum())
+            sums.non_finite += int((known & ~there).sum())
             sums.unknown += int((~known).sum())
+            # An overflow is seen in the reference, where the value that overflows is still one.
+            _extend(sums, r_block[known], a_block[there])
+            sums.nan += int(torch.isnan(r_block).sum())
             r_block, a_block, error = r_block[both], a_block[both], error[both]
+        else:
+            _extend(sums, r_block, a_block)
         if not r_block.numel():
             continue
         sums.count += r_block.numel()
@@ -219,12 +216,17 @@ def _measure_any(r: Tensor, a: Tensor) -> Sums:
         sums.actual += float(torch.dot(a_block, a_block))
         sums.product += float(torch.dot(r_block, a_block))
         sums.max_abs_error = max(sums.max_abs_error, float(error.abs().max()))
-        low, high = (float(each) for each in torch.aminmax(r_block))
+    return sums
+
+
+def _extend(sums: Sums, reference: Tensor, actual: Tensor) -> None:
+    if reference.numel():
+        low, high = (float(each) for each in torch.aminmax(reference))
         sums.reference_min = min(sums.reference_min, low)
         sums.reference_max = max(sums.reference_max, high)
-        low, high = (float(each) for each in torch.aminmax(a_block))
+    if actual.numel():
+        low, high = (float(each) for each in torch.aminmax(actual))
         sums.actual_min, sums.actual_max = min(sums.actual_min, low), max(sums.actual_max, high)
-    return sums
 
 
 def _real(values: Tensor) -> Tensor:

@@ -17,24 +17,27 @@ from handlens.comparison.memory import bodies, written_by
 from handlens.comparison.quantizers import value_of
 from handlens.handles import handle_of, is_dequantize, is_quantize, is_quantize_or_dequantize
 
-# Ops whose output values are a selection of their input values: they commute with a quantizer.
-_MOVES_VALUES = {
+# Ops that give the values of one input, all or some of them.
+_SELECTS = {
     "view", "_unsafe_view", "reshape", "flatten", "squeeze", "squeeze_", "unsqueeze", "unsqueeze_",
     "permute", "transpose", "transpose_", "t", "expand", "expand_as", "contiguous", "clone", "slice",
-    "select", "split", "split_with_sizes", "chunk", "getitem", "max_pool1d", "max_pool2d", "max_pool3d",
-    "cat", "stack", "index_select", "gather", "flip", "repeat", "pixel_shuffle", "alias",
-    "unbind", "narrow", "movedim", "swapaxes", "detach", "relu", "relu_", "adaptive_max_pool2d",
+    "select", "split", "split_with_sizes", "chunk", "getitem", "index_select", "gather", "flip", "repeat",
+    "pixel_shuffle", "alias", "unbind", "narrow", "movedim", "swapaxes", "detach",
+    "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d",
 }  # fmt: skip
 
-# Where the channels of an output are; elementwise ops have them where their input has.
-_CHANNELS_SECOND = {"conv1d", "conv2d", "conv3d", "batch_norm", "group_norm", "conv_transpose2d"}
-_CHANNELS_LAST = {"linear", "layer_norm", "embedding", "matmul", "addmm"}
+# Ops whose output values are a selection of their input values: they commute with a quantizer.
+_MOVES_VALUES = _SELECTS | {"cat", "stack", "relu", "relu_"}
+
 _WEIGHTED = {"conv1d", "conv2d", "conv3d", "linear"}
 
 # Ops whose output is memory of its own, and never that of an input.
 _FRESH = _WEIGHTED | {
     "add", "mul", "relu", "relu6", "hardtanh", "pad", "layer_norm", "matmul", "bmm",
 }  # fmt: skip
+
+SUMS = {"add", "sub", "where"}
+"""Ops at whose output the noises of their inputs add as they are."""
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -52,6 +55,11 @@ def op_name(node: Node) -> str:
 def moves_values(node: Node) -> bool:
     """Whether the output values of an op are a selection of its input values."""
     return op_name(node) in _MOVES_VALUES
+
+
+def selects(node: Node) -> bool:
+    """Whether an op gives the values of one input, all or some of them."""
+    return op_name(node) in _SELECTS
 
 
 def owns_memory(node: Node) -> bool:
@@ -121,6 +129,12 @@ def origin(node: Node) -> Node:
     while is_quantize_or_dequantize(node):
         node = node.args[0]  # type: ignore[assignment]
     return node
+
+
+def cast_input(node: Node) -> Node | None:
+    """The input of a graph that a node casts for the graph's own sake."""
+    source = uncast(node)
+    return source if node is not source and source.op == "placeholder" else None
 
 
 def reads_constant(node: Node) -> bool:
@@ -202,17 +216,13 @@ def weight(reference: Node, actual: Node, constants: Mapping[Node, Tensor]) -> T
     return theirs.detach() if swapped and isinstance(theirs, Tensor) else None
 
 
-def channel_dim(node: Node, known: Mapping[Node, int | None]) -> int | None:
-    """Where the channels of an op's output are, given where those of earlier ones are."""
-    name = op_name(node).rstrip("_")
-    if name in _CHANNELS_SECOND:
-        return 1
-    if name in _CHANNELS_LAST:
-        return -1
-    source = node.args[0] if node.args else None
-    if not isinstance(source, Node) or _shape(source) != _shape(node) or _shape(node) is None:
-        return None
-    return known.get(source)
+def has_shape_of(node: Node, other: Node) -> bool:
+    """Whether two values have one shape, as it is written: to ask whether sizes are equal may have no
+    answer yet."""
+    one, two = _value(node), _value(other)
+    if not isinstance(one, Tensor) or not isinstance(two, Tensor):
+        return False
+    return [*map(str, one.shape)] == [*map(str, two.shape)]
 
 
 def selections(node: Node) -> set[Any]:
@@ -227,12 +237,6 @@ def selections(node: Node) -> set[Any]:
 
 def _value(node: Node) -> Any:
     return node.meta.get("val")
-
-
-def _shape(node: Node) -> tuple[str, ...] | None:
-    """The sizes of a value as they are written: to ask whether two are equal may have no answer yet."""
-    value = _value(node)
-    return tuple(map(str, value.shape)) if isinstance(value, Tensor) else None
 
 
 def dtype(node: Node) -> torch.dtype | None:

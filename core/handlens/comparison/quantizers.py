@@ -23,11 +23,11 @@ _EXACT = 1 << 16
 def describe(node: Node, role: Role) -> Quantizer:
     """The quantizer behind a quantize or dequantize node."""
     name = node.target._opname  # type: ignore[union-attr]
-    args = node.args
+    args, axis = node.args, None
     if "affine" in name:
         scale, zero_point, dtype, low, high = args[2:7]
     elif "per_channel" in name and "group" not in name:
-        scale, zero_point, (low, high, dtype) = args[1], args[2], args[4:7]
+        scale, zero_point, axis, (low, high, dtype) = args[1], args[2], args[3], args[4:7]
     else:
         scale, zero_point, low, high, dtype = args[1:6]
     scale, zero_point = value_of(scale), value_of(zero_point)
@@ -40,7 +40,14 @@ def describe(node: Node, role: Role) -> Quantizer:
         _whole(value_of(low)),
         _whole(value_of(high)),
         None if scale is None else float(torch.as_tensor(scale).double().square().mean().sqrt()),
+        axis if isinstance(axis, int) else None,
     )
+
+
+def cast_to(node: Node) -> Quantizer:
+    """The quantizer that a cast of an input of the model is."""
+    dtype = str(node.meta["val"].dtype).removeprefix("torch.")
+    return Quantizer("input", dtype, "per-value", None, None, None, None)
 
 
 def _granularity(name: str, scale: Any) -> Granularity:

@@ -12,14 +12,10 @@ from torch import Tensor, nn
 from torch._C import _functorch as functorch
 from torch.utils import _pytree as pytree
 
+from handlens.comparison.channels import ChannelNoise, lost_of, magnitudes, sample
 from handlens.comparison.fakequantize import FakeQuantizer
-from handlens.comparison.measuring import (
-    Introduced,
-    clipping,
-    error_histogram,
-    magnitudes,
-    measure,
-)
+from handlens.comparison.masks import masked
+from handlens.comparison.measuring import Introduced, clipping, error_histogram, measure
 from handlens.comparison.statistics import ExactSum, Statistics, Sums
 from handlens.report import Histogram, Verdict
 
@@ -34,6 +30,8 @@ class Measurements:
     """The op computed in the quantized way from reference inputs; nothing, if that adds no noise."""
     weight_noise: ExactSum = field(default_factory=ExactSum)
     """Of the introduced noise, what is there before the op's own output is quantized."""
+    input_noise: ExactSum = field(default_factory=ExactSum)
+    """Of that, what is there where the weights are exact: that of the model's inputs."""
     outside: int = 0
     """Reference values beyond the range of the op's output quantizer."""
     clipping_noise: ExactSum = field(default_factory=ExactSum)
@@ -41,6 +39,12 @@ class Measurements:
     magnitudes: Tensor | None = None
     """The largest magnitude of each channel of the reference output, where it was asked for; none, where
     their number varies."""
+    channel_noise: ChannelNoise | None = None
+    """What is lost of each channel, where they are known."""
+    masked: int = 0
+    """Values that a mask takes out of the softmax that reads them, in both models: they take no part."""
+    masked_min: float = math.inf
+    """The lowest of them in the reference."""
     executions: int = 0
     diverged: int = 0
     """How often the two models went different ways before they reached the op."""
@@ -64,15 +68,25 @@ class Measurements:
         else:
             self.magnitudes = torch.empty(0)
 
+    def add_channel_noise(self, noise: ChannelNoise) -> None:
+        """Take in what is lost of each channel. What varies in number has no channels."""
+        if self.channel_noise is None or not self.channel_noise.update(noise):
+            self.channel_noise = noise
+
     def update(self, other: Measurements) -> None:
         """Take in the measurements of other batches. The order does not matter."""
         self.accumulated.update(other.accumulated)
         self.introduced.update(other.introduced)
         self.weight_noise.update(other.weight_noise)
+        self.input_noise.update(other.input_noise)
         self.outside += other.outside
         self.clipping_noise.update(other.clipping_noise)
         if other.magnitudes is not None:
             self.add_magnitudes(other.magnitudes)
+        if other.channel_noise is not None:
+            self.add_channel_noise(other.channel_noise)
+        self.masked += other.masked
+        self.masked_min = min(self.masked_min, other.masked_min)
         self.executions += other.executions
         self.diverged += other.diverged
         if other.worst_batch is not None:
@@ -85,11 +99,15 @@ class Recorder(nn.Module):
     """Measures one op each time the comparison graph gets there.
 
     ``quantizers`` are those of the op's output that it is charged for; ``channel_dim`` says where the
-    channels of the output are, if they are of interest.
+    channels of the output are, if they are of interest; ``is_masked``, whether a softmax takes positions
+    out.
     """
 
     def __init__(
-        self, quantizers: Sequence[FakeQuantizer] = (), channel_dim: int | None = None
+        self,
+        quantizers: Sequence[FakeQuantizer] = (),
+        channel_dim: int | None = None,
+        is_masked: bool = False,
     ) -> None:
         super().__init__()
         self.total = Measurements()
@@ -98,6 +116,7 @@ class Recorder(nn.Module):
         self._batch = Measurements()
         self._quantizers = tuple(quantizers)
         self._channel_dim = channel_dim
+        self._is_masked = is_masked
 
     def forward(
         self,
@@ -106,6 +125,7 @@ class Recorder(nn.Module):
         before: Any = None,
         requantized: Sequence[Any] = (),
         exact: Any = None,
+        inputs_alone: Any = None,
         same: Sequence[bool] = (),
     ) -> None:
         """Take in one execution.
@@ -114,16 +134,25 @@ class Recorder(nn.Module):
         if several quantizers read it. ``before`` is the op computed in the quantized way from reference
         inputs, None if that gives the reference itself; ``requantized``, what quantizers other than the
         recorder's own make of it. ``exact`` is what ``before`` is compared with, if not the reference.
+        ``inputs_alone`` is the op of which nothing but the model's inputs is quantized.
         ``same`` tells of each selection by data whether both models made the same one.
         """
         if functorch.peek_interpreter_stack() is not None:
-            given = (reference, accumulated, before, requantized, exact)
-            reference, accumulated, before, requantized, exact = _unbatched(given)
+            given = (reference, accumulated, before, requantized, exact, inputs_alone)
+            reference, accumulated, before, requantized, exact, inputs_alone = _unbatched(given)
         batch = self._batch
         batch.executions += 1
         if not all(same):
             batch.accumulated.mismatch = "the models select different values"
             return
+        channel_dim = self._channel_dim
+        if self._is_masked and (hidden := _masked(reference, accumulated)) is not None:
+            batch.masked += int(hidden.sum())
+            batch.masked_min = min(batch.masked_min, float(reference[hidden].min()))
+            given = (reference, accumulated, before, requantized, exact, inputs_alone)
+            left = _left(given, ~hidden)
+            reference, accumulated, before, requantized, exact, inputs_alone = left
+            channel_dim = None
         introduced = None
         if self._quantizers or (before is not None and exact is None and not requantized):
             introduced = self._introduced(reference, before)
@@ -135,6 +164,13 @@ class Recorder(nn.Module):
             pool(batch.accumulated, reference, actual)
         for value in requantized:
             pool(batch.introduced, reference, value)
+        if isinstance(inputs_alone, Tensor) and not _incomparable(reference, inputs_alone):
+            noise = measure(reference, inputs_alone).noise
+            batch.input_noise.add(noise * max(1, len(self._quantizers)))
+        if channel_dim is not None and measured is not None and measured.noise:
+            own = requantized[0] if requantized else before
+            lost = self._channel_noise(channel_dim, reference, first, own, exact)
+            batch.add_channel_noise(lost)
         if self._quantizers:
             if measured is not None and reference.numel():
                 self._add_quantized(reference, before, measured, introduced)
@@ -147,6 +183,17 @@ class Recorder(nn.Module):
                 pool(own, reference if exact is None else exact, before)
             batch.introduced.update(own)
             batch.weight_noise.add(own.noise)
+
+    def _channel_noise(
+        self, dim: int, reference: Tensor, actual: Tensor, own: Tensor | None, exact: Tensor | None
+    ) -> ChannelNoise:
+        """What is lost of each channel; ``own`` is the op from reference inputs, None if that is exact."""
+        r = sample(reference, dim)
+        computed = r if own is None else sample(own, dim)
+        if self._quantizers:
+            computed = self._quantizers[0](computed)
+        wanted = r if exact is None else sample(exact, dim)
+        return ChannelNoise.of(r, sample(actual, dim), (computed, wanted))
 
     def _introduced(self, reference: Any, before: Any) -> Introduced | None:
         """What measures the noise that the op adds beside the accumulated one, if that can be."""
@@ -202,6 +249,39 @@ class Recorder(nn.Module):
         if ratio is not None:
             batch.worst_sqnr_db, batch.worst_batch = ratio, number
         self.total.update(batch)
+
+
+class Parts(nn.Module):
+    """Measures which input brings the noise to where several come together: a sum, or one beside another.
+
+    Loud channels would hide what is lost in quiet ones, so each channel counts relative to its signal.
+    """
+
+    def __init__(self, channel_dim: int, side_by_side: bool) -> None:
+        super().__init__()
+        self._dim, self._side_by_side = channel_dim, side_by_side
+        self.relative: list[float] = []
+        """By input, over all executions."""
+
+    def forward(self, whole: Tensor, references: list[Tensor], actuals: list[Tensor]) -> None:
+        sampled = [
+            (sample(r, self._dim), sample(a, self._dim)) for r, a in zip(references, actuals)
+        ]
+        signal = None if self._side_by_side else sample(whole, self._dim)
+        found = [lost_of(r, a, r if signal is None else signal) for r, a in sampled]
+        known = self.relative or [0.0] * len(found)
+        self.relative = [mine + theirs for mine, theirs in zip(known, found)]
+
+
+def _masked(reference: Any, accumulated: Sequence[Any]) -> Tensor | None:
+    if not isinstance(reference, Tensor) or not isinstance(accumulated[0], Tensor):
+        return None
+    return masked(reference, accumulated[0])
+
+
+def _left(values: Any, kept: Tensor) -> Any:
+    """Of each tensor, the values that take part."""
+    return pytree.tree_map_only(Tensor, lambda each: each[kept], values)
 
 
 def _unbatched(values: Any) -> Any:

@@ -65,6 +65,8 @@ class Sums:
     """Values that are NaN or infinite on the actual side only."""
     unknown: int = 0
     """Values that are NaN or infinite in the reference: they take no part."""
+    nan: int = 0
+    """Those of them that are NaN."""
     empty: int = 0
     """Tensors without values."""
     nonzero: int = 0
@@ -73,7 +75,7 @@ class Sums:
     """Those of them whose actual value is zero."""
 
 
-_COUNTED = ("count", "non_finite", "unknown", "empty", "nonzero", "vanished")
+_COUNTED = ("count", "non_finite", "unknown", "nan", "empty", "nonzero", "vanished")
 _SMALLEST = ("reference_min", "actual_min")
 _LARGEST = ("reference_max", "actual_max", "max_abs_error")
 
@@ -94,6 +96,7 @@ class Statistics:
     actual_max: float = -math.inf
     non_finite: int = 0
     unknown: int = 0
+    nan: int = 0
     empty: int = 0
     nonzero: int = 0
     vanished: int = 0
@@ -109,8 +112,10 @@ class Statistics:
         if not math.isfinite(sums.signal + sums.noise + sums.actual + sums.product):
             self.mismatch = "its values are too large to be squared"
             return
+        # Where values are not finite on one side, extrema are of more than what is squared.
+        nonzero = max(abs(sums.reference_min), abs(sums.reference_max)) if sums.count else 0.0
         if (sums.max_abs_error and not sums.noise) or (
-            not sums.signal and max(abs(sums.reference_min), abs(sums.reference_max)) and sums.count
+            not sums.signal and nonzero and not sums.non_finite
         ):
             self.mismatch = "its values are too small to be squared"
             return
@@ -192,8 +197,12 @@ class Statistics:
 
     @property
     def reference_range(self) -> tuple[float, float] | tuple[None, None]:
-        return (self.reference_min, self.reference_max) if self.count else (None, None)
+        return _range(self.reference_min, self.reference_max)
 
     @property
     def actual_range(self) -> tuple[float, float] | tuple[None, None]:
-        return (self.actual_min, self.actual_max) if self.count else (None, None)
+        return _range(self.actual_min, self.actual_max)
+
+
+def _range(low: float, high: float) -> tuple[float, float] | tuple[None, None]:
+    return (low, high) if low <= high else (None, None)

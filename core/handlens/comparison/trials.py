@@ -42,17 +42,52 @@ class Trials:
         It comes before the reference op, which may change its inputs in place.
         """
         cloned = bool(written_by(actual))
+        reads_input = any(map(self.is_model_input, actual.all_input_nodes))
         if nodes.in_half(actual) and not nodes.in_half(reference):
-            if nodes.moves_values(actual):
+            if nodes.moves_values(actual) and not reads_input:
                 return None, None
             exact = self._tried(reference, self._rounded_input(reference, actual))
             return self._tried(actual, self._reference_input(cloned)), exact
-        if not any(map(self.is_charged, actual.all_input_nodes)) and not nodes.other_constants(
-            reference, actual
-        ):
+        charged = reads_input or any(map(self.is_charged, actual.all_input_nodes))
+        if not charged and not nodes.other_constants(reference, actual):
             # The inputs are the reference's own, so the result is, too; only a quantizer may follow.
             return None, None
         return self._tried(actual, self._reference_input(cloned)), None
+
+    def inputs_alone(self, reference: Node, actual: Node) -> Node | None:
+        """The op computed in float from the model's inputs as they are quantized, its weights exact; None
+        where no weight is quantized as well, or no input."""
+        if written_by(reference):
+            return None
+        charged = [each for each in actual.all_input_nodes if self.is_charged(each)]
+        read = {
+            counterpart: each
+            for each in actual.all_input_nodes
+            if self.is_model_input(each)
+            and (counterpart := self._counterparts.get(nodes.uncast(each))) is not None
+        }
+        in_half = nodes.in_half(actual) and not nodes.in_half(reference)
+        weights = [each for each in charged if each not in read.values()]
+        if not read or not (weights or in_half):
+            return None
+
+        def find(source: Node) -> Node:
+            found = self._reference.copies[source]
+            if source not in read:
+                return found
+            if self.is_charged(read[source]):
+                return self._requantized(read[source], found)
+            return self._destination.call(_rounded, found, nodes.dtype(read[source]))
+
+        return self._tried(reference, find)
+
+    def is_model_input(self, source: Node) -> bool:
+        """Whether an input of an op is one of the model, quantized or cast on the op's account."""
+        if self._in_body:
+            return False
+        if nodes.cast_input(source) is not None:
+            return True
+        return is_dequantize(source) and nodes.origin(source).op == "placeholder"
 
     def is_charged(self, source: Node) -> bool:
         """Whether an input of an op is quantized on its account: a constant, or an input of the model.
@@ -104,7 +139,8 @@ class Trials:
     def _rounded_input(self, reference: Node, actual: Node) -> Callable[[Node], Node]:
         """How an input of the reference op is found, rounded as the quantized op's input is.
 
-        What is lost by that rounding is charged to the op that the input comes from.
+        What is lost by that rounding is charged to the op that the input comes from; an input of the model
+        comes from none.
         """
         half = nodes.dtype(actual)
         cloned = bool(written_by(reference))
@@ -117,7 +153,8 @@ class Trials:
         def find(source: Node) -> Node:
             found = self._reference.copies[source]
             is_weight = source.op == "get_attr" and not self._reference.memory.is_written(source)
-            if not is_weight and source not in in_full and nodes.is_floating(source):
+            is_input = source.op == "placeholder" and not self._in_body
+            if not (is_weight or is_input) and source not in in_full and nodes.is_floating(source):
                 found = self._destination.call(_rounded, found, half)
             return self._destination.call(clone, found) if cloned else found
 

@@ -17,20 +17,21 @@ _COSTLY = 0.25
 
 def diagnose(ops: Sequence[OpReport], thresholds: Thresholds) -> list[Finding]:
     """The findings about ops, in the order of the ops; one per source expression and rule."""
-    by_handle = {op.handle: op for op in ops}
+    neighbours = causes.Neighbours(ops)
     order = {op.handle: index for index, op in enumerate(ops)}
     low = [op for op in ops if _severity(op, thresholds) is not None]
     origins = Origins(ops)
     charged, inherited = _charge(low, origins, thresholds)
+    uncalibrated = {handle for handle in charged if neighbours.by_handle[handle].uncalibrated}
 
     findings: list[Finding] = []
     for instances in _grouped(
         op for op in ops if op.handle in charged or op.handle in inherited
     ).values():
         # A line shows its worst: what it loses itself comes before what it inherits.
-        losing = [op for op in instances if op.handle in charged]
+        losing = [op for op in instances if op.handle in charged.keys() - uncalibrated]
         if losing:
-            findings.append(_low_sqnr(losing, instances, charged, origins, thresholds))
+            findings.append(_low_sqnr(losing, instances, charged, origins, thresholds, neighbours))
             clipping = [
                 op
                 for op in losing
@@ -38,11 +39,11 @@ def diagnose(ops: Sequence[OpReport], thresholds: Thresholds) -> list[Finding]:
             ]
             if clipping:
                 findings.append(_saturation(max(clipping, key=lambda op: op.saturated)))
-        else:
+        elif not uncalibrated & {op.handle for op in instances}:
             findings.append(_inherited(instances, inherited, origins))
     broken = {op.handle for op in ops if op.verdict == "non-finite"}
     first = (op for op in ops if op.handle in broken and not broken & set(op.inputs))
-    findings += [_non_finite(instances, by_handle) for instances in _grouped(first).values()]
+    findings += [_non_finite(instances, neighbours) for instances in _grouped(first).values()]
     return sorted(findings, key=lambda each: order[each.handle or 0])
 
 
@@ -94,6 +95,7 @@ def _low_sqnr(
     charged: dict[int, OpReport],
     origins: Origins,
     thresholds: Thresholds,
+    neighbours: causes.Neighbours,
 ) -> Finding:
     op = min(losing, key=lambda each: sqnr(charged[each.handle]))
     worst = charged[op.handle]
@@ -109,7 +111,7 @@ def _low_sqnr(
         message += f", introduces {_db(op.introduced_sqnr_db)}"
     return Finding(
         *("HL101", severity, _at_module(message, op), op.handle, op.span, tuple(related)),
-        cause=causes.lost_write(origins.missing(op)) or causes.loss(op),
+        cause=causes.lost_write(origins.missing(op)) or causes.loss(op, neighbours),
     )
 
 
@@ -120,6 +122,7 @@ def _inherited(
     origin = inherited[op.handle]
     message = f"{op.name} {_db(op.sqnr_db)}, "
     related = _others(op, instances)
+    origin = origin or origins.not_finite(op)
     if origin is None and origins.are_many(op):
         message += "the sum of many small losses before it"
     elif origin is None:
@@ -141,13 +144,13 @@ def _saturation(op: OpReport) -> Finding:
     )
 
 
-def _non_finite(instances: Sequence[OpReport], by_handle: dict[int, OpReport]) -> Finding:
+def _non_finite(instances: Sequence[OpReport], neighbours: causes.Neighbours) -> Finding:
     op = instances[0]
     message = f"{op.name} gives NaN or Inf where the reference is finite"
     related = tuple(_others(op, instances))
     return Finding(
         *("HL103", "error", _at_module(message, op), op.handle, op.span, related),
-        cause=causes.non_finite(op, by_handle),
+        cause=causes.non_finite(op, neighbours),
     )
 
 

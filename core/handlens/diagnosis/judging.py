@@ -4,11 +4,21 @@ suppressions need no other run."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from handlens.diagnosis import non_finite
 from handlens.diagnosis.findings import diagnose
-from handlens.report import Coverage, Finding, Related, Report, Span, StaysInFloat, op_name
+from handlens.report import (
+    Coverage,
+    Finding,
+    OpReport,
+    Related,
+    Report,
+    Span,
+    StaysInFloat,
+    op_name,
+)
 from handlens.rules import ChosenThresholds, Thresholds, suppress, thresholds_in_force
 
 
@@ -31,6 +41,8 @@ def judge(
     findings = [
         *_reference_differs(report, declaration),
         *_nothing_quantized(report.recipe, report.coverage, declaration),
+        *_not_calibrated(report.ops, declaration),
+        *_non_finite_model(report, declaration),
         *diagnose(report.ops, thresholds),
         *_low_output(report, thresholds, declaration),
         *_in_float(report.coverage, declaration),
@@ -57,6 +69,41 @@ def _reference_differs(report: Report, declaration: Span) -> Iterator[Finding]:
     if verified.actual_sqnr_db is not None:
         cause += f": against the model, its outputs have {verified.actual_sqnr_db:.1f} dB"
     yield Finding("HL204", "error", message, begins.handle, begins.span or declaration, cause=cause)
+
+
+def _not_calibrated(ops: Sequence[OpReport], declaration: Span) -> Iterator[Finding]:
+    """One finding for each line whose quantizers have no range to go by; one for all if none has."""
+    lines: dict[object, list[OpReport]] = defaultdict(list)
+    for op in ops:
+        if op.uncalibrated:
+            lines[(op.span.file, op.span.line) if op.span else None].append(op)
+    reasons = {op.uncalibrated for op in ops if op.quantizers}
+    if len(lines) > 1 and len(reasons) == 1:
+        message = f"nothing was calibrated: {reasons.pop()}"
+        yield Finding("HL206", "warning", message, None, declaration, cause=_DEFAULTS)
+        return
+    for first, *others in lines.values():
+        message = f"{first.name} is not calibrated: {first.uncalibrated}"
+        message += f" · {first.module}" if first.module else ""
+        related = tuple(
+            Related(f"{each.name} is not calibrated: {each.uncalibrated}", each.span, each.handle)
+            for each in others
+        )
+        span = first.span or declaration
+        yield Finding("HL206", "warning", message, first.handle, span, related, _DEFAULTS)
+
+
+_DEFAULTS = (
+    "scales and zero points are what an observer starts with\n"
+    "calibrate with inputs like those the model meets"
+)
+
+
+def _non_finite_model(report: Report, declaration: Span) -> Iterator[Finding]:
+    if (found := report.non_finite) is not None:
+        message, cause, related = non_finite.told(found)
+        span = found.span or declaration
+        yield Finding("HL208", "warning", message, found.handle, span, related, cause)
 
 
 def _low_output(report: Report, thresholds: Thresholds, declaration: Span) -> Iterator[Finding]:

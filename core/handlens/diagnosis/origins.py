@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from handlens.report import OpReport
 
@@ -17,19 +18,38 @@ _NEGLIGIBLE = 0.001
 # Ops at whose output the noises of their inputs add as they are, loud input or not.
 _SUMS = {"add", "add_", "sub", "sub_", "cat", "stack", "where"}
 
+_Shares = dict[int | None, float]
+"""By handle the share that each op has in the noise of one, that of None being untraced."""
+
 
 def sqnr(op: OpReport) -> float:
     """Accumulated SQNR in dB; infinite where there is none."""
     return math.inf if op.sqnr_db is None else op.sqnr_db
 
 
+@dataclass(frozen=True)
+class _Noise:
+    """Two ways to look at the noise of an op, each with the ops that it comes of.
+
+    By power, loud channels decide. By channel, each channel counts relative to its own signal, as it does
+    where a normalization, or the weights of the next layer, make quiet channels as loud as others.
+    """
+
+    power: float
+    """Noise over signal."""
+    by_power: _Shares
+    channel: float
+    """Mean over the channels of noise over signal; that by power where there are none."""
+    by_channel: _Shares
+
+
 class Origins:
     """The ops of a graph, and which of them answer for the noise of which.
 
-    An op introduces a measured share of the noise at its own output and hands on the rest. The inputs
-    divide the rest as their noise reaches the output: by its power where values are added or put side by
-    side, by its power relative to the signal elsewhere, as in a product. What happens to noise on its
-    way is not known to the op, so the shares are estimates: they decide who is named, and are never shown.
+    An op introduces a measured share of the noise at its own output and hands on the rest. How much noise
+    arrives is measured, too: where it is more than the power of an input's noise would make, it is what
+    that input has lost in quiet channels. What else happens to noise on its way is not known to the op, so
+    the shares are estimates: they decide who is named, and are never shown.
 
     Where the chain is broken (an input was not compared, is not finite, or comes from the last iteration
     of a loop) nobody can be named for the share that comes that way.
@@ -37,14 +57,14 @@ class Origins:
 
     def __init__(self, ops: Iterable[OpReport]) -> None:
         self._ops = {op.handle: op for op in ops}
-        self._shares: dict[int, dict[int | None, float]] = {}
-        """By handle the share that each op has in the noise of one, that of None being untraced."""
+        self._noises: dict[int, _Noise] = {}
+        self._not_finite: dict[int, int | None] = {}
         for op in self._ops.values():
             self._trace(op)
 
     def of(self, op: OpReport) -> list[OpReport]:
         """The ops that answer for the noise of ``op``, the one with the largest share first."""
-        shares = self._shares[op.handle]
+        shares = self._noises[op.handle].by_power
         named = [
             handle
             for handle, share in shares.items()
@@ -59,7 +79,12 @@ class Origins:
 
     def are_many(self, op: OpReport) -> bool:
         """Whether the noise of ``op`` is the sum of that of many ops, each with a small share."""
-        return self._shares[op.handle].get(None, 0.0) < _OWN_SHARE
+        return self._noises[op.handle].by_power.get(None, 0.0) < _OWN_SHARE
+
+    def not_finite(self, op: OpReport) -> OpReport | None:
+        """The first op that is not finite, of those that ``op`` comes of; None if none is."""
+        first = self._not_finite[op.handle]
+        return None if first is None else self._ops[first]
 
     def _trace(self, op: OpReport) -> None:
         """Share out the noise of an op, after that of all that it reads: bodies come late in a graph."""
@@ -70,47 +95,100 @@ class Origins:
             missing = [
                 source
                 for source in self._read_by(current)
-                if source.handle not in self._shares and source.handle not in begun
+                if source.handle not in self._noises and source.handle not in begun
             ]
             begun.add(current.handle)
             if missing:
                 waiting += missing
                 continue
             waiting.pop()
-            if current.handle not in self._shares:
-                self._shares[current.handle] = self._share_out(current)
+            if current.handle not in self._noises:
+                self._noises[current.handle] = self._share_out(current)
 
     def _read_by(self, op: OpReport) -> list[OpReport]:
         return [self._ops[each] for each in op.inputs if each in self._ops]
 
-    def _share_out(self, op: OpReport) -> dict[int | None, float]:
+    def _share_out(self, op: OpReport) -> _Noise:
+        """The noise of an op, by what it introduced and what it was handed."""
+        broken = [self._not_finite.get(each.handle) for each in self._read_by(op)]
+        broken.append(op.handle if op.verdict == "non-finite" else None)
+        self._not_finite[op.handle] = min((each for each in broken if each), default=None)
+        power = _ratio(op)
+        by_power = self._shares(op, power, op.introduced_share)
+        if op.channel_noise is None or not op.channel_noise:
+            sources = self._read_by(op)
+            if (
+                len(sources) == 1
+                and op.introduced_verdict == "exact"
+                and sources[0].handle in self._noises
+            ):
+                # Several outputs at once, those of a split say: their channels are those of what is split.
+                source = self._noises[sources[0].handle]
+                return _Noise(power, by_power, source.channel, source.by_channel)
+            return _Noise(power, by_power, power, by_power)
+        own = (op.introduced_channel_noise or 0.0) / op.channel_noise
+        by_channel = self._shares(op, op.channel_noise, own, by_channel=True)
+        return _Noise(power, by_power, op.channel_noise, by_channel)
+
+    def _shares(self, op: OpReport, ratio: float, own: float, by_channel: bool = False) -> _Shares:
         """By handle, the share that an op and those before it have in its noise."""
-        own = min(1.0, op.introduced_share)
-        shares: dict[int | None, float] = defaultdict(float)
+        own = min(1.0, own)
+        shares: _Shares = defaultdict(float)
         shares[op.handle] = own
         sources = self._read_by(op)
-        parts = list(_parts(op, sources))
         broken = not op.traced or any(
-            each.verdict in ("non-finite", "not-compared") or each.handle not in self._shares
+            each.verdict in ("non-finite", "not-compared") or each.handle not in self._noises
             for each in sources
         )
+        handed: list[tuple[_Shares, float]] = []
         if op.missed:
             for writer in op.missed:
                 shares[writer] += (1 - own) / len(op.missed)
-        elif broken or not parts:
+        elif not broken:
+            noises = [self._noises[each.handle] for each in sources]
+            if op.name in _SUMS:
+                handed = list(_added(op, sources, noises, by_channel))
+            else:
+                handed = list(_passed(noises, (1 - own) * ratio))
+        total = math.fsum(weight for _, weight in handed)
+        if not total and not op.missed:
             shares[None] += 1 - own
-        if op.missed or broken:
-            parts = []
-        for source, part in parts:
-            for handle, share in self._shares[source.handle].items():
-                shares[handle] += (1 - own) * part * share
+        for theirs, weight in handed:
+            for handle, share in theirs.items():
+                shares[handle] += (1 - own) * share * (weight / total if total else 0.0)
         return {handle: share for handle, share in shares.items() if share >= _NEGLIGIBLE}
 
 
-def _parts(op: OpReport, inputs: Sequence[OpReport]) -> Iterator[tuple[OpReport, float]]:
-    """The inputs of an op, each with its part in the noise that reaches the output through them."""
-    powers = [each.mse for each in inputs if each.mse is not None]
-    if op.name not in _SUMS or len(powers) < len(inputs):
-        powers = [10 ** (-sqnr(each) / 10) for each in inputs]
-    total = math.fsum(powers)
-    return ((each, power / total) for each, power in zip(inputs, powers) if power)
+def _ratio(op: OpReport) -> float:
+    """Noise power over signal power."""
+    return 10 ** (-sqnr(op) / 10)
+
+
+def _added(
+    op: OpReport, sources: Sequence[OpReport], noises: Sequence[_Noise], by_channel: bool
+) -> Iterable[tuple[_Shares, float]]:
+    """What each of several inputs brings to their sum, or to where they stand side by side."""
+    relative = {each.handle: each.relative for each in op.parts}
+    if by_channel and all(each.handle in relative for each in sources):
+        for source, noise in zip(sources, noises):
+            yield noise.by_channel, relative[source.handle]
+        return
+    powers = [each.mse for each in sources if each.mse is not None]
+    known = len(powers) == len(sources)
+    for index, noise in enumerate(noises):
+        yield noise.by_power, powers[index] if known else noise.power
+
+
+def _passed(noises: Sequence[_Noise], arrives: float) -> Iterable[tuple[_Shares, float]]:
+    """What each input brings to an op at which ``arrives`` is noise over signal, its own left out.
+
+    That is more than the power of the inputs' noise where quiet channels count as much as loud ones: it is
+    then the sum of both, each with a weight that gives what arrives.
+    """
+    power = math.fsum(each.power for each in noises)
+    channel = math.fsum(each.channel for each in noises)
+    mixed = (arrives - power) / (channel - power) if channel > power else 0.0
+    mixed = max(0.0, min(1.0, mixed))
+    for each in noises:
+        yield each.by_power, (1 - mixed) * each.power
+        yield each.by_channel, mixed * each.channel

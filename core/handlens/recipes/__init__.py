@@ -10,12 +10,19 @@ from torchao.quantization.pt2e.quantizer import Quantizer
 
 from handlens.recipes import arm, embedding, half, int4, int8, x86, xnnpack
 from handlens.recipes.pt2e import Pt2eRecipe, compose
-from handlens.recipes.recipe import CalibrationFailed, Quantized, Recipe, UnknownRecipe
+from handlens.recipes.recipe import (
+    CalibrationFailed,
+    CastFailed,
+    Quantized,
+    Recipe,
+    UnknownRecipe,
+)
 
 __all__ = [
     "DEFAULT",
     "RECIPES",
     "CalibrationFailed",
+    "CastFailed",
     "Quantized",
     "Recipe",
     "UnknownRecipe",

@@ -22,12 +22,12 @@ from torch.utils import _pytree as pytree
 from handlens import report
 from handlens.capture import Captured, capture
 from handlens.comparison.memory import Memory, aliased_by, written_by
-from handlens.comparison.nodes import is_cast_between
+from handlens.comparison.nodes import in_half, is_cast_between, op_name
 from handlens.handles import graph_modules, handle_of, module_paths, own_metadata, set_handle
 from handlens.loading import Subject
 from handlens.recipes.keeping import kept_handles
 from handlens.recipes.leftovers import KEPT, with_regions
-from handlens.recipes.recipe import Quantized, float_module
+from handlens.recipes.recipe import CastFailed, Quantized, float_module
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class HalfRecipe:
     dtype: torch.dtype
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
-        """Raises whatever casting and exporting the model raises."""
+        """Raises CastFailed."""
         kept = kept_handles(captured, subject.keep_float)
         reference = float_module(captured)
         half = self._capture(captured, subject)
@@ -84,7 +84,10 @@ class HalfRecipe:
             lambda each: each.to(self.dtype) if each.is_floating_point() else each,
             (subject.args, subject.kwargs),
         )
-        return capture(model, args, kwargs, subject.dynamic_shapes, captured.strict)
+        try:
+            return capture(model, args, kwargs, subject.dynamic_shapes, captured.strict)
+        except Exception as error:
+            raise CastFailed(error, str(self.dtype).removeprefix("torch.")) from error
 
 
 BF16 = HalfRecipe("bf16", torch.bfloat16)
@@ -277,6 +280,10 @@ class _Keeper:
                 self._half.graph.call_function(torch.ops.aten.copy_.default, (other, copy))
                 lowered = other
         self._twins[node] = lowered
+        # What is cast on is float all the way.
+        for user in [each for each in twin.users if op_name(each) in ("to", "_to_copy")]:
+            if handle_of(user) is not None and not in_half(user):
+                user.replace_input_with(twin, copy)
         twin.replace_all_uses_with(lowered)
         self._half.graph.erase_node(twin)
         if self._stays_half(node):

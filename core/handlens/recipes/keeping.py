@@ -1,7 +1,9 @@
 """``keep_float``: the ops that a target wants left in float, and a quantizer that leaves them there.
 
-A kept op computes in float from float weights. Its neighbours stay quantized: what it reads may be the
-dequantized output of one of them, and what it gives may be quantized for another, as when it is deployed.
+A kept op computes in float from float weights, and what it gives stays in float for all that read it,
+whoever asked for a quantizer there, also what selects from it (a view, a slice). Its neighbours stay
+quantized: what it reads may be the dequantized output of one of them, and what reads it has a quantized
+weight.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from torchao.quantization.pt2e.quantizer import (
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from handlens.capture import Captured
+from handlens.comparison.nodes import selects
 from handlens.handles import graph_modules, handle_of, module_paths
 from handlens.loading import InvalidTarget
 from handlens.recipes.folding import hidden
@@ -115,14 +118,13 @@ class Keeping(Quantizer):  # type: ignore[misc]
         model = self.quantizer.annotate(model)
         there = {handle_of(node) for node in model.graph.nodes}
         kept = {self._survivor(handle, there) for handle in self._kept} - {None}
-        stripped = [
-            node.meta.pop(Q_ANNOTATION_KEY, None)
+        stay = [
+            node
             for node in model.graph.nodes
             if handle_of(node) in kept or not all(map(_can_be_quantized, _annotated_values(node)))
         ]
-        if any(stripped):
-            while _drop_dangling(model):
-                pass
+        if stay:
+            _strip(model, stay)
         for graph_module in graph_modules(model):
             for node in graph_module.graph.nodes:
                 annotation = node.meta.get(Q_ANNOTATION_KEY)
@@ -163,30 +165,55 @@ def _can_be_quantized(node: Node) -> bool:
     return not isinstance(value, torch.Tensor) or value.dtype in QUANTIZED
 
 
-def _drop_dangling(model: GraphModule) -> bool:
-    """Take away the specifications that refer to one which is gone; whether there were any."""
+def _strip(model: GraphModule, kept: list[Node]) -> None:
+    """Take the annotations away from ops that stay in float, and from what quantizes their outputs."""
     annotations: dict[Node, QuantizationAnnotation] = {
         node: node.meta[Q_ANNOTATION_KEY]
         for node in model.graph.nodes
         if Q_ANNOTATION_KEY in node.meta
     }
-    there = {
-        (source, node) for node, each in annotations.items() for source in each.input_qspec_map
-    } | {node for node, each in annotations.items() if each.output_qspec is not None}
-    dropped = False
-    for annotation in annotations.values():
-        for source, spec in list(annotation.input_qspec_map.items()):
-            if not there.issuperset(_referred(spec)):
+    gone: dict[Any, Any] = {}
+    """What is taken away: the specification of an edge or of an op's output."""
+    pending = list(kept)
+    while pending:
+        node = pending.pop()
+        annotation = annotations.pop(node, None)
+        if annotation is not None:
+            del node.meta[Q_ANNOTATION_KEY]
+            gone |= {(source, node): spec for source, spec in annotation.input_qspec_map.items()}
+            gone[node] = annotation.output_qspec
+        for user in node.users:
+            if selects(user) and user.all_input_nodes == [node]:
+                pending.append(user)
+            elif user in annotations and node in annotations[user].input_qspec_map:
+                gone[(node, user)] = annotations[user].input_qspec_map.pop(node)
+    _share_anew(annotations, gone)
+
+
+def _share_anew(annotations: dict[Node, QuantizationAnnotation], gone: dict[Any, Any]) -> None:
+    """Where what others shared is gone, the first of them gets it, and the others share that one's.
+
+    What was derived from it does without.
+    """
+    for node, annotation in annotations.items():
+        places = [(source, (source, node)) for source in annotation.input_qspec_map]
+        for source, place in (*places, (None, node)):
+            spec = annotation.output_qspec if source is None else annotation.input_qspec_map[source]
+            root = spec.edge_or_node if isinstance(spec, SharedQuantizationSpec) else None
+            while root in gone and isinstance(gone[root], SharedQuantizationSpec):
+                root = gone[root].edge_or_node
+            derived = isinstance(spec, DerivedQuantizationSpec) and any(
+                each in gone for each in spec.derived_from
+            )
+            if derived:
+                spec = None
+            elif root in gone:
+                spec, gone[root] = gone[root], SharedQuantizationSpec(place)
+            elif root is not None:
+                spec = SharedQuantizationSpec(root)
+            if source is None:
+                annotation.output_qspec = spec
+            elif spec is None:
                 del annotation.input_qspec_map[source]
-                dropped = True
-        if not there.issuperset(_referred(annotation.output_qspec)):
-            annotation.output_qspec = None
-            dropped = True
-    return dropped
-
-
-def _referred(spec: Any) -> list[Any]:
-    """The edges and nodes that a specification takes its parameters from."""
-    if isinstance(spec, SharedQuantizationSpec):
-        return [spec.edge_or_node]
-    return list(spec.derived_from) if isinstance(spec, DerivedQuantizationSpec) else []
+            else:
+                annotation.input_qspec_map[source] = spec

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch.fx import GraphModule, Interpreter, Node
+from torch.fx import GraphModule
 from torchao.quantization.pt2e import allow_exported_model_train_eval
 from torchao.quantization.pt2e.quantizer import ComposableQuantizer, Quantizer
 from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import X86InductorQuantizer
@@ -15,10 +14,12 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import X86Induct
 from handlens import handles
 from handlens.capture import Captured
 from handlens.comparison.memory import state_restored
+from handlens.inputs import cloned
 from handlens.loading import Subject
 from handlens.recipes.folding import every_batch_norm
 from handlens.recipes.keeping import Keeping, kept_handles
 from handlens.recipes.leftovers import Annotated, left_by, op_name, quantized_by
+from handlens.recipes.observing import observing
 from handlens.recipes.recipe import CalibrationFailed, Quantized, float_module, without_observers
 from handlens.recipes.rewrites import leave_out_unread
 from handlens.recipes.sources import hide_gru_layers, write_source_functions
@@ -51,7 +52,8 @@ class Pt2eRecipe:
         allow_exported_model_train_eval(prepared)
         # Not only calibration moves buffers: conversion runs what it takes for constant.
         with torch.no_grad(), state_restored(prepared):
-            _calibrate(prepared, subject)
+            with observing(prepared) as observed:
+                _calibrate(prepared, subject)
             actual = handles.convert_pt2e(prepared)
         annotated = Annotated(keeping.annotated, keeping.fused, type(quantizer).__name__)
         in_float, expected = left_by(annotated, self.name, self.claims, kept, reference, actual)
@@ -62,6 +64,7 @@ class Pt2eRecipe:
             in_float=in_float,
             expected=expected,
             quantized_by=tuple(map(quantized_by, makers)),
+            observed=observed,
         )
 
     def _unquantized(self, actual: GraphModule, kept: frozenset[int]) -> tuple[str, ...]:
@@ -77,11 +80,13 @@ class Pt2eRecipe:
 
 
 def _calibrate(prepared: GraphModule, subject: Subject) -> None:
-    for args, kwargs in subject.calibration_inputs():
+    for batch, inputs in enumerate(subject.calibration_inputs(), 1):
+        # The model may change its inputs, and a failure is looked into with what they were.
+        args, kwargs = cloned(inputs)
         try:
             prepared(*args, **kwargs)
         except Exception as error:
-            raise CalibrationFailed(error, _failing_node(prepared, args, kwargs)) from error
+            raise CalibrationFailed(error, batch, inputs) from error
 
 
 def compose(recipes: list[Pt2eRecipe]) -> Pt2eRecipe:
@@ -93,22 +98,3 @@ def compose(recipes: list[Pt2eRecipe]) -> Pt2eRecipe:
     claims = tuple(dict.fromkeys(claim for each in recipes for claim in each.claims))
     name = "+".join(each.name for each in recipes)
     return Pt2eRecipe(name, make_quantizer, claims)
-
-
-def _failing_node(model: GraphModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node | None:
-    """Run a graph that fails once more, node by node, to see where."""
-    last: Node | None = None
-
-    class Locator(Interpreter):
-        def run_node(self, n: Node) -> Any:
-            nonlocal last
-            last = n
-            return super().run_node(n)
-
-    try:
-        Locator(model, garbage_collect_values=True).run(
-            *torch.utils._pytree.tree_leaves((args, kwargs)), enable_io_processing=False
-        )
-    except Exception:
-        return last if last is not None and handles.handle_of(last) is not None else None
-    return None

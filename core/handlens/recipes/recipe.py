@@ -12,6 +12,7 @@ from handlens import report
 from handlens.capture import Captured
 from handlens.comparison.memory import initialize
 from handlens.handles import graph_modules, is_observer
+from handlens.inputs import Inputs
 from handlens.loading import Subject
 
 
@@ -35,6 +36,9 @@ class Quantized:
     expected: frozenset[int] = frozenset()
     """Those of them that one would expect to be quantized: of a kind that the recipe quantizes."""
     quantized_by: tuple[report.QuantizedBy, ...] = ()
+    observed: Mapping[int | str, tuple[float, float] | None] = field(default_factory=dict)
+    """By handle of an op, or name of an input of the model, the smallest and the largest value that
+    calibration gave the quantizer of what it gives; None where it gave none."""
 
 
 class Recipe(Protocol):
@@ -57,12 +61,22 @@ class UnknownRecipe(ValueError):
 
 
 class CalibrationFailed(Exception):
-    """Calibration raised ``error`` while it computed ``node`` (None: before any operation)."""
+    """Calibration raised ``error`` on ``inputs``, its ``batch``-th, counted from 1."""
 
-    def __init__(self, error: Exception, node: Node | None) -> None:
-        super().__init__(error, node)
+    def __init__(self, error: Exception, batch: int, inputs: Inputs) -> None:
+        super().__init__(error, batch)
         self.error = error
-        self.node = node
+        self.batch = batch
+        self.inputs = inputs
+
+
+class CastFailed(Exception):
+    """Exporting the model raised ``error`` once it was cast to ``dtype``: "bfloat16", say."""
+
+    def __init__(self, error: Exception, dtype: str) -> None:
+        super().__init__(error, dtype)
+        self.error = error
+        self.dtype = dtype
 
 
 def float_module(captured: Captured) -> GraphModule:

@@ -1,0 +1,191 @@
+"""The channels of an op's output: where they are, how far each reaches, and how much of each is lost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from handlens.comparison.nodes import op_name
+from handlens.report import Channels
+
+_SECOND = {
+    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    "batch_norm", "group_norm", "instance_norm",
+}  # fmt: skip
+_LAST = {"linear", "layer_norm", "rms_norm", "embedding", "addmm"}
+# What keeps the channels of its first input where they are, beside pointwise ops.
+_KEEPS = {
+    "dropout", "contiguous", "clone", "detach", "alias", "cat", "slice", "pad", "constant_pad_nd",
+    "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool2d",
+    "upsample_nearest2d", "upsample_bilinear2d", "getitem", "split", "split_with_sizes", "chunk",
+}  # fmt: skip
+_RESHAPES = {"view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze"}
+
+# How many values of a tensor stand for all of them where its channels are weighed.
+_SAMPLED = 1 << 15
+
+
+def channel_dim(node: Node, known: Mapping[Node, int | None]) -> int | None:
+    """Where the channels of an op's output are, from 0; None where that is not certain.
+
+    ``known`` says it of the ops before. A dimension of positions, tokens or heads is none of channels,
+    though it may be as long.
+    """
+    name, shape = op_name(node).rstrip("_"), _shape(node)
+    if shape is None:
+        return None
+    if name in _SECOND:
+        return 1 if len(shape) > 1 else None
+    if name in _LAST:
+        return len(shape) - 1
+    sources = [each for each in node.all_input_nodes if known.get(each) is not None]
+    if not sources:
+        return None
+    source = sources[0]
+    theirs, dim = _shape(source), known[source]
+    assert dim is not None
+    if name in ("scaled_dot_product_attention", "matmul", "mm", "bmm"):
+        # A product has the columns of its second factor, attention those of its values.
+        values = node.args[2 if name.startswith("scaled") else 1]
+        if not isinstance(values, Node):
+            return None
+        last = known.get(values) == len(_shape(values) or ()) - 1
+        return len(shape) - 1 if last or values.op == "get_attr" else None
+    if isinstance(node.target, torch._ops.OpOverload) and torch.Tag.pointwise in node.target.tags:
+        dims = {known[each] for each in sources if _shape(each) == shape}
+        return dims.pop() if len(dims) == 1 else None
+    if theirs is None or node.all_input_nodes[0] is not source:
+        return None
+    if name in _KEEPS:
+        return dim if len(theirs) == len(shape) else None
+    if name in ("transpose", "swapaxes", "permute", "t"):
+        return _moved(node, name, dim, len(shape))
+    if name in _RESHAPES:
+        if theirs[: dim + 1] == shape[: dim + 1]:
+            return dim
+        behind = len(theirs) - dim
+        return len(shape) - behind if theirs[-behind:] == shape[-behind:] else None
+    return None
+
+
+def _moved(node: Node, name: str, dim: int, count: int) -> int | None:
+    """Where a dimension is after others are put in another order."""
+    if name == "t":
+        return count - 1 - dim
+    given: Any = node.args[1] if name == "permute" else node.args[1:3]
+    if not all(isinstance(each, int) for each in given):
+        return None
+    dims = [each % count for each in given]
+    if name == "permute":
+        return dims.index(dim) if dim in dims else None
+    one, other = dims
+    if dim not in (one, other):
+        return dim
+    return int(other if dim == one else one)
+
+
+def _shape(node: Node) -> tuple[str, ...] | None:
+    """The sizes of a value as they are written: to ask whether two are equal may have no answer yet."""
+    value = node.meta.get("val")
+    if isinstance(value, (list, tuple)) and value:
+        # The parts of a split: their channels are where those of each are.
+        value = value[0]
+    return tuple(map(str, value.shape)) if isinstance(value, Tensor) else None
+
+
+def magnitudes(value: Tensor, dim: int) -> Tensor:
+    """The largest magnitude of each channel."""
+    dims = [each for each in range(value.dim()) if each != dim % value.dim()]
+    if not dims:
+        return value.abs()
+    return torch.maximum(value.amax(dims), -value.amin(dims))
+
+
+def summary(role: str, largest: Tensor) -> Channels | None:
+    """The largest magnitudes of the channels of a tensor, in short; None if one of them is not finite."""
+    if not largest.numel() or not bool(torch.isfinite(largest).all()):
+        return None
+    widest = int(largest.argmax())
+    return Channels(
+        role,  # type: ignore[arg-type]
+        largest.numel(),
+        widest,
+        float(largest[widest]),
+        float(largest.float().median()),
+    )
+
+
+@dataclass
+class ChannelNoise:
+    """How much of each channel is lost: sums over a sample of the values, by channel."""
+
+    signal: Tensor
+    """Σ r²."""
+    noise: Tensor
+    """Σ (a − r)² of the quantized model as it runs."""
+    introduced: Tensor
+    """The same of the op computed in the quantized way from reference inputs."""
+
+    @classmethod
+    def of(cls, reference: Tensor, actual: Tensor, own: tuple[Tensor, Tensor]) -> ChannelNoise:
+        """That of one execution, of samples. ``own`` is what the op gives from reference inputs, and what
+        it would give without noise of its own."""
+        errors = _error(reference, actual), _error(own[1], own[0])
+        return cls(*(each.double().square().sum(0) for each in (reference, *errors)))
+
+    def update(self, other: ChannelNoise) -> bool:
+        """Take in another execution; False if it has another number of channels."""
+        if self.signal.shape != other.signal.shape:
+            return False
+        self.signal = self.signal + other.signal
+        self.noise = self.noise + other.noise
+        self.introduced = self.introduced + other.introduced
+        return True
+
+    @property
+    def relative(self) -> float | None:
+        """Mean over the channels of noise over signal, that of a channel which is lost being 1."""
+        return _mean_ratio(self.noise, self.signal)
+
+    @property
+    def introduced_relative(self) -> float | None:
+        return _mean_ratio(self.introduced, self.signal)
+
+
+def _mean_ratio(noise: Tensor, signal: Tensor) -> float | None:
+    there = signal > 0
+    if not bool(there.any()):
+        return None
+    ratio = float((noise[there] / signal[there]).clamp(max=1.0).mean())
+    return ratio if math.isfinite(ratio) else None
+
+
+def _error(reference: Tensor, actual: Tensor) -> Tensor:
+    return actual.double() - reference.double()
+
+
+def lost_of(reference: Tensor, actual: Tensor, whole: Tensor) -> float:
+    """Sum over the channels of the noise of a part over the signal of ``whole``, all of them samples."""
+    noise, signal = _error(reference, actual).square().sum(0), whole.double().square().sum(0)
+    there = signal > 0
+    return float((noise[there] / signal[there]).clamp(max=1.0).sum())
+
+
+def sample(value: Tensor, dim: int) -> Tensor:
+    """Evenly spread values of a tensor as rows, its channels as columns."""
+    others = [each for each in range(value.dim()) if each != dim]
+    excess = value.numel() / _SAMPLED
+    for index, each in enumerate(others):
+        step = max(1, math.ceil(excess ** (1 / (len(others) - index)))) if excess > 1 else 1
+        step = min(step, value.shape[each])
+        if step > 1:
+            value = value[(slice(None),) * each + (slice(step // 2, None, step),)]
+            excess /= step
+    return value.movedim(dim, -1).reshape(-1, value.shape[dim])

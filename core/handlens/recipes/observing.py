@@ -1,0 +1,59 @@
+"""What calibration gives each observer, whatever the observer makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+
+from handlens.handles import handle_of, is_observer
+
+Range = tuple[float, float] | None
+"""The smallest and the largest value; None where there was none."""
+
+
+@contextmanager
+def observing(prepared: GraphModule) -> Iterator[dict[int | str, Range]]:
+    """Watch the observers of activations while a prepared graph runs.
+
+    Gives what they have seen, once the block has ended: by the handle of the op whose output it is, or the
+    name of the input of the model. What ops share an observer for is in the range of each of them.
+    """
+    places = dict(_places(prepared))
+    seen: dict[nn.Module, Range] = dict.fromkeys(places.values())
+
+    def see(observer: nn.Module, given: tuple[Any, ...]) -> None:
+        value = given[0]
+        if isinstance(value, Tensor) and value.numel():
+            low, high = (float(each) for each in torch.aminmax(value.detach()))
+            before = seen[observer] or (low, high)
+            seen[observer] = min(low, before[0]), max(high, before[1])
+
+    hooks = [each.register_forward_pre_hook(see) for each in seen]
+    found: dict[int | str, Range] = {}
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found.update((place, seen[observer]) for place, observer in places.items())
+
+
+def _places(prepared: GraphModule) -> Iterator[tuple[int | str, nn.Module]]:
+    for node in prepared.graph.nodes:
+        if is_observer(node):
+            source = node.args[0]
+            while is_observer(source):
+                source = source.args[0]
+            place = str(source.target) if source.op == "placeholder" else _handle(source)
+            if place is not None:
+                yield place, attrgetter(node.target)(prepared)
+
+
+def _handle(source: Node) -> int | None:
+    return None if source.op == "get_attr" else handle_of(source)

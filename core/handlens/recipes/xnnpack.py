@@ -10,17 +10,15 @@ from handlens.recipes.pt2e import Pt2eRecipe
 
 
 def _make_quantizer() -> Quantizer:
-    # executorch's is the one that is deployed; torchao keeps a copy of it for its own tests.
     if find_spec("executorch") is not None:
         from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
             XNNPACKQuantizer,
             get_symmetric_quantization_config,
         )
     else:
-        from torchao.testing.pt2e._xnnpack_quantizer import (
-            XNNPACKQuantizer,
-            get_symmetric_quantization_config,
-        )
+        from torchao.testing.pt2e._xnnpack_quantizer import get_symmetric_quantization_config
+
+        from handlens.recipes.xnnpack_quantizer import XNNPACKQuantizer
     quantizer: Quantizer = XNNPACKQuantizer().set_global(
         get_symmetric_quantization_config(is_per_channel=True)
     )

@@ -11,12 +11,13 @@ SOURCES := core server tests examples docs benchmarks
 # The version of Debian 12, for a test that attaches it to the server.
 NEOVIM := neovim=0.7.2-7
 
-.PHONY: help demo test neovim bench audit lint format images clean
+.PHONY: help demo test neovim bench architectures audit lint format images clean
 
 help:
 	@echo "make demo     check $(EXAMPLE)"
 	@echo "make test     lint, types and tests: everything that CI runs"
 	@echo "make bench    measure comparisons beside torchao's debugger and plain runs; half an hour"
+	@echo "make architectures  run many models under a few recipes for docs/models.md; half an hour"
 	@echo "make audit    ask for known vulnerabilities of what is pinned"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   let ruff rewrite the sources"
@@ -40,6 +41,14 @@ neovim:
 # The README quotes benchmarks/results/latest.json: `.venv/bin/python -m benchmarks readme`.
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks run
+
+architectures: $(VENV)/bench.stamp build/architectures/.stamp
+	$(BIN)/python -m benchmarks architectures
+
+# benchmarks/architectures/beside_cpu says why they have a folder of their own. What they ask for is in .venv.
+build/architectures/.stamp: $(VENV)/torch.stamp
+	$(PIP) --no-deps --upgrade --target $(@D) $$(grep -E '^(torchvision|timm)==' constraints.txt)
+	@touch $@
 
 audit: build/audit/.stamp
 	build/audit/bin/pip-audit --no-deps --disable-pip --requirement constraints.txt

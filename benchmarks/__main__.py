@@ -1,6 +1,6 @@
 """``python -m benchmarks run`` measures, ``show`` prints what was measured, ``readme`` quotes it;
 ``verify`` measures what it costs to check a result, ``latency`` how long an editor waits, ``soak`` what is
-left behind when it is used for long."""
+left behind when it is used for long, ``architectures`` which models it can be used on."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from typing import Any
 
 import click
 
-from benchmarks import latency, machine, readme, soak, tables, verifying
+from benchmarks import breadth, latency, machine, models_page, readme, soak, tables, verifying
 from benchmarks.workloads import MEASURES, ROOT, WORKLOADS
 
 RESULTS = ROOT / "benchmarks/results/latest.json"
 LATENCIES = ROOT / "benchmarks/results/latency.json"
+ARCHITECTURES = ROOT / "benchmarks/results/architectures.json"
 SOAK = ROOT / "benchmarks/results/soak.json"
 README = ROOT / "README.md"
 PROTOCOL = ROOT / "docs/lsp.md"
+MODELS = ROOT / "docs/models.md"
 
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 ENVIRONMENTS: dict[str, dict[str, str]] = {"default": {}, "huge pages": {HUGE_PAGES: "1"}}
@@ -162,6 +164,45 @@ def measure_soak(minutes: float, seed: int, output: Path) -> None:
         click.echo(line)
     if document["different"]:
         sys.exit("What is shown in the end is not what a fresh server shows.")
+
+
+@main.command("architectures")
+@click.option("--family", "families", multiple=True, type=click.Choice(list(breadth.FAMILIES)))
+@click.option("--recipe", "recipes", multiple=True, type=click.Choice(breadth.RECIPES))
+@click.option("--only", multiple=True, help="The name of an architecture; repeatable.")
+@click.option("--output", type=_file, default=ARCHITECTURES, show_default=True)
+@click.option("--file", type=_file, default=MODELS, show_default=True)
+def measure_architectures(
+    families: tuple[str, ...],
+    recipes: tuple[str, ...],
+    only: tuple[str, ...],
+    output: Path,
+    file: Path,
+) -> None:
+    """Run many architectures under a few recipes, write the results, and quote them in docs/models.md.
+
+    Where not all are asked for, the others stay in the file of results as they are.
+    """
+    cells: dict[tuple[str, str, str], dict[str, Any]] = {}
+    if families or recipes or only:
+        for each in json.loads(output.read_text("utf-8"))["cells"]:
+            cells[each["family"], each["architecture"], each["recipe"]] = each
+    order = [(*row, recipe) for row in breadth.rows() for recipe in breadth.RECIPES]
+    document: dict[str, Any] = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine.describe(),
+    }
+
+    async def measure() -> None:
+        asked = families or tuple(breadth.FAMILIES), recipes or breadth.RECIPES
+        async for each in breadth.measure(*asked, only):
+            click.echo(tables.cell(each))
+            cells[each.family, each.architecture, each.recipe] = dataclasses.asdict(each)
+            document["cells"] = [cells[cell] for cell in order if cell in cells]
+            output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+
+    asyncio.run(measure())
+    _quote(file, models_page.section(document))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def replaced(text: str, content: str) -> str:
 
 def section(document: Document) -> str:
     """Date and machine, a table of ratios for each environment, and what has no ratio as a list."""
-    paragraphs = [_taken(document)]
+    paragraphs = [taken(document)]
     for block in blocks(document):
         variables = " ".join(f"`{name}={value}`" for name, value in block.variables.items())
         title = f"With {variables}, for all alike" if variables else "With nothing set"
@@ -36,16 +36,17 @@ def section(document: Document) -> str:
 
 def latencies(document: Document) -> str:
     """Date and machine, and a table of how long an editor waits."""
-    lines = [_line(("", "p50", "p95", "should be under")), _line(["---", "--:", "--:", "--:"])]
+    lines = [line(("", "p50", "p95", "should be under")), line(["---", "--:", "--:", "--:"])]
     for each in document["latencies"]:
         goal = "" if each["goal"] is None else duration(each["goal"])
         samples = each["samples"]
-        lines.append(_line([each["name"], duration(median(samples)), duration(p95(samples)), goal]))
+        lines.append(line([each["name"], duration(median(samples)), duration(p95(samples)), goal]))
     table = "\n".join(lines)
-    return f"\n{_taken(document)}\n\n{table}\n\n"
+    return f"\n{taken(document)}\n\n{table}\n\n"
 
 
-def _taken(document: Document) -> str:
+def taken(document: Document) -> str:
+    """When and on what the figures of a document were measured, as a sentence."""
     machine = document["machine"]
     versions = machine["versions"]
     taken = datetime.fromisoformat(document["date"])
@@ -56,7 +57,7 @@ def _taken(document: Document) -> str:
 
 
 def _table(block: Block) -> str:
-    lines = [_line(_HEADS), _line(["---"] + ["--:"] * (len(_HEADS) - 1))]
+    lines = [line(_HEADS), line(["---"] + ["--:"] * (len(_HEADS) - 1))]
     for workload in block.workloads("together"):
         row = block.row("together", workload)
         if row["error"]:
@@ -71,11 +72,12 @@ def _table(block: Block) -> str:
         ]
         if row["figures"]["torchao_error"]:
             cells[:2] = ["torchao raises"] * 2
-        lines.append(_line([WORKLOADS[workload].title, *cells]))
+        lines.append(line([WORKLOADS[workload].title, *cells]))
     return "\n".join(lines)
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """A line of a table in Markdown."""
     return f"| {' | '.join(cells)} |"
 
 

@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.breadth import Cell
 from benchmarks.figures import (
     COMPARISONS,
     CONTENDERS,
@@ -226,3 +227,22 @@ def soak(document: Document) -> Iterator[str]:
     before, after = (median(each["hover_p95"] for each in part) for part in (warm, last))
     yield f"hover: p95 {duration(before)} → {duration(after)}"
     yield f"different from a fresh server in the end: {', '.join(document['different']) or 'nothing'}"
+
+
+def cell(cell: Cell) -> str:
+    """One line about an architecture under a recipe."""
+    result = cell.error or (
+        f"{cell.verdict if cell.sqnr_db is None else f'{cell.sqnr_db:.1f} dB'}, "
+        f"{cell.compared} of {cell.ops} ops compared"
+    )
+    faults = [f"{count} × {op}: {reason}" for op, reason, count in cell.unexpected]
+    return "; ".join(
+        filter(
+            None,
+            [
+                f"{cell.architecture} {cell.recipe} {duration(cell.seconds)}: {result}",
+                *faults,
+                cell.differs,
+            ],
+        )
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import rows, tables
+from benchmarks import breadth, models_page, rows, tables
+from benchmarks.breadth import Cell
 from benchmarks.figures import COMPARISONS, CONTENDERS
 from benchmarks.measuring import QUICK, Effort, peak_above, rounds
 from benchmarks.readme import BEGIN, END, replaced, section
@@ -182,3 +184,48 @@ def test_readme_of_the_repository_quotes_the_kept_results() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     results = json.loads((ROOT / "benchmarks/results/latest.json").read_text("utf-8"))
     assert replaced(readme, section(results)) == readme
+
+
+CELLS = [
+    Cell("timm", "a", "x86", 1.5, verdict="ok", sqnr_db=30.04, ops=9, compared=8),
+    Cell("timm", "a", "bf16", 0.5, verdict="exact", ops=9, compared=9),
+    Cell("timm", "b", "x86", 3.0, error="Exporting B failed: no"),
+    Cell(
+        *("timm", "b", "bf16", 3.0),
+        verdict="ok",
+        sqnr_db=40.0,
+        ops=4,
+        compared=1,
+        unexpected=(("aten.mm.default", "it is not there", 3),),
+        differs="mm differs from the model",
+    ),
+]
+
+
+def models(cells: list[Cell]) -> str:
+    # As they are read from a file.
+    written = json.loads(json.dumps([dataclasses.asdict(each) for each in cells]))
+    return models_page.section(DOCUMENT | {"cells": written})
+
+
+def test_the_page_of_models_has_a_cell_a_run_and_says_what_is_wrong() -> None:
+    text = models(CELLS)
+    assert "2 architectures, 4 runs: 2 have a result that accounts for every op, 1 failed." in text
+    assert "| a | 30.0 dB · 8/9 | exact · 9/9 | 2 s |" in text
+    assert "| b | **failed** | 40.0 dB · 1/4*≠ | 6 s |" in text
+    assert "- `x86`: Exporting B failed: no (b)" in text
+    assert "- `bf16`: aten.mm.default not compared: it is not there (b)" in text
+    assert "- `bf16`: mm differs from the model (b)" in text
+
+
+def test_the_page_of_models_has_no_list_of_faults_without_any() -> None:
+    assert "What is not as it should be" not in models(CELLS[:2])
+
+
+def test_the_page_of_models_quotes_the_kept_results() -> None:
+    page = (ROOT / "docs/models.md").read_text("utf-8")
+    results = json.loads((ROOT / "benchmarks/results/architectures.json").read_text("utf-8"))
+    assert replaced(page, models_page.section(results)) == page
+    assert [
+        (each["family"], each["architecture"], each["recipe"]) for each in results["cells"]
+    ] == [(*row, recipe) for row in breadth.rows() for recipe in breadth.RECIPES]

@@ -86,6 +86,48 @@ def test_an_op_that_only_one_side_has_is_left_unmatched() -> None:
     assert list(ops(result.actual)) == [2, 3]
 
 
+def test_an_op_that_takes_the_place_of_another_is_compared_with_it(run_text: RunText) -> None:
+    report = run_text(
+        """
+        import torch
+
+        class Experts(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.weight = torch.nn.Parameter(torch.randn(4, 8))
+
+            def product(self, x):
+                if x.dtype == torch.bfloat16:
+                    return torch.matmul(x.to(self.weight.dtype), self.weight.t())
+                return torch.mm(x.to(self.weight.dtype), self.weight.t())
+
+            def forward(self, x):
+                return torch.relu(self.product(x.sin())).sum(1)
+
+        def handlens_experts():
+            torch.manual_seed(0)
+            return Experts(), (torch.randn(16, 8),)
+        """,
+        recipe="bf16",
+    )
+    assert report.coverage is not None
+    assert {each.op for each in report.coverage.unmatched if not each.expected} == set()
+    (product,) = [op for op in report.ops if op.name == "mm"]
+    assert product.sqnr_db == pytest.approx(50, abs=5)
+    assert product.introduced_sqnr_db == pytest.approx(55, abs=5)
+
+
+def test_an_op_of_another_shape_takes_no_place() -> None:
+    class Shorter(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            values = x.exp() if x.dtype == torch.float32 else x[:1].tan()
+            return values.sum().sin()
+
+    result = quantize(Shorter(), torch.randn(4), recipe="bf16")
+    names = [str(node.target) for node in ops(result.actual).values()]
+    assert names == ["aten.sum.default", "aten.sin.default"]
+
+
 def test_ops_of_a_loop_are_matched_in_turn() -> None:
     class Loop(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from torch import Tensor
 from handlens.comparison import Measurements
 from handlens.comparison.fakequantize import FakeQuantizer
 from handlens.comparison.recorder import Recorder
+
+LARGEST = torch.finfo(torch.float32).max
 
 _ops = torch.ops.quantized_decomposed
 
@@ -196,3 +199,18 @@ def test_what_is_clipped_is_counted_whatever_the_type_and_the_rest_of_the_noise(
     recorder.end_batch(0)
     assert recorder.total.outside == 2
     assert float(recorder.total.clipping_noise) == pytest.approx(32.0)
+
+
+@pytest.mark.parametrize("beyond", [-math.inf, math.inf, -LARGEST, 0.9 * LARGEST])
+def test_a_range_to_the_end_of_float32_clips_what_lies_beyond(beyond: float) -> None:
+    # As of a mask: half a step below its range no float32 lies, and above it many do.
+    mask = FakeQuantizer(
+        _ops.quantize_per_tensor.default,
+        _ops.dequantize_per_tensor.default,
+        (LARGEST / 255, 127, -128, 127, torch.int8),
+    )
+    reference = torch.tensor([-LARGEST, 0.0, 1.0, beyond])
+    recorder = Recorder((mask,))
+    recorder(reference, (mask(reference),))
+    recorder.end_batch(0)
+    assert recorder.total.outside == (beyond == 0.9 * LARGEST)

@@ -156,12 +156,37 @@ def test_a_program_that_was_captured_otherwise_is_told_at_its_first_op(
     assert finding(report, "HL204")[2] == line
 
 
-def test_what_a_forward_keeps_in_its_module_is_as_given_for_every_run(run_text: RunText) -> None:
-    model = _module(
-        "self.calls += 1\nself.seen.append(1)\nreturn self.linear(x) * self.calls + len(self.seen)",
-        "self.calls = 0; self.seen = []",
-    )
-    report = run(run_text, model, _TARGET)
+@pytest.mark.parametrize(
+    ("forward", "init"),
+    [
+        (
+            "self.calls += 1\nself.seen.append(1)\n"
+            "return self.linear(x) * self.calls + len(self.seen)",
+            "self.calls = 0; self.seen = []",
+        ),
+        (
+            "if not self.hooked:\n"
+            "    self.linear.register_forward_hook(lambda module, args, output: output + 1)\n"
+            "    self.hooked = True\n"
+            "return self.linear(x)",
+            "self.hooked = False",
+        ),
+        (
+            "x = self.linear(x)\nself.hook.remove()\nreturn x",
+            "self.hook = self.linear.register_forward_hook(lambda module, args, output: output + 1)",
+        ),
+        (
+            "self.append()\nreturn self.linear(x) * len(self.recent)",
+            "import collections; recent = self.recent = collections.deque(maxlen=9); "
+            "self.append = lambda: recent.append(1)",
+        ),
+    ],
+    ids=["a number and a list", "a hook", "a hook that is removed", "a deque that others hold"],
+)
+def test_what_a_forward_keeps_in_its_module_is_as_given_for_every_run(
+    run_text: RunText, forward: str, init: str
+) -> None:
+    report = run(run_text, _module(forward, init), _TARGET)
     assert report.verified is not None
     assert report.verified.verdict == "exact"
 

@@ -21,6 +21,8 @@ from handlens.report import Histogram
 _LARGEST = 1e15
 _SMALLEST = 1e-15
 
+_END = torch.finfo(torch.float32).max
+
 _NARROW = (torch.float32, torch.float16, torch.bfloat16)
 """What float32 has all values of."""
 
@@ -99,7 +101,9 @@ class Introduced:
     def _clip(
         self, values: Tensor, low: float, high: float, margin: float, scratch: Tensor
     ) -> None:
-        torch.clamp(values, low - margin, high + margin, out=scratch)
+        # The range of a mask reaches to the end of float32, and a bound beyond that is none for clamp.
+        low, high = max(low - margin, -_END), min(high + margin, _END)
+        torch.clamp(values, low, high, out=scratch)
         torch.sub(values, scratch, out=scratch)
         squares = float(torch.dot(scratch, scratch))
         number = int(torch.count_nonzero(scratch))

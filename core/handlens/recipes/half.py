@@ -12,6 +12,7 @@ import operator
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -121,6 +122,7 @@ def _share_handles(captured: Captured, half: Captured) -> None:
         for key, nodes in _by_origin(theirs, half).items():
             for node, handle in zip(nodes, handles.get(key, ())):
                 set_handle(node, handle)
+        _share_by_readers(ours, theirs)
 
 
 def _by_origin(model: GraphModule, captured: Captured) -> dict[Hashable, list[Node]]:
@@ -133,6 +135,45 @@ def _by_origin(model: GraphModule, captured: Captured) -> dict[Hashable, list[No
             origin = str(node.target), index, tuple(module_paths(node)), captured.spans(node)
             found[origin].append(node)
     return found
+
+
+def _share_by_readers(model: GraphModule, half: GraphModule) -> None:
+    """Give the ops of a cast graph that have no handle yet those of the ops whose place they take: what
+    one op reads as the same argument in both graphs is the same value, whichever op computes it.
+
+    Code that looks at the dtype may call another kernel in half precision.
+    """
+    twins = {handle: node for node in model.graph.nodes if (handle := handle_of(node)) is not None}
+    free = twins.keys() - {handle_of(node) for node in half.graph.nodes}
+    for reader in reversed(half.graph.nodes):
+        if (shared := handle_of(reader)) is None:
+            continue
+        twin = twins[shared]
+        theirs, their_spec = pytree.tree_flatten((reader.args, reader.kwargs))
+        ours, our_spec = pytree.tree_flatten((twin.args, twin.kwargs))
+        if their_spec != our_spec:
+            continue
+        for node, other in zip(theirs, ours):
+            if not (isinstance(node, Node) and isinstance(other, Node)):
+                continue
+            handle = handle_of(other)
+            alike = reader.target == twin.target or node.target == other.target
+            if (
+                handle in free
+                and handle_of(node) is None
+                and alike
+                and _shapes(node) == _shapes(other)
+            ):
+                set_handle(node, handle)
+                free.remove(handle)
+
+
+def _shapes(node: Node) -> list[tuple[Any, ...]]:
+    return [
+        tuple(each.shape)
+        for each in pytree.tree_leaves(node.meta.get("val"))
+        if isinstance(each, Tensor)
+    ]
 
 
 # -- dtypes ----------------------------------------------------------------------------------------

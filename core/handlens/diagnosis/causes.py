@@ -343,10 +343,7 @@ def _few_bits(op: OpReport, output: Quantizer) -> str:
     levels = _levels(output)
     if not levels or levels > _FEW_LEVELS or not _near_floor(op, _NEAR_DB):
         return ""
-    return _cause(
-        f"its output has {levels} steps, and rounding to them gives {op.floor_sqnr_db:.1f} dB at best",
-        _KEEP,
-    )
+    return f"its output has {levels} steps, and rounding to them gives {op.floor_sqnr_db:.1f} dB at best"
 
 
 # -- an output in half precision -------------------------------------------------------------------

@@ -27,7 +27,7 @@ class Attention(nn.Module):
         return self.out(torch.softmax(scores, dim=-1) @ self.v(x))
 
 
-def _target(lowest: float) -> dict[str, object]:
+def _target(lowest: float, *keep_float: str | int) -> dict[str, object]:
     torch.manual_seed(0)
     model = Attention(lowest).eval()
     with torch.no_grad():
@@ -42,6 +42,7 @@ def _target(lowest: float) -> dict[str, object]:
         "calibration": data,
         "evaluation": data[:2],
         "recipe": "xnnpack",
+        "keep_float": keep_float,
     }
 
 
@@ -51,6 +52,11 @@ def handlens_float_max() -> dict[str, object]:
 
 def handlens_ten_thousand() -> dict[str, object]:
     return _target(-10000.0)
+
+
+def handlens_addition_in_float() -> dict[str, object]:
+    # By the debug handle of the addition.
+    return _target(-10000.0, 9)
 
 
 def handlens_no_padding() -> dict[str, object]:

@@ -7,8 +7,7 @@ Cause: a bin at the floor has next to no variance, and is divided by it: one val
 few steps.
 A good tool says: the normalized features, of which a few are far larger than the rest, and how many
 are clipped; that calibration has seen them: more of the same changes nothing. What wins it back is
-a floor for the variance, or the layer that reads the features in float; the division itself in
-float changes nothing.
+a floor for the variance, or the division, or the layer that reads it, in float.
 """
 
 import torch

@@ -27,7 +27,7 @@ class TwoBranches(nn.Module):
         return self.loud_head(loud), self.quiet_head(quiet)
 
 
-def _target(recipe: str) -> dict[str, object]:
+def _target(recipe: str, *keep_float: str | int) -> dict[str, object]:
     torch.manual_seed(0)
     model = TwoBranches().eval()
     with torch.no_grad():
@@ -42,6 +42,7 @@ def _target(recipe: str) -> dict[str, object]:
         "calibration": data,
         "evaluation": data[:2],
         "recipe": recipe,
+        "keep_float": keep_float,
     }
 
 
@@ -51,6 +52,11 @@ def handlens_phone() -> dict[str, object]:
 
 def handlens_server() -> dict[str, object]:
     return _target("x86")
+
+
+def handlens_cat_in_float() -> dict[str, object]:
+    # By the debug handle of the cat.
+    return _target("x86", 3)
 
 
 class Residual(nn.Module):

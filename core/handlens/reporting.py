@@ -216,8 +216,8 @@ def _input_share(compared: Compared) -> float | None:
     own = measurements.introduced.noise
     if not compared.model_inputs or not own:
         return None
-    has_weight = any(each.role == "weight" for each in compared.quantizers)
-    alone = measurements.input_noise if has_weight else measurements.weight_noise
+    # Where nothing else is quantized before the output, all of that is the inputs'.
+    alone = measurements.input_noise or measurements.weight_noise
     return float(alone) / own
 
 

@@ -19,9 +19,9 @@ _SECOND = {
     "batch_norm", "group_norm", "instance_norm",
 }  # fmt: skip
 _LAST = {"linear", "layer_norm", "rms_norm", "embedding", "addmm"}
-# What keeps the channels of its first input where they are, beside pointwise ops.
+# What keeps the channels of its first input where they are, beside what torch calls pointwise.
 _KEEPS = {
-    "dropout", "contiguous", "clone", "detach", "alias", "cat", "slice", "pad", "constant_pad_nd",
+    "hardswish", "prelu", "log_sigmoid", "to", "_to_copy", "type_as", "dropout", "contiguous", "clone", "detach", "alias", "cat", "slice", "pad", "constant_pad_nd",
     "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool2d",
     "upsample_nearest2d", "upsample_bilinear2d", "getitem", "split", "split_with_sizes", "chunk",

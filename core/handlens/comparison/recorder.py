@@ -30,8 +30,9 @@ class Measurements:
     """The op computed in the quantized way from reference inputs; nothing, if that adds no noise."""
     weight_noise: ExactSum = field(default_factory=ExactSum)
     """Of the introduced noise, what is there before the op's own output is quantized."""
-    input_noise: ExactSum = field(default_factory=ExactSum)
-    """Of that, what is there where the weights are exact: that of the model's inputs."""
+    input_noise: ExactSum | None = None
+    """What is there of the introduced noise where all is exact but the model's inputs; None where that was
+    not tried."""
     outside: int = 0
     """Reference values beyond the range of the op's output quantizer."""
     clipping_noise: ExactSum = field(default_factory=ExactSum)
@@ -78,7 +79,9 @@ class Measurements:
         self.accumulated.update(other.accumulated)
         self.introduced.update(other.introduced)
         self.weight_noise.update(other.weight_noise)
-        self.input_noise.update(other.input_noise)
+        if other.input_noise is not None:
+            self.input_noise = self.input_noise or ExactSum()
+            self.input_noise.update(other.input_noise)
         self.outside += other.outside
         self.clipping_noise.update(other.clipping_noise)
         if other.magnitudes is not None:
@@ -166,6 +169,7 @@ class Recorder(nn.Module):
             pool(batch.introduced, reference, value)
         if isinstance(inputs_alone, Tensor) and not _incomparable(reference, inputs_alone):
             noise = measure(reference, inputs_alone).noise
+            batch.input_noise = batch.input_noise or ExactSum()
             batch.input_noise.add(noise * max(1, len(self._quantizers)))
         if channel_dim is not None and measured is not None and measured.noise:
             own = requantized[0] if requantized else before

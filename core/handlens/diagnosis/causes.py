@@ -105,6 +105,12 @@ def lost_write(missing: Sequence[OpReport]) -> str:
     )
 
 
+def without_keeping(cause: str) -> str:
+    """A cause that does not say to keep the op in float, which wins little where it is not most of a loss."""
+    why, _, what = cause.partition("\n")
+    return why if _KEEP in what else cause
+
+
 def clipping(op: OpReport) -> str:
     """Why an op clips, and how much of its noise that is."""
     output = next((each for each in _of(op, "output") if _ends(each) is not None), None)
@@ -332,10 +338,9 @@ def _outliers(op: OpReport, output: Quantizer) -> str:
         return ""
     if not _near_floor(op, _NEAR_DB) or (op.introduced_sqnr_db or 0.0) >= _FINE_DB:
         return ""
-    return _cause(
+    return (
         f"a few values reach {_number(largest)} where the rms is {_number(op.reference_rms)}: "
-        f"steps of {_number(output.scale[1])} cover them and are too coarse for the others",
-        _KEEP,
+        f"steps of {_number(output.scale[1])} cover them and are too coarse for the others"
     )
 
 

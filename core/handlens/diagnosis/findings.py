@@ -109,9 +109,12 @@ def _low_sqnr(
         related.insert(0, Related(f"worst after it: {place.message}", place.span, place.handle))
     elif op.introduced_sqnr_db is not None:
         message += f", introduces {_db(op.introduced_sqnr_db)}"
+    cause = causes.lost_write(origins.missing(op)) or causes.loss(op, neighbours)
+    if origins.share(op, worst) < causes.MOST:
+        cause = causes.without_keeping(cause)
     return Finding(
         *("HL101", severity, _at_module(message, op), op.handle, op.span, tuple(related)),
-        cause=causes.lost_write(origins.missing(op)) or causes.loss(op, neighbours),
+        cause=cause,
     )
 
 

@@ -79,6 +79,10 @@ class Origins:
         found = [self._ops[each] for each in named if each is not None]
         return sorted(found, key=lambda each: -shares[each.handle])
 
+    def share(self, origin: OpReport, op: OpReport) -> float:
+        """The share that ``origin`` has in the noise of ``op``."""
+        return self._noises[op.handle].by_power.get(origin.handle, 0.0)
+
     def missing(self, writer: OpReport) -> list[OpReport]:
         """The ops that do not see what ``writer`` writes in place."""
         return [op for op in self._ops.values() if writer.handle in op.missed]

@@ -21,10 +21,11 @@ _SECOND = {
 _LAST = {"linear", "layer_norm", "rms_norm", "embedding", "addmm"}
 # What keeps the channels of its first input where they are, beside what torch calls pointwise.
 _KEEPS = {
-    "hardswish", "prelu", "log_sigmoid", "to", "_to_copy", "type_as", "dropout", "contiguous", "clone", "detach", "alias", "cat", "slice", "pad", "constant_pad_nd",
-    "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
+    "hardswish", "prelu", "log_sigmoid", "to", "_to_copy", "type_as", "dropout", "contiguous", "clone",
+    "detach", "alias", "cat", "slice", "pad", "constant_pad_nd", "getitem", "split", "split_with_sizes",
+    "chunk", "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool2d",
-    "upsample_nearest2d", "upsample_bilinear2d", "getitem", "split", "split_with_sizes", "chunk",
+    "upsample_nearest2d", "upsample_bilinear2d",
 }  # fmt: skip
 _RESHAPES = {"view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze"}
 

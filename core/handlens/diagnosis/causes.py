@@ -106,7 +106,7 @@ def lost_write(missing: Sequence[OpReport]) -> str:
 
 
 def without_keeping(cause: str) -> str:
-    """A cause that does not say to keep the op in float, which wins little where it is not most of a loss."""
+    """A cause without the advice to keep the op: that wins little where it is not most of a loss."""
     why, _, what = cause.partition("\n")
     return why if _KEEP in what else cause
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from handlens.inputs import Inputs, cloned
 from handlens.loading import Subject
 
 BUDGET_S = 20.0
+_ENOUGH = 3
 
 # Those that need no calibration come first: they take the least time.
 _TRIED = ("int8-dynamic", "bf16", "x86", "xnnpack", "arm", "int8-weight-only", "fp16")
@@ -33,8 +35,8 @@ class _TimeIsUp(BaseException):
     """No library that we call may take it for a failure of its own."""
 
 
-def working(captured: Captured, subject: Subject, failed: str) -> list[str]:
-    """The built-in recipes that quantize an op of an exported model and then run on its example inputs.
+def working_recipes(captured: Captured, subject: Subject, failed: str) -> list[str]:
+    """A few built-in recipes that quantize an op of an exported model, and then run on its example inputs.
 
     They are calibrated with those, too. A recipe works if it raises nothing, and gives finite values where
     the float model does. Ends after ``BUDGET_S`` with what is known by then.
@@ -44,12 +46,10 @@ def working(captured: Captured, subject: Subject, failed: str) -> list[str]:
     found: list[str] = []
     try:
         with _limit(BUDGET_S):
+            others = (name for name in _TRIED if name not in failed.split("+"))
+            working = (name for name in others if _works(name, captured, example))
             # What is found before the time is up stays.
-            found.extend(
-                name
-                for name in _TRIED
-                if name not in failed.split("+") and _works(name, captured, example)
-            )
+            found.extend(itertools.islice(working, _ENOUGH))
     except _TimeIsUp:
         pass
     return found

@@ -5,14 +5,13 @@ sees every call into torch before it is traced; it notes the caller's frames and
 come of the call with the number of that note. The annotation is in ``node.meta["custom"]``, which
 survives ``module()``, preparation, conversion and decomposition.
 
-Strict export, and the bodies of cond, map, scan and while_loop, are traced by symbolic execution of
-bytecode, which calls no mode. There the node's stack trace names the lines, and the syntax tree of the
-line gives the columns.
+Strict export, and the bodies of cond, map, scan and while_loop, are traced by Dynamo, which executes
+bytecode symbolically and calls no mode. Its nodes are annotated, in the same way, with the frames that it
+was executing. What neither has annotated has the lines of its stack trace.
 """
 
 from __future__ import annotations
 
-import ast
 import itertools
 import linecache
 import os
@@ -20,6 +19,7 @@ import re
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from types import CodeType
@@ -30,10 +30,9 @@ import torchao
 from torch.fx.traceback import annotate, preserve_node_meta
 from torch.overrides import TorchFunctionMode
 
-from handlens.handles import CUSTOM_KEY
+from handlens.handles import CUSTOM_KEY, graph_modules
 from handlens.paddings import write_paddings_as_numbers
 from handlens.report import Span
-from handlens.targets import BOM
 
 CALL_KEY = "handlens_call"
 
@@ -88,15 +87,14 @@ class Captured:
 
     def spans(self, node: torch.fx.Node) -> tuple[Span, ...]:
         """The source expressions that led to ``node``, innermost first; empty if it has no source."""
-        call = self.call(node)
-        if call is None:
+        number = _annotation(node)
+        if number is None:
             return _spans_of_stack_trace(node)
-        return tuple(itertools.starmap(span_of_frame, self.frames[call]))
+        return tuple(itertools.starmap(span_of_frame, self.frames[number]))
 
     def call(self, node: torch.fx.Node) -> int | None:
-        """The number of the call that ``node`` came of, if it was annotated."""
-        number = node.meta.get(CUSTOM_KEY, {}).get(CALL_KEY)
-        return None if self.strict or not isinstance(number, int) else number
+        """The number of the call that ``node`` came of, if ``follow_calls`` can hear of it."""
+        return None if self.strict else _annotation(node)
 
 
 def capture(
@@ -118,12 +116,15 @@ def capture(
         write_paddings_as_numbers(program)
         return program
 
-    if strict:
-        return Captured(export(), True, ())
-    mode = _CallRecorder(stop=sys._getframe())
-    with preserve_node_meta(), mode:
-        program = export()
-    return Captured(program, False, tuple(mode.frames))
+    calls, stop = _Numbered(), sys._getframe()
+    with _annotated_by_dynamo(calls, stop):
+        if strict:
+            program = export()
+        else:
+            with preserve_node_meta(), _CallRecorder(calls, stop):
+                program = export()
+    _annotate_assertions(program)
+    return Captured(program, strict, tuple(calls.frames))
 
 
 def is_installed(file: str) -> bool:
@@ -140,29 +141,45 @@ def follow_calls(
         run()
 
 
-class _Calls(TorchFunctionMode):
-    """Sees every torch call, and the frames that made it."""
-
-    def __init__(self, stop: Any) -> None:
-        super().__init__()
-        self._stop = stop
-
-    def _callers(self, frame: Any) -> Iterator[Frame]:
-        while frame is not None and frame is not self._stop:
-            # Most frames are torch's. Reading the code of one takes ten times as long if anything listens
-            # to Python's audit events, and a worker does.
-            if not str(frame.f_globals.get("__name__")).startswith("torch."):
-                code = frame.f_code
-                if _is_source(code.co_filename):
-                    yield code.co_filename, code, frame.f_lasti
-            frame = frame.f_back
+def _annotation(node: torch.fx.Node) -> int | None:
+    number = node.meta.get(CUSTOM_KEY, {}).get(CALL_KEY)
+    return number if isinstance(number, int) else None
 
 
-class _CallFollower(_Calls):
+class _Numbered:
+    """The frames of each call; its number is its place among them."""
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[Frame, ...]] = []
+        self._numbers: dict[tuple[Frame, ...], int] = {}
+
+    def number(self, frames: tuple[Frame, ...]) -> int:
+        number = self._numbers.setdefault(frames, len(self.frames))
+        if number == len(self.frames):
+            self.frames.append(frames)
+        return number
+
+
+def _callers(frame: Any, stop: Any) -> Iterator[Frame]:
+    """The frames of source from ``frame`` outwards to ``stop``."""
+    while frame is not None and frame is not stop:
+        # Most frames are torch's. Reading the code of one takes ten times as long if anything listens
+        # to Python's audit events, and a worker does.
+        if not str(frame.f_globals.get("__name__")).startswith("torch."):
+            code = frame.f_code
+            if _is_source(code.co_filename):
+                yield code.co_filename, code, frame.f_lasti
+        frame = frame.f_back
+
+
+class _CallFollower(TorchFunctionMode):
+    """Tells what every torch call gives that has a number."""
+
     def __init__(
         self, stop: Any, frames: Sequence[tuple[Frame, ...]], heard: Callable[[int, Any], None]
     ) -> None:
-        super().__init__(stop)
+        super().__init__()
+        self._stop = stop
         self._numbers = {each: number for number, each in enumerate(frames)}
         self._heard = heard
 
@@ -175,19 +192,18 @@ class _CallFollower(_Calls):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         if func not in _QUESTIONS and not torch.compiler.is_dynamo_compiling():
-            number = self._numbers.get(tuple(self._callers(sys._getframe(1))))
+            number = self._numbers.get(tuple(_callers(sys._getframe(1), self._stop)))
             if number is not None:
                 self._heard(number, result)
         return result
 
 
-class _CallRecorder(_Calls):
-    """Annotates the nodes of every torch call with the number of the call's frames in ``frames``."""
+class _CallRecorder(TorchFunctionMode):
+    """Annotates the nodes of every torch call with the number of the call's frames."""
 
-    def __init__(self, stop: Any) -> None:
-        super().__init__(stop)
-        self.frames: list[tuple[Frame, ...]] = []
-        self._known: dict[tuple[Frame, ...], int] = {}
+    def __init__(self, calls: _Numbered, stop: Any) -> None:
+        super().__init__()
+        self._calls, self._stop = calls, stop
 
     def __torch_function__(
         self,
@@ -199,14 +215,72 @@ class _CallRecorder(_Calls):
         # Control-flow bodies are traced symbolically, this function with them; it must be invisible.
         if torch.compiler.is_dynamo_compiling() or func in _QUESTIONS:
             return func(*args, **(kwargs or {}))
-        frames = tuple(self._callers(sys._getframe(1)))
+        frames = tuple(_callers(sys._getframe(1), self._stop))
         if not frames:
             return func(*args, **(kwargs or {}))
-        number = self._known.setdefault(frames, len(self.frames))
-        if number == len(self.frames):
-            self.frames.append(frames)
-        with annotate({CALL_KEY: number}):
+        with annotate({CALL_KEY: self._calls.number(frames)}):
             return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _annotated_by_dynamo(calls: _Numbered, stop: Any) -> Iterator[None]:
+    """Have Dynamo annotate what it traces with the number of the frames that it is executing.
+
+    The stack trace that it gives a node does not tell where an expression ends. No public interface of
+    torch tells more; where a version has not got what is read here, its nodes keep their stack traces.
+    """
+    try:
+        from torch._dynamo.output_graph import SubgraphTracer
+
+        create_proxy = SubgraphTracer.create_proxy
+    except (ImportError, AttributeError):
+        yield
+        return
+
+    def annotating(tracer: SubgraphTracer, *args: Any, **kwargs: Any) -> torch.fx.Proxy:
+        proxy = create_proxy(tracer, *args, **kwargs)
+        node = proxy.node
+        if node.op not in ("placeholder", "get_attr"):
+            with suppress(AttributeError, KeyError):
+                frames = (*_traced_frames(tracer), *_callers(sys._getframe(1), stop))
+                if frames:
+                    number = {CALL_KEY: calls.number(frames)}
+                    node.meta[CUSTOM_KEY] = node.meta.get(CUSTOM_KEY, {}) | number
+        return proxy
+
+    SubgraphTracer.create_proxy = annotating  # type: ignore[assignment,method-assign]
+    try:
+        yield
+    finally:
+        SubgraphTracer.create_proxy = create_proxy  # type: ignore[method-assign]
+
+
+def _traced_frames(tracer: Any) -> Iterator[Frame]:
+    """The frames of source that Dynamo is executing, innermost first. Raises KeyError without columns."""
+    for executed in reversed(tracer.output_graph._current_tx):
+        code = executed.f_code
+        if _is_source(code.co_filename):
+            # Dynamo moves instructions about; where one is from, its positions say.
+            yield code.co_filename, code, _offsets(code)[executed.current_instruction.positions]
+
+
+def _annotate_assertions(program: torch.export.ExportedProgram) -> None:
+    """Give what export asserts of a tensor before it is converted the annotation of the conversion.
+
+    Export gives it that of the op which made the tensor.
+    """
+    aten = torch.ops.aten
+    for graph_module in graph_modules(program):
+        for node in graph_module.graph.nodes:
+            following = node.next
+            if (
+                node.target is aten._assert_tensor_metadata.default
+                and getattr(following.target, "overloadpacket", None) is aten.to
+                and following.args[0] is node.args[0]
+                # An assertion in the source has its own.
+                and _annotation(node) == _annotation(node.args[0])
+            ):
+                node.meta[CUSTOM_KEY] = following.meta.get(CUSTOM_KEY, {})
 
 
 @cache
@@ -237,7 +311,7 @@ def span_of_frame(file: str, code: CodeType, offset: int) -> Span:
                 _code_points(file, end, end_column),
                 code.co_qualname,
             )
-    return _whole_line(file, _line_of(code, offset), code.co_name)
+    return whole_line(file, line_of(code, offset), code.co_name)
 
 
 @lru_cache(256)
@@ -248,7 +322,17 @@ def _positions(code: CodeType) -> list[tuple[int | None, int | None, int | None,
     return []
 
 
-def _line_of(code: CodeType, offset: int) -> int:
+@lru_cache(256)
+def _offsets(code: CodeType) -> dict[tuple[int | None, ...], int]:
+    """The first instruction with each of the positions in ``code``."""
+    offsets: dict[tuple[int | None, ...], int] = {}
+    for index, positions in enumerate(_positions(code)):
+        offsets.setdefault(positions, 2 * index)
+    return offsets
+
+
+def line_of(code: CodeType, offset: int) -> int:
+    """The line of a bytecode offset."""
     for start, end, line in code.co_lines():
         if start <= offset < end and line is not None:
             return line
@@ -261,7 +345,8 @@ def _code_points(file: str, line: int, column: int) -> int:
     return len(text.encode()[:column].decode(errors="ignore")) if text else column
 
 
-def _whole_line(file: str, line: int, function: str) -> Span:
+def whole_line(file: str, line: int, function: str) -> Span:
+    """A line of a file, its indentation left out."""
     text = linecache.getline(file, line).rstrip()
     indent = len(text) - len(text.lstrip())
     return Span(file, line, indent, line, max(indent, len(text)), function)
@@ -270,114 +355,14 @@ def _whole_line(file: str, line: int, function: str) -> Span:
 # -- spans of stack traces -------------------------------------------------------------------------
 
 _FRAME = re.compile(r'\s*File "(?P<file>[^"\n]+)", line (?P<line>\d+), in (?P<function>\S+)')
-_MARKER = re.compile(r"\s*[~^]+\s*")
 
 
 def _spans_of_stack_trace(node: torch.fx.Node) -> tuple[Span, ...]:
-    lines = (node.meta.get("stack_trace") or "").splitlines()
-    frames: list[tuple[str, int, str, tuple[int, int] | None]] = []
-    for number, text in enumerate(lines):
-        match = _FRAME.match(text)
+    """The lines that a stack trace names: where expressions end is not in it."""
+    frames = map(_FRAME.match, (node.meta.get("stack_trace") or "").splitlines())
+    return tuple(
+        whole_line(frame["file"], int(frame["line"]), frame["function"])
         # What has no text (generated code, a console) cannot be shown.
-        if match and _is_source(match["file"]) and linecache.getlines(match["file"]):
-            marked = _marked_columns(
-                lines[number + 1 : number + 3], match["file"], int(match["line"])
-            )
-            frames.append((match["file"], int(match["line"]), match["function"], marked))
-    names = _names(node)
-    return tuple(_narrow(*frame, names) for frame in reversed(frames))
-
-
-def _marked_columns(below: list[str], file: str, line: int) -> tuple[int, int] | None:
-    """The columns that carets under a quoted source line point at."""
-    if len(below) < 2 or not _MARKER.fullmatch(below[1]):
-        return None
-    shown, marker = below[0], below[1].rstrip()
-    start = len(marker) - len(marker.lstrip())
-    text = linecache.getline(file, line)
-    # The quotation has an indentation of its own in place of the source's.
-    shift = (len(text) - len(text.lstrip())) - (len(shown) - len(shown.lstrip()))
-    return start + shift, len(marker) + shift
-
-
-_OPERATORS: dict[type[ast.AST], tuple[str, ...]] = {
-    ast.Add: ("add", "add_"),
-    ast.Sub: ("sub", "sub_", "rsub"),
-    ast.Mult: ("mul", "mul_"),
-    ast.Div: ("div", "div_"),
-    ast.MatMult: ("matmul", "mm", "bmm", "linear"),
-    ast.Pow: ("pow",),
-    ast.USub: ("neg",),
-    ast.Gt: ("gt",),
-    ast.Lt: ("lt",),
-    ast.GtE: ("ge",),
-    ast.LtE: ("le",),
-    ast.Eq: ("eq",),
-    ast.NotEq: ("ne",),
-}
-_SUBSCRIPTS = ("select", "slice", "index", "getitem", "unsqueeze")
-
-
-def _names(node: torch.fx.Node) -> frozenset[str]:
-    """What an expression that computes ``node`` can be called: the op, or the modules it is in."""
-    target = node.target
-    op = target if isinstance(target, str) else getattr(target, "__name__", "")
-    packet = getattr(target, "overloadpacket", None)
-    names = {op.split(".")[0]} | ({packet.__name__} if packet is not None else set())
-    for path, _ in (node.meta.get("nn_module_stack") or {}).values():
-        names.update(path.split(".")[-2:])
-    return frozenset(names - {""})
-
-
-def _narrow(
-    file: str, line: int, function: str, marked: tuple[int, int] | None, names: frozenset[str]
-) -> Span:
-    """The one expression on a line that has one of ``names``, else what is marked, else the line."""
-    low, high = marked or (0, sys.maxsize)
-    found = [
-        each
-        for each in _expressions(file, "".join(linecache.getlines(file)))
-        if each.lineno == line
-        and low <= _code_points(file, line, each.col_offset)
-        and (each.end_lineno != line or _code_points(file, line, each.end_col_offset or 0) <= high)
-        and names & _called(each)
-    ]
-    if len(found) == 1:
-        only = found[0]
-        end = only.end_lineno or line
-        return Span(
-            file,
-            line,
-            _code_points(file, line, only.col_offset),
-            end,
-            _code_points(file, end, only.end_col_offset or 0),
-            function,
-        )
-    if marked:
-        return Span(file, line, low, line, high, function)
-    return _whole_line(file, line, function)
-
-
-@lru_cache(maxsize=64)
-def _expressions(file: str, text: str) -> list[ast.expr | ast.stmt]:
-    try:
-        tree = ast.parse(text.removeprefix(BOM), file)
-    except SyntaxError:
-        return []
-    kinds = (ast.Call, ast.BinOp, ast.UnaryOp, ast.Compare, ast.Subscript, ast.AugAssign)
-    return [each for each in ast.walk(tree) if isinstance(each, kinds)]
-
-
-def _called(expression: ast.expr | ast.stmt) -> set[str]:
-    if isinstance(expression, ast.Call):
-        function = expression.func
-        if isinstance(function, ast.Subscript):
-            function = function.value
-        if isinstance(function, ast.Attribute):
-            return {function.attr}
-        return {function.id} if isinstance(function, ast.Name) else set()
-    if isinstance(expression, (ast.BinOp, ast.UnaryOp, ast.AugAssign)):
-        return set(_OPERATORS.get(type(expression.op), ()))
-    if isinstance(expression, ast.Compare):
-        return {name for each in expression.ops for name in _OPERATORS.get(type(each), ())}
-    return set(_SUBSCRIPTS)
+        for frame in reversed(list(filter(None, frames)))
+        if _is_source(frame["file"]) and linecache.getlines(frame["file"])
+    )

@@ -139,11 +139,12 @@ class Worker:
         if said["event"] != "died":
             raise WorkerUnusable(said["message"], output)
         reason = f"{interpreter}: {said['reason']} as it started"
-        # Python says last what went wrong.
-        last = (
-            output[-1].strip()[:_LONGEST_REASON] if output else "it wrote nothing; is it a Python?"
-        )
-        raise WorkerUnusable(f"{reason}: {last}", output)
+        if output:
+            # Python says last what went wrong.
+            reason += f": {output[-1].strip()[:_LONGEST_REASON]}"
+        elif process.returncode is not None and process.returncode >= 0:
+            reason += ", and wrote nothing; is it a Python?"
+        raise WorkerUnusable(reason, output)
 
     @property
     def alive(self) -> bool:

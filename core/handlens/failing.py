@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dis
 import math
 import re
 import types
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
+from torch.fx.passes.utils.source_matcher_utils import SourcePartition
 from torch.utils import _pytree as pytree
 
+from handlens.capture import line_of
 from handlens.comparison.memory import state_restored
 from handlens.comparison.nodes import dtype, is_cast_between
 from handlens.failures import chain, frames
@@ -24,6 +28,8 @@ from handlens.recipes.recipe import Quantized
 
 _OVERFLOW = re.compile(r"value cannot be converted to type .* without overflow")
 _NO_INDEX = re.compile(r"\b(index|valid range|out of range|out of bounds|num_classes)\b", re.I)
+_MOST_IN_HAND = 3
+
 _HALF = (torch.float16, torch.bfloat16)
 
 # How torch says that the operands of an op have different types.
@@ -37,19 +43,21 @@ def failing_ops(error: BaseException) -> tuple[int, ...]:
     """The handles of the ops that were computed as an exception was raised, or that a quantizer was
     looking at.
 
-    One, or the few that were handed to the innermost function that was handed any. Empty where no op is
-    to blame. An observer or a quantizer of an op's output stands for the op; that of a weight, for the op
-    that reads the weight.
+    One, or the few that the innermost function which has any in hand reads on its line, or was given.
+    Empty where no op is to blame. An observer or a quantizer of an op's output stands for the op; that of a
+    weight, for the op that reads the weight.
     """
     for each in chain(error):
         for entry in reversed([*frames(each)]):
-            found = [_handle(node) for node in _nodes(entry.tb_frame, entry.tb_lineno)]
-            if any(found):
-                return tuple(dict.fromkeys(handle for handle in found if handle is not None))
+            for nodes in _in_hand(entry.tb_frame, entry.tb_lineno):
+                found = {handle: None for node in nodes if (handle := _handle(node)) is not None}
+                if 0 < len(found) <= _MOST_IN_HAND:
+                    return tuple(found)
     return ()
 
 
-def _nodes(frame: types.FrameType, line: int) -> Iterator[Node]:
+def _in_hand(frame: types.FrameType, line: int) -> Iterator[list[Node]]:
+    """The nodes that a function has in hand at a line, by what is known of them best first."""
     code, values = frame.f_code, frame.f_locals
     graph_module = values.get("self")
     if isinstance(graph_module, GraphModule):
@@ -57,12 +65,29 @@ def _nodes(frame: types.FrameType, line: int) -> Iterator[Node]:
             # As torch does to profile a graph: the line within the generated function tells the node.
             place = graph_module._lineno_map.get(line - graph_module._prologue_start)
             nodes = [*graph_module.graph.nodes]
-            if place is not None and place < len(nodes):
-                yield nodes[place]
+            yield nodes[place : place + 1] if place is not None else []
         return
-    for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
-        if isinstance(values.get(name), Node):
-            yield values[name]
+    # Other names may be of what came before: the node of the loop's last round.
+    yield [node for name in _read_on(code, line) for node in _nodes(values.get(name))]
+    given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    yield [node for name in given for node in _nodes(values.get(name))]
+
+
+@cache
+def _read_on(code: types.CodeType, line: int) -> tuple[str, ...]:
+    """The local names that a line reads."""
+    found: list[str] = []
+    for instruction in dis.get_instructions(code):
+        if instruction.opname.startswith("LOAD_FAST") and line_of(code, instruction.offset) == line:
+            name = instruction.argval
+            found += name if isinstance(name, tuple) else [name]
+    return tuple(dict.fromkeys(found))
+
+
+def _nodes(value: object) -> list[Node]:
+    if isinstance(value, SourcePartition):
+        return value.output_nodes or value.nodes
+    return [value] if isinstance(value, Node) else []
 
 
 def _handle(node: Node) -> int | None:

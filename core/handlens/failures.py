@@ -7,8 +7,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from handlens.capture import span_of_frame
+from handlens.capture import span_of_frame, whole_line
 from handlens.report import Failure, Span
+
+# How torch's allocator says it.
+_NO_MEMORY = "can't allocate memory"
 
 _LONGEST_MESSAGE = 400
 _LONGEST_TRACEBACK = 50_000
@@ -26,6 +29,11 @@ def failure(
     )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, of Python's or of torch's."""
+    return isinstance(error, MemoryError) or _NO_MEMORY in (_text(error) or "")
+
+
 def describe(error: BaseException) -> str:
     """The kind of an exception and the first line of what it says; and of what it comes from in the end,
     where that is another exception and its text is not in the first one's."""
@@ -33,7 +41,7 @@ def describe(error: BaseException) -> str:
     link = "because of"
     for before, after in itertools.pairwise(chain(error)):
         if before.__cause__ is None:
-            if before.__suppress_context__:
+            if before.__suppress_context__ and not _is_of_dynamo(before):
                 # Who raises from None wants the rest left out.
                 break
             link = "raised while handling"
@@ -75,7 +83,16 @@ def _span(error: BaseException, shown: Callable[[str], bool]) -> Span | None:
         ]
         if spans:
             return spans[-1]
+        for entry in reversed(getattr(each, "real_stack", ())) if _is_of_dynamo(each) else ():
+            if shown(entry.filename):
+                return whole_line(entry.filename, entry.lineno, entry.name)
     return None
+
+
+def _is_of_dynamo(error: BaseException) -> bool:
+    """Whether symbolic execution raised an exception: the lines that it executed are not in its traceback,
+    and it raises from None what has a reason."""
+    return type(error).__module__.startswith("torch._dynamo")
 
 
 def _place(error: SyntaxError) -> Span | None:

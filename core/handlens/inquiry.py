@@ -9,12 +9,12 @@ from dataclasses import replace
 from torch.fx import Node
 from torch.nn import Parameter
 
-from handlens.alternatives import working
+from handlens.alternatives import working_recipes
 from handlens.capture import Captured
 from handlens.comparison.quantizers import value_of
 from handlens.diagnosis.non_finite import told
 from handlens.failing import explain, failing_ops, mixed_types
-from handlens.failures import describe, frames
+from handlens.failures import describe, frames, is_out_of_memory
 from handlens.handles import graph_modules, handle_of
 from handlens.inputs import Inputs
 from handlens.loading import Subject
@@ -50,7 +50,7 @@ class Inquiry:
         """What is told of a batch on which the observed graph raises."""
         error, batch = failed.error, f"calibration batch {failed.batch}"
         handles = failing_ops(error)
-        found = self._not_finite(error, handles, batch, failed.inputs)
+        found = self._not_finite(error, "calibration", handles, batch, failed.inputs)
         if found is not None:
             return found
         name = f"{self._named(handles)} failed in calibration" if handles else "Calibration failed"
@@ -69,12 +69,12 @@ class Inquiry:
         handles = failing_ops(error)
         ops = f"{self._named(handles)} " if handles else ""
         inputs = (self._subject.args, self._subject.kwargs)
-        found = self._not_finite(error, handles, "the example inputs", inputs)
+        found = self._not_finite(error, "quantizing", handles, "the example inputs", inputs)
         if found is not None:
             return found
         what = f"Quantizing {ops}with recipe {recipe.name} failed"
         raised = self._failure("HL303", what, error, self._at(handles))
-        return self._with_others(raised, recipe, error) if isinstance(error, Exception) else raised
+        return self._with_others(raised, recipe, error)
 
     def running(
         self, error: BaseException, quantized: Quantized, batch: int, inputs: Inputs
@@ -85,7 +85,7 @@ class Inquiry:
         if not handles:
             return self._failure("HL303", f"Running {where} failed", error, None)
         name = self._named(handles)
-        if not isinstance(error, Exception) or isinstance(error, MemoryError):
+        if not isinstance(error, Exception) or is_out_of_memory(error):
             return self._failure("HL303", f"{name} failed on {where}", error, self._at(handles))
         why = explain(error, handles[0], quantized, inputs)
         model = {"actual": " of the quantized model", "reference": " of the float model"}
@@ -100,7 +100,12 @@ class Inquiry:
     # -- parts -------------------------------------------------------------------------------------
 
     def _not_finite(
-        self, error: BaseException, handles: Iterable[int], batch: str, inputs: Inputs
+        self,
+        error: BaseException,
+        stage: str,
+        handles: Sequence[int],
+        batch: str,
+        inputs: Inputs,
     ) -> Failure | None:
         """What is told of a failure at values that are NaN or infinite in the float model already."""
         if not _NOT_FINITE.search(describe(error)):
@@ -109,13 +114,16 @@ class Inquiry:
             trace = trace_non_finite(float_module(self._captured), inputs)
         except Exception:
             return None
-        sources = [each for handle in handles for each in trace.of(handle)] or trace.mattering
+        sources = [each for handle in handles for each in trace.of(handle)]
+        if not handles:
+            sources = trace.mattering
         if not sources:
             return None
         found = self._found(sources[0], trace, batch)
         message, cause, related = told(found)
-        name = f"the calibration of {self._named(handles)}" if handles else "quantizing"
-        raised = self._failure("HL208", f"{message}; {name} fails of it", error, found.span)
+        where = f" at {self._named(handles)}" if handles else ""
+        what = f"{message}, and {stage} fails{where}"
+        raised = self._failure("HL208", what, error, found.span)
         return replace(raised, cause=cause, related=related)
 
     def _found(self, source: Source, trace: Trace, batch: str) -> NonFinite:
@@ -129,8 +137,13 @@ class Inquiry:
         if not begins.is_op:
             found = replace(found, held_by=_held_by(begins.node))
         if op is not None and not is_input:
-            place = {"op": op_of(op), "module": module_of(op), "handle": handle_of(op)}
-            found = replace(found, **place, span=self._shown(op))  # type: ignore[arg-type]
+            found = replace(
+                found,
+                op=op_of(op),
+                module=module_of(op),
+                handle=handle_of(op),
+                span=self._shown(op),
+            )
         if made is not None:
             return replace(found, nan=_name(source.node), nan_span=self._shown(source.node))
         if infinities:
@@ -147,11 +160,14 @@ class Inquiry:
         return True
 
     def _with_others(self, raised: Failure, recipe: Recipe, error: BaseException) -> Failure:
-        """A failure of a recipe, with where it was raised, and the recipes that do not fail."""
+        """A failure of a library's quantizer, with where it was raised, and recipes that do not fail."""
         *_, innermost = frames(error)
+        is_own = self._places.in_workspace(innermost.tb_frame.f_code.co_filename)
+        if is_own or is_out_of_memory(error) or not isinstance(error, Exception):
+            return raised
         module = innermost.tb_frame.f_globals.get("__name__", "?")
         cause = f"it was raised in {module}, line {innermost.tb_lineno}"
-        names = working(self._captured, self._subject, recipe.name)
+        names = working_recipes(self._captured, self._subject, recipe.name)
         if names:
             works = "works" if len(names) == 1 else "work"
             cause += f"\n{_listed(names)} {works} on the same export"

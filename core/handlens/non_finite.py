@@ -74,7 +74,7 @@ class Trace:
     """Where NaN and Inf came from as a graph ran."""
 
     mattering: list[Source] = field(default_factory=list)
-    """The sources of NaN and Inf that matter, in the order of the run."""
+    """The sources of NaN that matter, in the order of the run, then those of infinities."""
     readers: dict[Source, Node] = field(default_factory=dict)
     """The first op that has handed on what a constant or an input holds."""
     _of: dict[Node, _Of] = field(default_factory=dict)
@@ -135,7 +135,8 @@ class _Tracer:
         self._of[node] = found
 
     def end(self) -> None:
-        self.trace.mattering = _ordered(self._mattering)
+        nan = [each for each in self._mattering if each.value == "NaN"]
+        self.trace.mattering = [*_ordered(nan), *_ordered(self._mattering.difference(nan))]
 
     def _read_by(self, node: Node) -> Iterable[Node]:
         if node.op == "placeholder":

@@ -57,7 +57,8 @@ class Quantizer:
     dtype: str
     granularity: Literal["per-tensor", "per-channel", "per-group", "per-token", "per-value"]
     scale: tuple[float, float] | None
-    """Smallest and largest scale, equal when there is one; None when it is computed for each input."""
+    """Smallest and largest scale, equal when there is one; None when it is computed for each input, or
+    not finite."""
     zero_point: tuple[int, int] | None
     quant_min: int | None
     quant_max: int | None

@@ -15,7 +15,7 @@ from handlens import loading, recipes
 from handlens.capture import Captured, capture, is_installed
 from handlens.comparison import Comparison
 from handlens.diagnosis import judge
-from handlens.failures import failure
+from handlens.failures import failure, is_out_of_memory
 from handlens.handles import generate_numeric_debug_handle
 from handlens.importing import Sources
 from handlens.inputs import Inputs, cloned
@@ -23,14 +23,11 @@ from handlens.inquiry import Inquiry
 from handlens.places import Places
 from handlens.preserving import as_given
 from handlens.protocol import RunRequest
-from handlens.recipes import CalibrationFailed, Quantized, Recipe
+from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
 from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
-from handlens.reporting import measured
+from handlens.reporting import measured, op_of
 from handlens.targets import discover, parse_failure
 from handlens.verification import verify
-
-# How torch's allocator says it.
-_NO_MEMORY = "can't allocate memory"
 
 
 class _Failed(Exception):
@@ -204,6 +201,10 @@ class Session:
             raise
         except CalibrationFailed as error:
             raise _Failed(self._inquiry.calibration(error, recipe)) from error
+        except CannotQuantize as error:
+            span = self._places.shown(captured.spans(error.node)) or self._declaration()
+            message = f"{op_of(error.node)} cannot be quantized with {recipe.name}: {error.message}"
+            raise _Failed(Failure("HL303", message, span, "")) from error
         except BaseException as error:
             raise _Failed(self._inquiry.quantizing(error, recipe)) from error
 
@@ -297,7 +298,7 @@ class Session:
         fallback = place or self._declaration()
         raised = failure(rule, what, error, self._in_workspace, fallback)
         limit = self._request.memory_limit_mib
-        if limit is not None and (isinstance(error, MemoryError) or _NO_MEMORY in raised.message):
+        if limit is not None and is_out_of_memory(error):
             advice = f"The run may take {limit} MiB; handlens.memoryLimit allows for more."
             raised = replace(raised, message=f"{raised.message} {advice}")
         return raised

@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from torch._dynamo.output_graph import SubgraphTracer
 
 from handle_models import CASES
 from handlens.capture import Captured, capture
@@ -157,7 +158,8 @@ def test_equal_code_in_two_files_is_told_apart(write: Write) -> None:
     assert files == ["left.py", "right.py"]
 
 
-def test_every_kind_of_call_has_its_own_columns(write: Write) -> None:
+@STRICTNESS
+def test_every_kind_of_call_has_its_own_columns(write: Write, strict: bool) -> None:
     model = write(
         "kinds",
         """
@@ -173,9 +175,8 @@ def test_every_kind_of_call_has_its_own_columns(write: Write) -> None:
                 return -y, "é𝄞" and first * second
         """,
     ).Model()
-    found = {
-        name: texts[0] for name, texts in chains(capture(model, (torch.randn(2, 2, 2),))).items()
-    }
+    captured = capture(model, (torch.randn(2, 2, 2),), strict=strict)
+    found = {name: texts[0] for name, texts in chains(captured).items()}
     assert found["split"] == (
         "torch.split(\n            x @ x.transpose(1, 2),\n            1,\n            dim=1,\n        )"
     )
@@ -188,6 +189,104 @@ def test_every_kind_of_call_has_its_own_columns(write: Write) -> None:
     assert found["neg"] == "-y"
     # Columns are code points: the compiler counts the bytes of é and 𝄞.
     assert found["mul_1"] == "first * second"
+
+
+@STRICTNESS
+def test_what_export_asserts_of_a_conversion_has_the_span_of_the_conversion(
+    write: Write, strict: bool
+) -> None:
+    model = write(
+        "conversions",
+        """
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.weight = nn.Parameter(torch.ones(3, dtype=torch.float16))
+
+            def forward(self, x):
+                y = x.exp()
+                torch._assert_tensor_metadata(y, dtype=torch.float32); z = y.double()
+                return x.half().float() + y.to(torch.float64) * self.weight.float() + z
+        """,
+    ).Model()
+    captured = capture(model, (torch.randn(3),), strict=strict)
+    found = [
+        (texts[0], name.startswith("_assert"))
+        for name, texts in chains(captured).items()
+        if name.startswith(("_assert", "to"))
+    ]
+    assert found == [
+        ("torch._assert_tensor_metadata(y, dtype=torch.float32)", True),
+        ("y.double()", False),
+        ("x.half()", True),
+        ("x.half()", False),
+        ("x.half().float()", True),
+        ("x.half().float()", False),
+        ("y.to(torch.float64)", True),
+        ("y.to(torch.float64)", False),
+        ("self.weight.float()", True),
+        ("self.weight.float()", False),
+    ]
+
+
+def test_a_generator_is_run_by_what_reads_it(write: Write) -> None:
+    model = write(
+        "generators",
+        """
+        def total(values):
+            return sum(value.cos() for value in values)
+
+        class Model(nn.Module):
+            def forward(self, x):
+                values = (each.sin() for each in (x, x + 1))
+                return total(values) + 2
+        """,
+    ).Model()
+    run, traced = (chains(capture(model, (torch.randn(3),), strict=each)) for each in (False, True))
+    assert traced == run
+    assert run["sin"] == [
+        "each.sin()",
+        "(value.cos() for value in values)",
+        "sum(value.cos() for value in values)",
+        "total(values)",
+    ]
+
+
+def test_what_is_not_annotated_has_the_lines_of_its_stack_trace(write: Write) -> None:
+    model = write(
+        "lines",
+        """
+        class Model(nn.Module):
+            def forward(self, x):
+                return self.both(x.exp())
+
+            def both(self, x):
+                return x.exp() + torch.add(
+                    x.exp(), 1
+                )
+        """,
+    ).Model()
+    program = torch.export.export(model, (torch.randn(3),), strict=True)
+    found = chains(Captured(program, True, ()))
+    outer = "return self.both(x.exp())"
+    assert found["exp"] == [outer]
+    assert found["exp_1"] == ["return x.exp() + torch.add(", outer]
+    assert found["exp_2"] == ["x.exp(), 1", outer]
+
+
+def test_dynamo_is_as_it_was_after_a_capture(write: Write) -> None:
+    model = write(
+        "raising",
+        """
+        class Model(nn.Module):
+            def forward(self, x):
+                raise LookupError("no such thing")
+        """,
+    ).Model()
+    create_proxy = SubgraphTracer.create_proxy
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="no such thing"):
+        capture(model, (torch.randn(2),), strict=True)
+    assert SubgraphTracer.create_proxy is create_proxy
 
 
 def test_a_library_call_aggregates_what_happens_inside(write: Write) -> None:
@@ -213,9 +312,11 @@ def test_a_library_call_aggregates_what_happens_inside(write: Write) -> None:
 def test_operations_in_control_flow_bodies_have_their_own_lines(strict: bool) -> None:
     model, inputs = CASES["cond-in-map"]
     found = chains(capture(model(), inputs, strict=strict))
-    assert found["sin"][0] == "x.sin()"
-    assert found["cos"][0] == "x.cos()"
-    assert found["mul"][0].endswith("* y")
+    mapped = "map_over(body, xs, y)"
+    cond = "torch.cond(x.sum() > 0, when_positive, otherwise, (x,))"
+    assert found["sin"] == ["x.sin()", cond, mapped]
+    assert found["cos"] == ["x.cos()", cond, mapped]
+    assert found["mul"] == [f"{cond} * y", mapped]
 
 
 def test_spans_survive_module_and_decomposition(write: Write) -> None:

@@ -320,6 +320,20 @@ def test_an_interpreter_that_cannot_run_a_worker_is_refused(handlens: Run, worke
     assert "torch is not installed in some/python." in result.err
 
 
+def test_what_an_interpreter_wrote_before_it_ended_is_shown(handlens: Run, project: Path) -> None:
+    python = project / "python"
+    python.write_text(
+        "#!/bin/sh\necho loading >&2\necho 'no licence for this Python' >&2\nexit 3\n"
+    )
+    python.chmod(0o755)
+    result = handlens("check", "net.py", "--python", str(python))
+    assert result.status == 2
+    assert result.err.endswith(
+        f"handlens: error: {python}: the worker process ended with exit status 3 as it started: "
+        "no licence for this Python\n  loading\n  no licence for this Python\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [

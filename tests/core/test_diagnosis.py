@@ -64,7 +64,7 @@ def test_an_op_that_loses_much_alone_is_named_however_much_was_lost_before() -> 
 
 
 def test_a_loss_of_many_small_parts_is_charged_to_none_of_them() -> None:
-    ops = [op(1, 45.0, 0.2), *(op(n, 45.0 - n, 0.2) for n in range(2, 16)), op(16, 29.0, 0.2)]
+    ops = [op(1, 45.0, 0.15), *(op(n, 45.0 - n, 0.15) for n in range(2, 16)), op(16, 29.0, 0.15)]
     assert found(*ops) == [("HL102", "hint", 16)]
     assert "many small losses" in diagnose(ops, Thresholds())[0].message
 

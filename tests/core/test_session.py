@@ -237,6 +237,38 @@ def test_an_exception_with_a_broken_message_is_told(run_text: RunText) -> None:
     assert failure(report) == ("HL301", 15)
 
 
+REASON = "try:\n    {}['torchvision']\nexcept KeyError as error:\n    raise ImportError("
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("'no BertModel') from error", "no BertModel (because of KeyError: 'torchvision')"),
+        ("'no BertModel')", "no BertModel (raised while handling KeyError: 'torchvision')"),
+        ("f'no {error}') from error", "no 'torchvision'"),
+        ("'no BertModel') from None", "no BertModel"),
+        ("'no BertModel') from AssertionError()", "no BertModel (because of AssertionError)"),
+    ],
+)
+def test_what_an_exception_comes_from_is_told_once(
+    run_text: RunText, raised: str, said: str
+) -> None:
+    report = run_text(MODEL + REASON + raised + "\n" + TARGET)
+    assert failure(report) == ("HL301", 15)
+    assert report.findings[0].message == f"Importing model.py failed: ImportError: {said}"
+
+
+def test_the_root_of_a_chain_is_told_whose_middle_is_not(run_text: RunText) -> None:
+    report = run_text(
+        MODEL + "try:\n    try:\n        1 / 0\n    except Exception as root:\n"
+        "        raise ValueError('inner') from root\nexcept Exception as error:\n"
+        "    raise ImportError('outer') from error\n" + TARGET
+    )
+    assert failure(report) == ("HL301", 18)
+    said = "ImportError: outer (because of ZeroDivisionError: division by zero)"
+    assert report.findings[0].message == f"Importing model.py failed: {said}"
+
+
 def test_an_error_in_an_imported_file_is_told_there(run_text: RunText, tmp_path: Path) -> None:
     (tmp_path / "broken_layers.py").write_text("x = 1\ny = (\n")
     report = run_text(MODEL + "import broken_layers\n" + TARGET)

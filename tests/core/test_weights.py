@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize, prune
+from torch.utils.checkpoint import checkpoint
 from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
 from torchao.quantization import (
     Int8DynamicActivationInt8WeightConfig,
     Int8WeightOnlyConfig,
     quantize_,
 )
+
+from handlens.comparison import merge
+from handlens.handles import handle_of
+from handlens.recipes import CannotQuantize
 
 from .conftest import RunText
 from .quantizing import captured, named, ops, quantize
@@ -124,6 +130,92 @@ def test_what_quantize_does_not_take_is_said_to_be_left() -> None:
     assert result.unquantized == ("linear",)
 
 
+def parametrized(layer: nn.Module) -> nn.Module:
+    parametrize.register_parametrization(layer, "weight", nn.Tanh())
+    return layer
+
+
+NORMED: dict[str, tuple[Callable[[nn.Module], nn.Module], str, str]] = {
+    "weight_norm": (parametrizations.weight_norm, "WeightNorm", "remove_parametrizations"),
+    "spectral_norm": (parametrizations.spectral_norm, "SpectralNorm", "remove_parametrizations"),
+    "orthogonal": (parametrizations.orthogonal, "Orthogonal", "remove_parametrizations"),
+    "own": (parametrized, "Tanh", "remove_parametrizations"),
+    "old weight_norm": (nn.utils.weight_norm, "WeightNorm", "remove_weight_norm"),
+    "old spectral_norm": (nn.utils.spectral_norm, "SpectralNorm", "remove_spectral_norm"),
+    "pruning": (
+        lambda x: prune.l1_unstructured(x, "weight", 0.5),
+        "L1Unstructured",
+        "prune.remove",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NORMED)
+@pytest.mark.parametrize("recipe", CONFIGURATIONS)
+def test_a_weight_that_is_computed_at_every_call_fails_as_it_does_deployed(
+    recipe: str, kind: str
+) -> None:
+    norm, name, remedy = NORMED[kind]
+    model = nn.Sequential(nn.Linear(32, 32), norm(nn.Linear(32, 32)))
+    x = torch.randn(4, 32)
+    with pytest.raises(
+        CannotQuantize, match=f"{name} computes the weight of 1.*{remedy}"
+    ) as caught:
+        quantize(model, x, recipe=recipe)
+    assert handle_of(caught.value.node) is not None
+    # It can be left in float, and then is.
+    result = quantize(model, x, recipe=recipe, keep_float=("1",))
+    assert len(result.described) == 1
+
+    def deployed() -> Tensor:
+        quantize_(model, CONFIGURATIONS[recipe])
+        output: Tensor = model(x)
+        return output
+
+    with pytest.raises((KeyError, TypeError)):
+        deployed()
+
+
+def test_a_weight_that_is_computed_at_every_call_is_an_error_at_its_line(run_text: RunText) -> None:
+    report = run_text(
+        """
+        import torch
+        from torch import nn
+
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first = nn.Linear(32, 32)
+                self.normed = nn.utils.parametrizations.weight_norm(nn.Linear(32, 32))
+
+            def forward(self, x):
+                return self.normed(self.first(x))
+
+        def handlens_main():
+            x = torch.randn(4, 32)
+            return {"model": Model(), "example_inputs": (x,), "recipe": "int8-weight-only"}
+        """
+    )
+    assert report.error is not None
+    assert report.error.rule == "HL303"
+    assert report.error.message == (
+        "aten.linear.default cannot be quantized with int8-weight-only: WeightNorm computes the weight of "
+        "normed at every call, and torchao's quantize_ takes parameters only. Call "
+        "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight') first."
+    )
+    assert report.error.span is not None
+    assert report.error.span.line == 12
+
+
+def test_a_bias_that_is_computed_is_no_hindrance() -> None:
+    layer = nn.Linear(32, 32)
+    parametrize.register_parametrization(layer, "bias", nn.Tanh())
+    x = torch.randn(4, 32)
+    result = quantize(layer, x, recipe="int8-weight-only")
+    quantize_(layer, CONFIGURATIONS["int8-weight-only"])
+    assert torch.equal(result.actual(x), layer(x))
+
+
 MODEL = """
     import torch
     from torch import nn
@@ -170,7 +262,71 @@ def test_a_layer_in_a_branch_is_said_to_be_left() -> None:
     result = quantize(Branches(), torch.randn(4, 8), recipe="int8-weight-only")
     assert len(result.described) == 1
     [reason] = [result.in_float[handle] for handle in result.expected]
-    assert reason == "it is inside a branch of torch.cond, and its weight is an input of that"
+    assert reason == (
+        "it is inside a branch of torch.cond, and control flow does not run with the weights of "
+        "torchao's quantize_"
+    )
+    # So it is: a model with quantized layers in its branches cannot be called.
+    model = Branches().eval()
+    quantize_(model, Int8WeightOnlyConfig(set_inductor_config=False))
+    with pytest.raises(NotImplementedError, match="cond"):
+        model(torch.randn(4, 8))
+
+
+def without_gradients(layers: Regions, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        x = layers.inside(x).relu()
+    return layers.inside(x)
+
+
+def nested(layers: Regions, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        x = layers.inside(x)
+        with torch.enable_grad():
+            x = layers.inside(x).relu()
+    return x
+
+
+def in_half(layers: Regions, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        x = layers.inside(x)
+    return x.float()
+
+
+def checkpointed(layers: Regions, x: Tensor) -> Tensor:
+    result: Tensor = checkpoint(layers.inside, x, use_reentrant=False)
+    return result
+
+
+class Regions(nn.Module):
+    def __init__(self, forward: Callable[[Regions, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.before, self.inside = nn.Linear(32, 32), nn.Linear(32, 32)
+        self.calls = forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.calls(self, self.before(x))
+
+
+@pytest.mark.parametrize("forward", [without_gradients, nested, in_half, checkpointed])
+@pytest.mark.parametrize("recipe", CONFIGURATIONS)
+def test_layers_in_a_region_are_quantized(recipe: str, forward: Any) -> None:
+    model, x = Regions(forward).eval(), torch.randn(4, 32)
+    expected = copy.deepcopy(model)
+    quantize_(expected, CONFIGURATIONS[recipe])
+    result = quantize(model, x, recipe=recipe)
+    assert not result.expected
+    assert torch.equal(result.actual(x), expected(x))
+    assert torch.equal(result.reference(x), model(x))
+    outputs = merge(result.reference, result.actual).run((x,), {})
+    assert torch.equal(outputs.actual[0], expected(x))
+
+
+def test_a_kept_layer_in_a_region_keeps_its_weight() -> None:
+    model, x = Regions(without_gradients).eval(), torch.randn(4, 32)
+    result = quantize(model, x, recipe="int8-weight-only", keep_float=("inside",))
+    assert len(result.described) == 1
+    assert len(result.in_float) > 2
 
 
 def test_the_noise_floor_of_a_quantized_weight_is_known(run_text: RunText) -> None:

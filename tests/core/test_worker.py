@@ -163,6 +163,63 @@ async def test_an_interpreter_that_dies_at_once_is_named(tmp_path: Path) -> None
         await Worker.start(str(python), lambda line: None)
 
 
+SITE = "import sys\nsys.exit('no licence for this Python')\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "files", "said"),
+    [
+        ({"TORCH_LOGS": ""}, {}, "AttributeError: 'dict' object has no attribute"),
+        (
+            {},
+            {"torch/__init__.py": "import ctypes\nctypes.CDLL('libnothing.so')\n"},
+            "OSError: libnothing.so: cannot open shared object file",
+        ),
+        ({}, {"sitecustomize.py": SITE}, "no licence for this Python"),
+        (
+            {},
+            {"torch/__init__.py": "import os\nos.abort()\n"},
+            "was killed by SIGABRT as it started",
+        ),
+    ],
+)
+async def test_an_interpreter_that_cannot_start_says_what_it_wrote_last(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    files: dict[str, str],
+    said: str,
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for name, value in {**environment, "PYTHONPATH": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(WorkerUnusable) as caught:
+        await Worker.start(sys.executable, lambda line: None)
+    message = str(caught.value)
+    assert message.startswith(f"{sys.executable}: the worker process ")
+    assert said in message
+    assert not caught.value.output or said in caught.value.output[-1]
+
+
+async def test_a_program_that_is_no_python_is_told_of() -> None:
+    with pytest.raises(WorkerUnusable, match=r"exit status 0 as it started, and wrote nothing"):
+        await Worker.start("/bin/true", lambda line: None)
+
+
+async def test_a_torch_that_lacks_a_part_is_not_told_to_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("import torch._C\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(
+        WorkerUnusable, match=r"cannot be imported in .*: No module named 'torch._C'"
+    ):
+        await Worker.start(sys.executable, lambda line: None)
+
+
 async def test_an_interpreter_that_is_none_says_so() -> None:
     with pytest.raises(WorkerUnusable, match="/no/such/python"):
         await Worker.start("/no/such/python", lambda line: None)

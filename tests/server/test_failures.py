@@ -87,7 +87,7 @@ FAILURES = {
         "    return dict(model=Broken(), example_inputs=(good,), calibration=[(bad,)])\n",
         "HL303",
         "return self.table(x)",
-        "Calibration of aten.embedding.default failed: IndexError",
+        "embedding failed in calibration, on batch 1: IndexError",
     ),
 }
 
@@ -132,6 +132,22 @@ async def test_a_worker_that_is_killed_is_replaced(client, model):
     assert diagnostic.range.start == document.position("handlens_tiny")
     client.save(document, model)
     await client.diagnostics(document, lambda found: len(found) > 1)
+
+
+async def test_a_worker_that_cannot_start_is_told_of_with_what_it_wrote(tmp_path, serving, model):
+    python = tmp_path / "python"
+    python.write_text(
+        "#!/bin/sh\necho loading >&2\necho 'no licence for this Python' >&2\nexit 3\n"
+    )
+    python.chmod(0o755)
+    async with serving(tmp_path, interpreter=str(python)) as client:
+        document = client.open("model.py", model)
+        [diagnostic] = await client.diagnostics(document)
+        assert diagnostic.code == "HL304"
+        assert diagnostic.message.endswith(
+            "exit status 3 as it started: no licence for this Python"
+        )
+        await client.until(lambda: [m for m in client.logged if "loading" in m.message])
 
 
 async def test_output_of_the_model_goes_to_the_log_of_the_client(client, model):

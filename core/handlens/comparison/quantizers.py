@@ -31,6 +31,9 @@ def describe(node: Node, role: Role) -> Quantizer:
     else:
         scale, zero_point, low, high, dtype = args[1:6]
     scale, zero_point = value_of(scale), value_of(zero_point)
+    if scale is not None and not bool(torch.isfinite(torch.as_tensor(scale)).all()):
+        # Calibration has met infinities.
+        scale = None
     return Quantizer(
         role,
         str(dtype).removeprefix("torch."),

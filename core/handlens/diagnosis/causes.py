@@ -16,6 +16,9 @@ from handlens.report import Channels, ModelInput, OpReport, Quantizer
 MOST = 0.5
 """The share of an op's own noise from which on its source is *the* cause."""
 
+# Where channels lose this much more, each relative to its own signal, than all of them together, it is the
+# quiet ones that lose.
+_HIDDEN = 8.0
 # A channel that reaches this much further than the median one takes three bits from most channels.
 _SPREAD = 8.0
 # A quantizer that reaches this much further than the values takes two bits from all of them.
@@ -67,7 +70,7 @@ def loss(op: OpReport, neighbours: Neighbours) -> str:
     """Why an op introduces noise."""
     if op.introduced_verdict != "ok" or op.weight_share is None:
         return ""
-    if op.clipping_share >= MOST:
+    if op.clipping_share >= MOST and not _hides_channels(op):
         return clipping(op)
     if (op.input_share or 0.0) >= MOST:
         return _model_input(op)
@@ -168,6 +171,13 @@ def _rounded_away(source: OpReport) -> str:
         f"{source.name}, which it reads, is nowhere below {_number(low)}, "
         f"and {_number(actual_low)} in the quantized model"
     )
+
+
+def _hides_channels(op: OpReport) -> bool:
+    """Whether an op loses most in channels that are too quiet to show in its ratio."""
+    if op.introduced_channel_noise is None or op.introduced_sqnr_db is None:
+        return False
+    return op.introduced_channel_noise > _HIDDEN * 10 ** (-op.introduced_sqnr_db / 10)
 
 
 # -- before the output is quantized ----------------------------------------------------------------
@@ -333,10 +343,7 @@ def _few_bits(op: OpReport, output: Quantizer) -> str:
     levels = _levels(output)
     if not levels or levels > _FEW_LEVELS or not _near_floor(op, _NEAR_DB):
         return ""
-    return _cause(
-        f"its output has {levels} steps, and rounding to them gives {op.floor_sqnr_db:.1f} dB at best",
-        _KEEP,
-    )
+    return f"its output has {levels} steps, and rounding to them gives {op.floor_sqnr_db:.1f} dB at best"
 
 
 # -- an output in half precision -------------------------------------------------------------------

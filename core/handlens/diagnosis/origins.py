@@ -9,11 +9,17 @@ from dataclasses import dataclass
 
 from handlens.report import OpReport
 
-# An op answers for a loss from which a quarter of the noise power, or more, is its own: without it the
-# result would be better by 1.2 dB at least.
-_OWN_SHARE = 0.25
+# An op answers for a loss from which a fifth of the noise power, or more, is its own: without it the
+# result would be better by 1 dB at least.
+_OWN_SHARE = 0.2
 # What many ops hand on, each a little, names none of them: no need to carry it further.
 _NEGLIGIBLE = 0.001
+
+_EXPONENTIALS = {"exp", "exp_", "exp2", "expm1"}
+# From this many times the noise on, an exponential has made something else of it.
+_STEEP = 10.0
+# What has this share of a noise is all of it, more or less.
+_ALL = 0.9
 
 # Ops at whose output the noises of their inputs add as they are, loud input or not.
 _SUMS = {"add", "add_", "sub", "sub_", "cat", "stack", "where"}
@@ -148,7 +154,7 @@ class Origins:
             noises = [self._noises[each.handle] for each in sources]
             if op.name in _SUMS:
                 handed = list(_added(op, sources, noises, by_channel))
-            else:
+            elif not _is_steep(op, noises, (1 - own) * ratio):
                 handed = list(_passed(noises, (1 - own) * ratio))
         total = math.fsum(weight for _, weight in handed)
         if not total and not op.missed:
@@ -162,6 +168,16 @@ class Origins:
 def _ratio(op: OpReport) -> float:
     """Noise power over signal power."""
     return 10 ** (-sqnr(op) / 10)
+
+
+def _is_steep(op: OpReport, noises: Sequence[_Noise], arrives: float) -> bool:
+    """Whether an exponential makes much more of the noise than it was, and not all of that is one op's: how
+    much of it counts depends on the values it is on, which power does not tell."""
+    if op.name not in _EXPONENTIALS or arrives < _STEEP * math.fsum(
+        max(each.power, each.channel) for each in noises
+    ):
+        return False
+    return any(max(each.by_power.values(), default=0.0) < _ALL for each in noises)
 
 
 def _added(

@@ -12,6 +12,7 @@ from handlens.recipes import arm, embedding, half, int4, int8, x86, xnnpack
 from handlens.recipes.pt2e import Pt2eRecipe, compose
 from handlens.recipes.recipe import (
     CalibrationFailed,
+    CannotQuantize,
     CastFailed,
     Quantized,
     Recipe,
@@ -22,6 +23,7 @@ __all__ = [
     "DEFAULT",
     "RECIPES",
     "CalibrationFailed",
+    "CannotQuantize",
     "CastFailed",
     "Quantized",
     "Recipe",

@@ -31,7 +31,16 @@ RECURRENT = frozenset(
 _FAMILIES = (_CONVOLUTIONS, frozenset(("linear",)) | RECURRENT, frozenset(("embedding",)))
 
 _higher_order = torch.ops.higher_order
-_REGIONS = {
+REGIONS = frozenset(
+    (
+        _higher_order.wrap_with_set_grad_enabled,
+        _higher_order.wrap_with_autocast,
+        _higher_order.tag_activation_checkpoint,
+    )
+)
+"""What calls its body once, as it is."""
+
+_KNOWN = {
     _higher_order.cond: "a branch of torch.cond",
     _higher_order.while_loop: "the body of a while_loop",
     _higher_order.map_impl: "the body of a map",
@@ -66,7 +75,7 @@ def with_regions(model: GraphModule, region: str = "") -> Iterator[tuple[Node, s
 def _region(node: Node) -> str:
     if node.target is _higher_order.wrap_with_set_grad_enabled:
         return "torch.enable_grad()" if node.args[0] else "torch.no_grad()"
-    known: dict[Any, str] = _REGIONS
+    known: dict[Any, str] = _KNOWN
     return known.get(node.target, "another op")
 
 

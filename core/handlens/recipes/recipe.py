@@ -50,8 +50,8 @@ class Recipe(Protocol):
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
         """Both graphs of a program that has handles. It and the subject's model are left as they are.
 
-        Raises InvalidTarget for a ``keep_float`` or a batch that is none, CalibrationFailed, and
-        whatever the quantization raises.
+        Raises InvalidTarget for a ``keep_float`` or a batch that is none, CalibrationFailed,
+        CannotQuantize, and whatever the quantization raises.
         """
         ...
 
@@ -77,6 +77,15 @@ class CastFailed(Exception):
         super().__init__(error, dtype)
         self.error = error
         self.dtype = dtype
+
+
+class CannotQuantize(Exception):
+    """What is deployed would raise at ``node``; the message says why, and what to do."""
+
+    def __init__(self, message: str, node: Node) -> None:
+        super().__init__(message, node)
+        self.message = message
+        self.node = node
 
 
 def float_module(captured: Captured) -> GraphModule:

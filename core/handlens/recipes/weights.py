@@ -6,7 +6,6 @@ but for them, so that its ops match those of the reference by construction.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,24 +14,38 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+from torch.nn.utils import parametrize
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 from torchao.quantization import quantize_
 
 from handlens import report
 from handlens.capture import Captured
-from handlens.handles import handle_of, module_paths
+from handlens.comparison.memory import bodies, operands
+from handlens.comparison.quantizers import value_of
+from handlens.handles import graph_modules, handle_of, module_paths
 from handlens.loading import Subject
 from handlens.recipes.keeping import kept_handles
 from handlens.recipes.leftovers import (
     KEPT,
     RECURRENT,
+    REGIONS,
     op_name,
     quantized_by,
     relatives,
     with_regions,
 )
-from handlens.recipes.recipe import Quantized, float_module
+from handlens.recipes.recipe import CannotQuantize, Quantized, float_module
 
 _KINDS = relatives(("linear",))
+
+# What older functions of torch.nn.utils hang into a layer, and what takes it away.
+_HOOKS: dict[type, tuple[str, str]] = {
+    WeightNorm: ("name", "torch.nn.utils.remove_weight_norm(layer)"),
+    SpectralNorm: ("name", "torch.nn.utils.remove_spectral_norm(layer)"),
+    BasePruningMethod: ("_tensor_name", "torch.nn.utils.prune.remove(layer, 'weight')"),
+}
 
 
 @dataclass(frozen=True)
@@ -48,14 +61,14 @@ class WeightRecipe:
     """Which layers have a configuration, in words that follow "it has 100 inputs and 10 outputs, and"."""
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
-        """Raises UnknownRecipe, and whatever ``quantize_`` raises."""
+        """Raises CannotQuantize, UnknownRecipe, and whatever ``quantize_`` raises."""
         kept = kept_handles(captured, subject.keep_float)
         reference, actual = float_module(captured), float_module(captured)
         described: dict[int, tuple[report.Quantizer, ...]] = {}
         in_float: dict[int, str] = {}
         expected: set[int] = set()
         kinds: set[str] = set()
-        layers = _Layers(self, subject.model)
+        layers = _Layers(self, subject.model, actual)
         for node, region in list(with_regions(actual)):
             handle = handle_of(node)
             if handle is None:
@@ -72,9 +85,11 @@ class WeightRecipe:
                 expected.add(handle)
                 kinds.add(op_name(node))
                 continue
-            _replace_weight(actual, node, weight)
+            _replace_weight(node, weight)
             described[handle] = self.describe(weight)
-        actual.recompile()
+        for graph_module in graph_modules(actual):
+            _forget_types(graph_module)
+            graph_module.recompile()
         return Quantized(
             reference,
             actual,
@@ -89,38 +104,62 @@ class WeightRecipe:
 class _Layers:
     """The layers of a model whose weights are quantized, each once."""
 
-    def __init__(self, recipe: WeightRecipe, model: nn.Module) -> None:
+    def __init__(self, recipe: WeightRecipe, model: nn.Module, program: GraphModule) -> None:
         self.configs: list[Any] = []
         """The configurations that were used."""
         self._recipe = recipe
         self._modules = dict(model.named_modules(remove_duplicate=False))
         self._weights: dict[str, Tensor | None] = {}
+        self._called = {program}
+        """The graphs that are called as they are: the program and its regions."""
+        self._operands: dict[Node, Any] = {}
+        """What each input of a region is, in the graph that calls it."""
+        for graph_module in graph_modules(program):
+            for caller in graph_module.graph.nodes:
+                if graph_module in self._called and caller.target in REGIONS:
+                    for body in bodies(caller):
+                        self._called.add(value_of(body))
+                        self._operands |= operands(caller, body)
 
     def weight(self, node: Node, region: str) -> Tensor | str:
-        """The quantized weight of a linear op, or why it has none."""
+        """The quantized weight of a linear op, or why it has none.
+
+        Raises CannotQuantize for one that ``quantize_`` makes a layer of which cannot be called.
+        """
         if op_name(node) in RECURRENT:
             return "torchao's quantize_ takes linear layers, and no recurrent ones"
-        if region:
-            return f"it is inside {region}, and its weight is an input of that"
-        paths, source = module_paths(node), node.args[1]
+        if node.graph.owning_module not in self._called:
+            return (
+                f"it is inside {region}, and control flow does not run with the weights of torchao's "
+                "quantize_"
+            )
+        paths = module_paths(node)
         path = paths[-1] if paths else ""
         module = self._modules.get(path)
         if isinstance(module, NonDynamicallyQuantizableLinear) or not isinstance(module, nn.Linear):
             kind = type(module)
             name = f"{kind.__module__}.Linear" if kind.__name__ == "Linear" else kind.__name__
             return f"torchao's quantize_ takes nn.Linear layers, and this one is in {name}"
-        if not _is_weight_of(module, source):
+        computes = _what_computes_weight(module)
+        if not computes and not self._is_weight_of(module, node.args[1]):
             return "its weight is computed, not the parameter of the layer"
         if path not in self._weights:
-            self._weights[path] = self._quantized(module)
+            config = self._recipe.make_config(module)
+            if config is not None and computes:
+                what, remedy = computes
+                raise CannotQuantize(
+                    f"{what} computes the weight of {path or 'the model'} at every call, and torchao's "
+                    f"quantize_ takes parameters only. Call {remedy} first.",
+                    node,
+                )
+            self._weights[path] = self._quantized(module, config)
         weight = self._weights[path]
         if weight is None:
             sizes = f"{module.in_features} inputs and {module.out_features} outputs"
             return f"it has {sizes}, and {self._recipe.restriction}"
         return weight
 
-    def _quantized(self, layer: nn.Linear) -> Tensor | None:
-        config = self._recipe.make_config(layer)
+    def _quantized(self, layer: nn.Linear, config: Any) -> Tensor | None:
         if config is None:
             return None
         self.configs.append(config)
@@ -130,14 +169,30 @@ class _Layers:
         quantize_(copy, config)
         return copy.weight
 
+    def _is_weight_of(self, layer: nn.Linear, source: Any) -> bool:
+        while isinstance(source, Node) and source.op != "get_attr":
+            source = source.args[0] if _casts_to_itself(source) else self._operands.get(source)
+        weight = value_of(source) if isinstance(source, Node) else None
+        return (
+            isinstance(weight, Tensor)
+            and weight.shape == layer.weight.shape
+            and weight.data_ptr() == layer.weight.data_ptr()
+        )
 
-def _is_weight_of(layer: nn.Linear, source: Any) -> bool:
-    while isinstance(source, Node) and _casts_to_itself(source):
-        source = source.args[0]
-    if not isinstance(source, Node) or source.op != "get_attr":
-        return False
-    weight: Tensor = operator.attrgetter(str(source.target))(source.graph.owning_module)
-    return weight.shape == layer.weight.shape and weight.data_ptr() == layer.weight.data_ptr()
+
+def _what_computes_weight(layer: nn.Linear) -> tuple[str, str] | None:
+    """What computes the weight of a layer whenever it is called, and the call that makes an end to it."""
+    if parametrize.is_parametrized(layer, "weight"):
+        parametrizations = layer.parametrizations
+        assert isinstance(parametrizations, nn.ModuleDict)
+        kinds = (type(each).__name__.strip("_") for each in parametrizations["weight"].children())
+        remedy = "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')"
+        return " and ".join(kinds), remedy
+    for hook in layer._forward_pre_hooks.values():
+        for kind, (name, remedy) in _HOOKS.items():
+            if isinstance(hook, kind) and getattr(hook, name) == "weight":
+                return type(hook).__name__, remedy
+    return None
 
 
 def _casts_to_itself(node: Node) -> bool:
@@ -150,8 +205,20 @@ def _casts_to_itself(node: Node) -> bool:
     return before.dtype == after.dtype and before.device == after.device
 
 
-def _replace_weight(model: GraphModule, node: Node, weight: Tensor) -> None:
-    source = node.args[1]
+def _forget_types(model: GraphModule) -> None:
+    """Take away what export has noted of the types of values.
+
+    Under autocast, a layer with a quantized weight gives another type than the layer that was exported.
+    """
+    for node in model.graph.find_nodes(
+        op="call_function", target=torch.ops.aten._assert_tensor_metadata.default
+    ):
+        model.graph.erase_node(node)
+
+
+def _replace_weight(node: Node, weight: Tensor) -> None:
+    model, source = node.graph.owning_module, node.args[1]
+    assert model is not None
     assert isinstance(source, Node)
     name = f"quantized_{node.name}_weight"
     model.register_parameter(name, nn.Parameter(weight, requires_grad=False))
@@ -161,11 +228,13 @@ def _replace_weight(model: GraphModule, node: Node, weight: Tensor) -> None:
     node.replace_input_with(source, quantized)
     # The op itself decomposes before the weight is asked; the function asks it first.
     node.target = nn.functional.linear
-    if not source.users:
+    if not source.users and source.op != "placeholder":
         model.graph.erase_node(source)
 
 
-def scales(scale: Tensor) -> tuple[tuple[float, float], float]:
-    """The smallest and largest scale, and the root of their mean square."""
+def scales(scale: Tensor) -> tuple[tuple[float, float] | None, float | None]:
+    """The smallest and largest scale, and the root of their mean square; None where one is not finite."""
+    if not bool(torch.isfinite(scale).all()):
+        return None, None
     low, high = torch.aminmax(scale.detach().double())
     return (float(low), float(high)), float(scale.double().square().mean().sqrt())

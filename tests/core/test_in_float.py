@@ -254,3 +254,11 @@ def test_a_weight_that_is_cast_to_the_type_it_has_is_quantized(run_text: RunText
     )
     assert left(report) == {}
     assert [each.name for each in report.ops if not each.in_float] == ["linear"]
+
+
+def test_a_model_that_is_exported_without_gradients_has_no_region(run_text: RunText) -> None:
+    init = "self.a, self.b = nn.Linear(16, 16), nn.Linear(16, 16)"
+    forward = "y = self.a(x)\nwith torch.no_grad():\n    y = self.b(y)\nreturn y"
+    assert "no_grad" in left(report_of(run_text, "xnnpack", init, forward, _STACK))["linear"]
+    with torch.no_grad():
+        assert left(report_of(run_text, "xnnpack", init, forward, _STACK)) == {}

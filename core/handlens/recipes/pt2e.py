@@ -21,7 +21,6 @@ from handlens.recipes.keeping import Keeping, kept_handles
 from handlens.recipes.leftovers import Annotated, left_by, op_name, quantized_by
 from handlens.recipes.observing import observing
 from handlens.recipes.recipe import CalibrationFailed, Quantized, float_module, without_observers
-from handlens.recipes.rewrites import leave_out_unread
 from handlens.recipes.sources import hide_gru_layers, write_source_functions
 
 
@@ -41,7 +40,6 @@ class Pt2eRecipe:
         makers = quantizer.quantizers if isinstance(quantizer, ComposableQuantizer) else [quantizer]
         model = float_module(captured)
         for graph_module in handles.graph_modules(model):
-            leave_out_unread(graph_module)
             hide_gru_layers(graph_module)
             if any(isinstance(each, X86InductorQuantizer) for each in makers):
                 write_source_functions(graph_module)

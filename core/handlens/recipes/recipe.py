@@ -11,6 +11,7 @@ from torch.fx import Graph, GraphModule, Node
 from handlens import report
 from handlens.capture import Captured
 from handlens.comparison.memory import initialize
+from handlens.comparison.nodes import has_effect
 from handlens.handles import graph_modules, is_observer
 from handlens.inputs import Inputs
 from handlens.loading import Subject
@@ -89,15 +90,31 @@ class CannotQuantize(Exception):
 
 
 def float_module(captured: Captured) -> GraphModule:
-    """The program as a module of its own, the bodies of control flow included. It shares the parameters."""
+    """The program as a module of its own, the bodies of control flow included. It shares the parameters.
+
+    What nothing reads is not in it.
+    """
     model = captured.program.module()
     assert isinstance(model, GraphModule)
     # The bodies are the program's, and recipes rewrite in place.
     model = without_observers(model)
     for each in graph_modules(model):
         initialize(each)
+        _leave_out_unread(each)
         each.recompile()
     return model
+
+
+def _leave_out_unread(model: GraphModule) -> None:
+    """Take away what nothing reads and what has no effect.
+
+    X86InductorQuantizer raises at such an op. When a model is lowered, it goes anyway.
+    """
+    for node in reversed(model.graph.nodes):
+        # A module is called for what it checks.
+        is_needed = node.op == "call_module" or node.is_impure() or has_effect(node)
+        if not node.users and not is_needed:
+            model.graph.erase_node(node)
 
 
 def without_observers(prepared: GraphModule) -> GraphModule:

@@ -190,7 +190,7 @@ class OpReport:
     masked: float = 0.0
     """Share of the values that a mask takes out of the softmax after the op, 0 to 1: they take no part."""
     masked_min: float | None = None
-    """The lowest of them in the reference."""
+    """The lowest of them in the reference that is finite."""
     uncalibrated: str = ""
     """Why a quantizer of it has no range to go by: calibration gave it nothing, or zeros only."""
     traced: bool = True

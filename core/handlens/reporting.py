@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -204,7 +205,7 @@ def _op(
         divisor=_divisor(node),
         uncalibrated=_uncalibrated(compared, quantized),
         masked=measurements.masked / (measurements.masked + total.count) if total.count else 0.0,
-        masked_min=measurements.masked_min if measurements.masked else None,
+        masked_min=measurements.masked_min if math.isfinite(measurements.masked_min) else None,
         traced=traced and all(unmatched.get(each, _NEVER) in _WITHOUT_NOISE for each in read),
     )
     return replace(op, floor_sqnr_db=floor_sqnr_db(op))

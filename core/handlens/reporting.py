@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -204,7 +205,7 @@ def _op(
         divisor=_divisor(node),
         uncalibrated=_uncalibrated(compared, quantized),
         masked=measurements.masked / (measurements.masked + total.count) if total.count else 0.0,
-        masked_min=measurements.masked_min if measurements.masked else None,
+        masked_min=measurements.masked_min if math.isfinite(measurements.masked_min) else None,
         traced=traced and all(unmatched.get(each, _NEVER) in _WITHOUT_NOISE for each in read),
     )
     return replace(op, floor_sqnr_db=floor_sqnr_db(op))
@@ -228,7 +229,7 @@ def _model_inputs(
         total, own = recorder.total.accumulated, recorder.total.introduced
         yield ModelInput(
             str(node.target),
-            replace(quantizer, observed=observed.get(str(node.target))),
+            replace(quantizer, observed=_finite(observed.get(str(node.target)))),
             total.sqnr_db,
             total.reference_range,
             recorder.total.outside / total.count if total.count else 0.0,
@@ -239,7 +240,12 @@ def _model_inputs(
 def _quantizers(compared: Compared, quantized: Quantized) -> Iterator[Quantizer]:
     for each in compared.quantizers:
         seen = quantized.observed.get(compared.handle) if each.role == "output" else None
-        yield replace(each, observed=seen)
+        yield replace(each, observed=_finite(seen))
+
+
+def _finite(seen: tuple[float, float] | None) -> tuple[float, float] | None:
+    """What calibration has seen, if that is a range: a mask may hold infinities."""
+    return seen if seen is not None and all(map(math.isfinite, seen)) else None
 
 
 def _uncalibrated(compared: Compared, quantized: Quantized) -> str:

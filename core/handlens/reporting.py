@@ -229,7 +229,7 @@ def _model_inputs(
         total, own = recorder.total.accumulated, recorder.total.introduced
         yield ModelInput(
             str(node.target),
-            replace(quantizer, observed=observed.get(str(node.target))),
+            replace(quantizer, observed=_finite(observed.get(str(node.target)))),
             total.sqnr_db,
             total.reference_range,
             recorder.total.outside / total.count if total.count else 0.0,
@@ -240,7 +240,12 @@ def _model_inputs(
 def _quantizers(compared: Compared, quantized: Quantized) -> Iterator[Quantizer]:
     for each in compared.quantizers:
         seen = quantized.observed.get(compared.handle) if each.role == "output" else None
-        yield replace(each, observed=seen)
+        yield replace(each, observed=_finite(seen))
+
+
+def _finite(seen: tuple[float, float] | None) -> tuple[float, float] | None:
+    """What calibration has seen, if that is a range: a mask may hold infinities."""
+    return seen if seen is not None and all(map(math.isfinite, seen)) else None
 
 
 def _uncalibrated(compared: Compared, quantized: Quantized) -> str:

@@ -210,3 +210,35 @@ def test_the_finding_can_be_suppressed(run_text: RunText) -> None:
     report = run_text(text(body))
     assert report.suppressed == 1
     assert not [each for each in report.findings if each.rule in ("HL203", "HL208")]
+
+
+@pytest.mark.parametrize("recipe", ["x86", "xnnpack", "int8-dynamic", "bf16"])
+@pytest.mark.parametrize(
+    ("body", "lowest"),
+    [
+        (
+            SCORES + "m = torch.zeros(1, 2, 2, dtype=x.dtype).masked_fill(~keep, float('-inf'))\n"
+            "        return torch.softmax(s + m, -1) @ x",
+            None,
+        ),
+        (
+            SCORES + "m = torch.zeros(1, 2, 2, dtype=x.dtype).masked_fill(~keep, -1e4)\n"
+            "        m = torch.stack([m[0], m[0].masked_fill(~keep[0], float('-inf')), m[0]])\n"
+            "        return torch.softmax(s + m, -1) @ x",
+            -1e4,
+        ),
+    ],
+    ids=["nothing else", "finite ones beside"],
+)
+def test_infinities_of_a_mask_are_no_numbers_of_a_report(
+    run_text: RunText, body: str, lowest: float | None, recipe: str
+) -> None:
+    report = run_text(text(body, recipe, row_is_masked=False))
+    assert report.status == "ok", report.error
+    dump(Document("0", None, (report,)))
+    (scores,) = [op for op in report.ops if op.name == "add"]
+    if recipe == "xnnpack":
+        # What it quantizes is finite.
+        return
+    assert scores.masked > 0
+    assert scores.masked_min == (None if lowest is None else pytest.approx(lowest, rel=0.01))

@@ -118,13 +118,13 @@ class Keeping(Quantizer):  # type: ignore[misc]
         model = self.quantizer.annotate(model)
         there = {handle_of(node) for node in model.graph.nodes}
         kept = {self._survivor(handle, there) for handle in self._kept} - {None}
-        stay = [
-            node
-            for node in model.graph.nodes
-            if handle_of(node) in kept or not all(map(_can_be_quantized, _annotated_values(node)))
+        nodes = list(model.graph.nodes)
+        stay = [node for node in nodes if handle_of(node) in kept]
+        others = [
+            node for node in nodes if not all(map(_can_be_quantized, _annotated_values(node)))
         ]
-        if stay:
-            _strip(model, stay)
+        if stay or others:
+            _strip(model, stay, others)
         for graph_module in graph_modules(model):
             for node in graph_module.graph.nodes:
                 annotation = node.meta.get(Q_ANNOTATION_KEY)
@@ -165,8 +165,9 @@ def _can_be_quantized(node: Node) -> bool:
     return not isinstance(value, torch.Tensor) or value.dtype in QUANTIZED
 
 
-def _strip(model: GraphModule, kept: list[Node]) -> None:
-    """Take the annotations away from ops that stay in float, and from what quantizes their outputs."""
+def _strip(model: GraphModule, kept: list[Node], others: list[Node]) -> None:
+    """Take the annotations away from ops that stay in float, and from what quantizes their outputs; from
+    ``others``, their own alone."""
     annotations: dict[Node, QuantizationAnnotation] = {
         node: node.meta[Q_ANNOTATION_KEY]
         for node in model.graph.nodes
@@ -174,14 +175,22 @@ def _strip(model: GraphModule, kept: list[Node]) -> None:
     }
     gone: dict[Any, Any] = {}
     """What is taken away: the specification of an edge or of an op's output."""
-    pending = list(kept)
-    while pending:
-        node = pending.pop()
+
+    def take(node: Node) -> None:
         annotation = annotations.pop(node, None)
         if annotation is not None:
             del node.meta[Q_ANNOTATION_KEY]
-            gone |= {(source, node): spec for source, spec in annotation.input_qspec_map.items()}
+            gone.update(
+                ((source, node), spec) for source, spec in annotation.input_qspec_map.items()
+            )
             gone[node] = annotation.output_qspec
+
+    for node in others:
+        take(node)
+    pending = list(kept)
+    while pending:
+        node = pending.pop()
+        take(node)
         for user in node.users:
             if selects(user) and user.all_input_nodes == [node]:
                 pending.append(user)

@@ -45,20 +45,6 @@ from .quantizing import captured
 
 RECIPES = (*recipes.RECIPES, "x86+embedding")
 
-_NO_READER = (IndexError, "list index out of range")
-"""torchao's quantizers for Inductor look for the reader of a linear, and there may be none."""
-_SCALAR = (AssertionError, "^$")
-"""They assert that both terms of a sum before an activation are computed; one may be a number."""
-
-EXPECTED_FAILURES: dict[tuple[str, str], tuple[type[Exception], str]] = {
-    ("UnusedOp", "x86"): _NO_READER,
-    ("UnusedOp", "arm"): _NO_READER,
-    ("UnusedOp", "x86+embedding"): _NO_READER,
-    ("SumUnderView", "x86"): _SCALAR,
-    ("SumUnderView", "x86+embedding"): _SCALAR,
-}
-"""The pairs that torchao does not quantize, and what it says."""
-
 
 @dataclass(frozen=True)
 class Exported:
@@ -228,11 +214,6 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.mark.parametrize(("model", "recipe"), PAIRS)
 def test_what_is_shown_is_true(model: str, recipe: str) -> None:
-    if (model, recipe) in EXPECTED_FAILURES:
-        error, message = EXPECTED_FAILURES[model, recipe]
-        with pytest.raises(error, match=message):
-            known(model, recipe)
-        return
     truth = known(model, recipe)
     found = differences(truth, truth.compared())
     assert not found, "\n".join(["shown -> true:", *found])

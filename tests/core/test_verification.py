@@ -48,6 +48,7 @@ class Unread(nn.Module):
     def __init__(self):
         super().__init__()
         self.first, self.norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.norm.running_var.fill_(0.1)
         self.levels = Levels()
 
     def forward(self, x, y):

@@ -30,7 +30,8 @@ demo: $(VENV)/demo.stamp
 
 # Without root or Chromium, what is left out is named at the end; with CI set, that is a failure.
 test: lint lint-client test-client neovim
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/core --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --ignore tests/core
 	@$(MAKE) --no-print-directory e2e
 	@command -v nvim >/dev/null || echo "left out: the test with Neovim (it is not installed)"
 

@@ -67,7 +67,7 @@ class Quantizer:
     axis: int | None = None
     """The dimension along which there is a scale for each index; None where there is none."""
     observed: tuple[float, float] | None = None
-    """Smallest and largest value that calibration gave it; None where that is not known, or not finite."""
+    """Smallest and largest value that calibration gave it; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class OpReport:
     masked: float = 0.0
     """Share of the values that a mask takes out of the softmax after the op, 0 to 1: they take no part."""
     masked_min: float | None = None
-    """The lowest finite one of them in the reference."""
+    """The lowest of them in the reference that is finite."""
     uncalibrated: str = ""
     """Why a quantizer of it has no range to go by: calibration gave it nothing, or zeros only."""
     traced: bool = True

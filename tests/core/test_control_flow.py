@@ -39,11 +39,11 @@ def comparison_of(
     after: Callable[[Tensor], Any], *inputs: Tensor, recipe: Any = "x86"
 ) -> Comparison:
     batches: list[Batch] = [((each,), {}) for each in inputs]
-    captured, result = quantized(Controlled(after), batches, recipe)
+    _, result = quantized(Controlled(after), batches, recipe)
     comparison = compared(result, batches)
     handles = {
         handle_of(node)
-        for each in graph_modules(captured.program)
+        for each in graph_modules(result.reference)
         for node in each.graph.nodes
         if handle_of(node) is not None
     }

@@ -43,6 +43,19 @@ class Levels(nn.Module):
         return [norm(self.conv(each)) for each, norm in zip((x, y), self.norms)]
 """
 
+_UNREAD = """
+class Unread(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.levels = Levels()
+
+    def forward(self, x, y):
+        z = self.first(x)
+        z.exp()
+        return self.levels(self.norm(z), y)
+"""
+
 _TIED = """
 class Tied(nn.Module):
     def __init__(self):
@@ -60,8 +73,8 @@ class Tied(nn.Module):
 
 @pytest.mark.parametrize(
     ("model", "name", "line"),
-    [(_SHARED, "Levels", 14), (_TIED, "Tied", 15)],
-    ids=["shared", "tied"],
+    [(_SHARED, "Levels", 14), (_TIED, "Tied", 15), (_SHARED + _UNREAD, "Unread", 14)],
+    ids=["shared", "tied", "unread"],
 )
 @pytest.mark.parametrize("recipe", ["x86", "xnnpack"])
 def test_a_batch_norm_folded_into_a_shared_weight_is_told_where_the_weight_is_used(

@@ -45,7 +45,7 @@ class Measurements:
     masked: int = 0
     """Values that a mask takes out of the softmax that reads them, in both models: they take no part."""
     masked_min: float = math.inf
-    """The lowest finite one of them in the reference."""
+    """The lowest of them in the reference that is finite."""
     executions: int = 0
     diverged: int = 0
     """How often the two models went different ways before they reached the op."""
@@ -151,8 +151,7 @@ class Recorder(nn.Module):
         channel_dim = self._channel_dim
         if self._is_masked and (hidden := _masked(reference, accumulated)) is not None:
             batch.masked += int(hidden.sum())
-            finite = reference[hidden]
-            finite = finite[finite.isfinite()]
+            finite = reference[hidden & reference.isfinite()]
             if finite.numel():
                 batch.masked_min = min(batch.masked_min, float(finite.min()))
             given = (reference, accumulated, before, requantized, exact, inputs_alone)

@@ -14,7 +14,7 @@ from torch.fx import GraphModule, Node
 from handlens.handles import handle_of, is_observer
 
 Range = tuple[float, float] | None
-"""The smallest and the largest value; None where there was none."""
+"""The smallest and the largest value that is finite; None where there was none."""
 
 
 @contextmanager
@@ -28,9 +28,10 @@ def observing(prepared: GraphModule) -> Iterator[dict[int | str, Range]]:
     seen: dict[nn.Module, Range] = dict.fromkeys(places.values())
 
     def see(observer: nn.Module, given: tuple[Any, ...]) -> None:
-        value = given[0]
-        if isinstance(value, Tensor) and value.numel():
-            low, high = (float(each) for each in torch.aminmax(value.detach()))
+        value = given[0].detach() if isinstance(given[0], Tensor) else torch.empty(0)
+        value = value if bool(value.isfinite().all()) else value[value.isfinite()]
+        if value.numel():
+            low, high = (float(each) for each in torch.aminmax(value))
             before = seen[observer] or (low, high)
             seen[observer] = min(low, before[0]), max(high, before[1])
 

@@ -220,7 +220,11 @@ def handlens_phi3() -> Target:
 
 def handlens_mixtral() -> Target:
     return _grouped(
-        hf.MixtralForCausalLM, hf.MixtralConfig, num_local_experts=4, num_experts_per_tok=2
+        hf.MixtralForCausalLM,
+        hf.MixtralConfig,
+        num_hidden_layers=1,
+        num_local_experts=4,
+        num_experts_per_tok=2,
     )
 
 
@@ -228,6 +232,7 @@ def handlens_qwen3_moe() -> Target:
     return _grouped(
         hf.Qwen3MoeForCausalLM,
         hf.Qwen3MoeConfig,
+        num_hidden_layers=1,
         num_experts=4,
         num_experts_per_tok=2,
         moe_intermediate_size=32,

@@ -303,8 +303,9 @@ def test_half_precision_worked_out_by_hand() -> None:
     product, total = oracle.truth.ops.values()
     # The smallest step above one is 2**-7: both factors round to one.
     assert product.accumulated.noise == pytest.approx(((1 + small) ** 2 - 1) ** 2, rel=1e-3)
-    assert product.introduced.signal == pytest.approx((1 + small) ** 2)
-    assert product.introduced.noise == pytest.approx(small**2)
+    # The op that reads the model's input answers for its cast.
+    assert product.introduced.signal == pytest.approx((1 + small) ** 4)
+    assert product.introduced.noise == pytest.approx(product.accumulated.noise)
     # The float product rounds to 1 + 2**-7, and with one added to 2: above two, steps are twice as large.
     assert total.introduced.noise == pytest.approx(2.0**-14)
     assert total.accumulated.noise == pytest.approx(product.accumulated.noise)

@@ -83,9 +83,7 @@ async def test_hover_has_the_numbers_of_the_op(client, model):
     assert hover.range == document.range(CONV)
     assert hover.contents.kind == types.MarkupKind.Markdown
     text = hover.contents.value
-    assert text.startswith(
-        "**conv2d** · `conv`\n\nits weight and the model's input, both quantized"
-    )
+    assert text.startswith("**conv2d** · `conv`\n\nthe model's input x (8 bits")
     for row in ("SQNR", "Introduced here", "MSE", "Max abs error", "Cosine", "Reference range"):
         assert f"| {row} | " in text
     assert re.search(r"\| Quantized weight \| int8 per-channel, scale .*, zero point 0 \|", text)

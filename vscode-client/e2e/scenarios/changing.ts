@@ -15,7 +15,7 @@ export function changing(scenario: Scenario): void {
         await workbench.goTo(14);
         await workbench.type('# Two more lines\n# above the model\n');
         await workbench.untilSquiggles(RELU, CONV);
-        const [, , conv2] = await workbench.problems(4);
+        const [, conv2] = await workbench.problems(3);
         assert.match(conv2!, /Ln 33, Col 29/);
         await workbench.save();
     });

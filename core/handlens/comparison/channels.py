@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._C import _functorch as functorch
 from torch.fx import Node
 
-from handlens.comparison.nodes import op_name
+from handlens.comparison.nodes import is_complex, op_name
 from handlens.report import Channels
 
 _SECOND = {
@@ -40,7 +41,7 @@ def channel_dim(node: Node, known: Mapping[Node, int | None]) -> int | None:
     though it may be as long.
     """
     name, shape = op_name(node).rstrip("_"), _shape(node)
-    if shape is None:
+    if shape is None or is_complex(node):
         return None
     if name in _SECOND:
         return 1 if len(shape) > 1 else None
@@ -141,14 +142,16 @@ class ChannelNoise:
         errors = _error(reference, actual), _error(own[1], own[0])
         return cls(*(each.double().square().sum(0) for each in (reference, *errors)))
 
-    def update(self, other: ChannelNoise) -> bool:
-        """Take in another execution; False if it has another number of channels."""
+    def __add__(self, other: ChannelNoise) -> ChannelNoise:
+        """Both executions together; nothing, if they have another number of channels."""
         if self.signal.shape != other.signal.shape:
-            return False
-        self.signal = self.signal + other.signal
-        self.noise = self.noise + other.noise
-        self.introduced = self.introduced + other.introduced
-        return True
+            nothing = torch.empty(0)
+            return ChannelNoise(nothing, nothing, nothing)
+        return ChannelNoise(
+            self.signal + other.signal,
+            self.noise + other.noise,
+            self.introduced + other.introduced,
+        )
 
     @property
     def relative(self) -> float | None:
@@ -172,11 +175,35 @@ def _error(reference: Tensor, actual: Tensor) -> Tensor:
     return actual.double() - reference.double()
 
 
-def lost_of(reference: Tensor, actual: Tensor, whole: Tensor) -> float:
-    """Sum over the channels of the noise of a part over the signal of ``whole``, all of them samples."""
-    noise, signal = _error(reference, actual).square().sum(0), whole.double().square().sum(0)
-    there = signal > 0
-    return float((noise[there] / signal[there]).clamp(max=1.0).sum())
+class Parts(nn.Module):
+    """Measures which input brings the noise to where several come together: a sum, or one beside another.
+
+    Loud channels would hide what is lost in quiet ones, so each channel counts relative to its signal.
+    """
+
+    def __init__(self, dim: int, side_by_side: bool) -> None:
+        super().__init__()
+        self._dim, self._side_by_side = dim, side_by_side
+        self.relative: list[float] = []
+        """By input, noise over signal summed over the channels, over all executions."""
+
+    def forward(self, whole: Tensor, references: list[Tensor], actuals: list[Tensor]) -> None:
+        if functorch.peek_interpreter_stack() is not None:
+            # Mapped dimensions come before those that the op knows.
+            return
+        if any(r.shape != a.shape for r, a in zip(references, actuals)):
+            # The models have selected different values.
+            return
+        signal = None if self._side_by_side else sample(whole, self._dim)
+        found = []
+        for reference, actual in zip(references, actuals):
+            r, a = sample(reference, self._dim), sample(actual, self._dim)
+            energy = (r if signal is None else signal).double().square().sum(0)
+            there = energy > 0
+            ratio = _error(r, a).square().sum(0)[there] / energy[there]
+            found.append(float(ratio.clamp(max=1.0).sum()))
+        known = self.relative or [0.0] * len(found)
+        self.relative = [mine + theirs for mine, theirs in zip(known, found)]
 
 
 def sample(value: Tensor, dim: int) -> Tensor:

@@ -25,7 +25,7 @@ from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from handlens.comparison import nodes
-from handlens.comparison.channels import channel_dim, magnitudes, summary
+from handlens.comparison.channels import Parts, channel_dim, magnitudes, summary
 from handlens.comparison.control_flow import IN_STEP, Body
 from handlens.comparison.dice import Dice
 from handlens.comparison.fakequantize import FakeQuantizer
@@ -33,7 +33,7 @@ from handlens.comparison.lost_writes import lost_writes
 from handlens.comparison.masks import is_masked
 from handlens.comparison.memory import aliased_by, bodies
 from handlens.comparison.quantizers import cast_to, describe, value_of
-from handlens.comparison.recorder import Measurements, Parts, Recorder
+from handlens.comparison.recorder import Measurements, Recorder
 from handlens.comparison.sides import ActualSide, Destination, ReferenceSide, clone
 from handlens.comparison.trials import Trials
 from handlens.handles import graph_modules, handle_of, is_dequantize, is_quantize_or_dequantize
@@ -425,26 +425,25 @@ class _Merger:
 
     def _parts(self, reference: Node, actual: Node) -> tuple[tuple[Node, ...], Parts] | None:
         """What measures the inputs of an op at which several come together, channel by channel."""
-        dim = self._channel_dims[reference]
-        side_by_side = nodes.op_name(reference) == "cat"
+        dim, name = self._channel_dims[reference], nodes.op_name(reference)
         sources, counterparts = reference.all_input_nodes, actual.all_input_nodes
-        like = [each for each in sources if side_by_side or nodes.has_shape_of(each, reference)]
-        if (
-            dim is None
-            or len(like) < 2
-            or len(like) < len(sources)
-            or len(counterparts) != len(like)
+        if dim is None or len(sources) < 2 or len(sources) != len(counterparts):
+            return None
+        if not all(map(nodes.is_floating, sources)):
+            return None
+        side_by_side = False
+        if name == "cat":
+            along = reference.args[1] if len(reference.args) > 1 else 0
+            side_by_side = along in (dim, dim - reference.meta["val"].dim())
+        elif name not in nodes.SUMS or not all(
+            nodes.has_shape_of(each, reference) for each in sources
         ):
             return None
-        if not (side_by_side or nodes.op_name(reference) in nodes.SUMS):
-            return None
-        along = reference.args[1] if len(reference.args) > 1 else 0
-        rank = reference.meta["val"].dim()
-        parts = Parts(dim, side_by_side and isinstance(along, int) and along % rank == dim)
-        name = self._destination.add_module(f"parts_{handle_of(reference)}", parts)
+        parts = Parts(dim, side_by_side)
+        module = self._destination.add_module(f"parts_{handle_of(reference)}", parts)
         copies = self._reference.copies
         values = [copies[each] for each in sources], [*map(self._actual.copy, counterparts)]
-        self._graph.call_module(name, (copies[reference], *values))
+        self._graph.call_module(module, (copies[reference], *values))
         return tuple(sources), parts
 
     def _model_input(self, source: Node) -> tuple[Node, Quantizer, Recorder]:

@@ -8,6 +8,7 @@ rows is seen at the softmax.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.fx import Node
 
@@ -25,6 +26,8 @@ _HANDS_ON = {
     "add", "add_", "sub", "where", "masked_fill", "masked_fill_", "maximum", "max", "clamp", "clamp_min",
     "to", "_to_copy", "type_as", "expand", "expand_as", "contiguous", "clone", "detach", "alias",
 }  # fmt: skip
+# What export puts before a cast: it reads a type, and no value.
+_ASKS = {torch.ops.aten._assert_tensor_metadata.default}
 _RESHAPES = {"unsqueeze", "squeeze", "view", "reshape", "_unsafe_view", "slice"}
 
 
@@ -37,7 +40,7 @@ def is_masked(node: Node) -> bool:
         if not _is_floating(current) or not current.users:
             return False
         for user in current.users:
-            if user in seen or _is_softmax(user, current):
+            if user in seen or user.target in _ASKS or _is_softmax(user, current):
                 continue
             name = op_name(user)
             if name not in _HANDS_ON and not (name in _RESHAPES and _keeps_rows(current, user)):

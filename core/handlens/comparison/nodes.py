@@ -251,6 +251,11 @@ def is_floating(node: Node) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
 
 
+def is_complex(node: Node) -> bool:
+    value = _value(node)
+    return isinstance(value, Tensor) and value.is_complex()
+
+
 def is_whole(node: Node) -> bool:
     """Whether a node gives integers or truth values: what values are selected by."""
     value = _value(node)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch._C import _functorch as functorch
 from torch.utils import _pytree as pytree
 
-from handlens.comparison.channels import ChannelNoise, lost_of, magnitudes, sample
+from handlens.comparison.channels import ChannelNoise, magnitudes, sample
 from handlens.comparison.fakequantize import FakeQuantizer
 from handlens.comparison.masks import masked
 from handlens.comparison.measuring import Introduced, clipping, error_histogram, measure
@@ -41,7 +41,7 @@ class Measurements:
     """The largest magnitude of each channel of the reference output, where it was asked for; none, where
     their number varies."""
     channel_noise: ChannelNoise | None = None
-    """What is lost of each channel, where they are known."""
+    """What is lost of each channel, where they are known; nothing, where their number varies."""
     masked: int = 0
     """Values that a mask takes out of the softmax that reads them, in both models: they take no part."""
     masked_min: float = math.inf
@@ -70,9 +70,8 @@ class Measurements:
             self.magnitudes = torch.empty(0)
 
     def add_channel_noise(self, noise: ChannelNoise) -> None:
-        """Take in what is lost of each channel. What varies in number has no channels."""
-        if self.channel_noise is None or not self.channel_noise.update(noise):
-            self.channel_noise = noise
+        """Take in what is lost of each channel."""
+        self.channel_noise = noise if self.channel_noise is None else self.channel_noise + noise
 
     def update(self, other: Measurements) -> None:
         """Take in the measurements of other batches. The order does not matter."""
@@ -140,7 +139,10 @@ class Recorder(nn.Module):
         ``inputs_alone`` is the op of which nothing but the model's inputs is quantized.
         ``same`` tells of each selection by data whether both models made the same one.
         """
+        channel_dim = self._channel_dim
         if functorch.peek_interpreter_stack() is not None:
+            # Mapped dimensions come before those that the op knows.
+            channel_dim = None
             given = (reference, accumulated, before, requantized, exact, inputs_alone)
             reference, accumulated, before, requantized, exact, inputs_alone = _unbatched(given)
         batch = self._batch
@@ -148,7 +150,6 @@ class Recorder(nn.Module):
         if not all(same):
             batch.accumulated.mismatch = "the models select different values"
             return
-        channel_dim = self._channel_dim
         if self._is_masked and (hidden := _masked(reference, accumulated)) is not None:
             batch.masked += int(hidden.sum())
             finite = reference[hidden & reference.isfinite()]
@@ -179,7 +180,7 @@ class Recorder(nn.Module):
             batch.add_channel_noise(lost)
         if self._quantizers:
             if measured is not None and reference.numel():
-                self._add_quantized(reference, before, measured, introduced)
+                self._add_quantized(reference, before, measured, introduced, channel_dim)
         elif before is not None and not requantized:
             own = Statistics()
             energies = None if introduced is None else introduced.energies()
@@ -216,6 +217,7 @@ class Recorder(nn.Module):
         before: Tensor | None,
         measured: Sums,
         introduced: Introduced | None,
+        channel_dim: int | None,
     ) -> None:
         batch = self._batch
         weight_noise = 0.0
@@ -241,8 +243,8 @@ class Recorder(nn.Module):
         )
         batch.outside += outside * len(self._quantizers)
         batch.clipping_noise.add(clipped * len(self._quantizers))
-        if self._channel_dim is not None and reference.dim() > 1:
-            batch.add_magnitudes(magnitudes(reference, self._channel_dim).float())
+        if channel_dim is not None and reference.dim() > 1:
+            batch.add_magnitudes(magnitudes(reference, channel_dim).float())
 
     def diverge(self) -> None:
         """Note that the models went different ways before this op, which has nothing to compare."""
@@ -255,28 +257,6 @@ class Recorder(nn.Module):
         if ratio is not None:
             batch.worst_sqnr_db, batch.worst_batch = ratio, number
         self.total.update(batch)
-
-
-class Parts(nn.Module):
-    """Measures which input brings the noise to where several come together: a sum, or one beside another.
-
-    Loud channels would hide what is lost in quiet ones, so each channel counts relative to its signal.
-    """
-
-    def __init__(self, channel_dim: int, side_by_side: bool) -> None:
-        super().__init__()
-        self._dim, self._side_by_side = channel_dim, side_by_side
-        self.relative: list[float] = []
-        """By input, over all executions."""
-
-    def forward(self, whole: Tensor, references: list[Tensor], actuals: list[Tensor]) -> None:
-        sampled = [
-            (sample(r, self._dim), sample(a, self._dim)) for r, a in zip(references, actuals)
-        ]
-        signal = None if self._side_by_side else sample(whole, self._dim)
-        found = [lost_of(r, a, r if signal is None else signal) for r, a in sampled]
-        known = self.relative or [0.0] * len(found)
-        self.relative = [mine + theirs for mine, theirs in zip(known, found)]
 
 
 def _masked(reference: Any, accumulated: Sequence[Any]) -> Tensor | None:

@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 
 from handlens.capture import line_of
 from handlens.comparison.memory import state_restored
-from handlens.comparison.nodes import dtype, is_cast_between
+from handlens.comparison.nodes import HALF, dtype, is_cast_between
 from handlens.failures import chain, frames
 from handlens.handles import graph_modules, handle_of, is_quantize_or_dequantize
 from handlens.inputs import Inputs, cloned
@@ -29,8 +29,6 @@ from handlens.recipes.recipe import Quantized
 _OVERFLOW = re.compile(r"value cannot be converted to type .* without overflow")
 _NO_INDEX = re.compile(r"\b(index|valid range|out of range|out of bounds|num_classes)\b", re.I)
 _MOST_IN_HAND = 3
-
-_HALF = (torch.float16, torch.bfloat16)
 
 # How torch says that the operands of an op have different types.
 _TYPES = re.compile(r"\b(dtype|scalar type|float)\b", re.IGNORECASE)
@@ -160,7 +158,7 @@ def explain(error: BaseException, handle: int, quantized: Quantized, inputs: Inp
         return Explanation()
     cause = _beyond_range(error, actual)
     kinds = {dtype(each) for each in actual.all_input_nodes}
-    if half := next((each for each in _HALF if {each, torch.float32} <= kinds), None):
+    if half := next((each for each in HALF if {each, torch.float32} <= kinds), None):
         cause = cause or mixed_types(error, _name(half))
     for index, source in zip(indices, sources):
         cause = cause or _other_index(index, source, known, found)
@@ -268,7 +266,7 @@ def _other_index(
         and r_source.shape == a_source.shape == r.shape
     ):
         before, after = r_source.flatten()[place], a_source.flatten()[place]
-        if before.is_floating_point() and after.dtype in _HALF and before.to(after.dtype) == after:
+        if before.is_floating_point() and after.dtype in HALF and before.to(after.dtype) == after:
             cause += f": {_name(after.dtype)} makes {float(after):.7g} of {float(before):.7g}"
         elif before.is_floating_point() and before != after:
             cause += f": it is made of {float(after):.7g}, not of {float(before):.7g}"

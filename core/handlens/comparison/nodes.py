@@ -39,7 +39,7 @@ _FRESH = _WEIGHTED | {
 SUMS = {"add", "sub", "where"}
 """Ops at whose output the noises of their inputs add as they are."""
 
-_HALF = (torch.float16, torch.bfloat16)
+HALF = (torch.float16, torch.bfloat16)
 
 # The namespaces whose ops say of themselves whether they throw dice.
 _TAGGED = {"aten", "prim", "prims", "quantized_decomposed", "torchao"}
@@ -212,7 +212,7 @@ def weight(reference: Node, actual: Node, constants: Mapping[Node, Tensor]) -> T
     if is_dequantize(source):
         return constants.get(source)
     theirs, mine = value_of(reference.args[1]), value_of(source)
-    swapped = isinstance(mine, Tensor) and mine.dtype not in _HALF and not _same(mine, theirs)
+    swapped = isinstance(mine, Tensor) and mine.dtype not in HALF and not _same(mine, theirs)
     return theirs.detach() if swapped and isinstance(theirs, Tensor) else None
 
 
@@ -263,7 +263,7 @@ def is_whole(node: Node) -> bool:
 
 
 def in_half(node: Node) -> bool:
-    return dtype(node) in _HALF
+    return dtype(node) in HALF
 
 
 def uncast(node: Node) -> Node:

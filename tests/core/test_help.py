@@ -94,6 +94,59 @@ BESIDE = """
         return target(Net(), *((torch.randn(2, 3, 8, 8),) for _ in range(4)), recipe="xnnpack")
 """
 
+QUANTIZER = """
+    from dataclasses import replace
+
+    from torchao.quantization.pt2e import MinMaxObserver
+    from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
+        X86InductorQuantizer, get_default_x86_inductor_quantization_config
+    )
+
+    def quantizer(quant_max):
+        config = get_default_x86_inductor_quantization_config()
+        observer = MinMaxObserver.with_args(eps=2**-12)
+        activation = replace(
+            config.input_activation, observer_or_fake_quant_ctr=observer, quant_min=0, quant_max=quant_max
+        )
+        config = replace(config, input_activation=activation, output_activation=activation)
+        return X86InductorQuantizer().set_global(config)
+"""
+
+FEW_LARGE = (
+    QUANTIZER
+    + """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(64, 64), nn.Linear(64, 64)
+
+        def forward(self, x):
+            return self.last(self.first(x) + (4.0 if MENDED else 40.0) * (x > 3.2))
+
+    def handlens_main():
+        torch.manual_seed(0)
+        return target(Net(), (torch.randn(4096, 64),), recipe=lambda: quantizer(255))
+"""
+)
+
+FEW_BITS = (
+    QUANTIZER
+    + """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(64, 64), nn.Linear(64, 64)
+
+        def forward(self, x):
+            return self.last(torch.tanh(self.first(x) / 8))
+
+    def handlens_main():
+        torch.manual_seed(0)
+        data = (torch.randint(0, 16, (512, 64)).float(),)
+        return target(Net(), data, recipe=lambda: quantizer(255 if MENDED else 15))
+"""
+)
+
 INPUT_RANGE = """
     class Net(nn.Module):
         def __init__(self):
@@ -146,6 +199,10 @@ CASES = {
     "mask, op kept": Case(MASK, "its masked values reach -1e+04", "add", 20, "keep the op in float"),
     "cast input, op kept": Case(CAST_INPUT, "the model's input step", "unsqueeze", 20, "keep the op"),
     "beside a louder one, cat kept": Case(BESIDE, "the cat at line", "cat", 20, "keep the cat in float"),
+    "a few large values, op kept": Case(FEW_LARGE, "a few values reach", "add", 10, "keep the op in float"),
+    "a few large values, made less large": Case(FEW_LARGE, "a few values reach", "", 5, "keep the op"),
+    "few bits, op kept": Case(FEW_BITS, "its output has 16 steps", "tanh", 10, "keep the op in float"),
+    "few bits, more of them": Case(FEW_BITS, "its output has 16 steps", "", 15, "keep the op in float"),
     "narrow input": Case(
         INPUT_RANGE.replace("FACTOR", "0.2"), "the values of the model's input image", "", 10, "calibrate"
     ),

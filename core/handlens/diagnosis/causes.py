@@ -338,9 +338,10 @@ def _outliers(op: OpReport, output: Quantizer) -> str:
         return ""
     if not _near_floor(op, _NEAR_DB) or (op.introduced_sqnr_db or 0.0) >= _FINE_DB:
         return ""
-    return (
+    return _cause(
         f"a few values reach {_number(largest)} where the rms is {_number(op.reference_rms)}: "
-        f"steps of {_number(output.scale[1])} cover them and are too coarse for the others"
+        f"steps of {_number(output.scale[1])} cover them and are too coarse for the others",
+        _KEEP,
     )
 
 
@@ -348,7 +349,10 @@ def _few_bits(op: OpReport, output: Quantizer) -> str:
     levels = _levels(output)
     if not levels or levels > _FEW_LEVELS or not _near_floor(op, _NEAR_DB):
         return ""
-    return f"its output has {levels} steps, and rounding to them gives {op.floor_sqnr_db:.1f} dB at best"
+    return _cause(
+        f"its output has {levels} steps, and rounding to them gives {op.floor_sqnr_db:.1f} dB at best",
+        _KEEP,
+    )
 
 
 # -- an output in half precision -------------------------------------------------------------------

@@ -50,6 +50,6 @@ export function reading(scenario: Scenario): void {
 
     scenario('has its state among the language status items', async (workbench) => {
         const item = await workbench.languageStatus();
-        assert.match(await item.innerText(), /^handlens_tiny 9\.\d dB\s*x86 · 4 errors · just now/);
+        assert.match(await item.innerText(), /^handlens_tiny 9\.\d dB\s*x86 · 3 errors · just now/);
     });
 }

@@ -69,7 +69,7 @@ def test_a_sample_has_a_column_for_each_channel() -> None:
     value = torch.arange(4.0).view(1, 4, 1, 1).expand(8, 4, 128, 128)
     rows = sample(value, 1)
     assert rows.shape[1] == 4
-    assert 1000 < rows.numel() < 1 << 16
+    assert 1000 < rows.numel() < 1 << 14
     assert torch.equal(rows, torch.arange(4.0).expand_as(rows))
 
 

@@ -31,7 +31,7 @@ _KEEPS = {
 _RESHAPES = {"view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze"}
 
 # How many values of a tensor stand for all of them where its channels are weighed.
-_SAMPLED = 1 << 15
+_SAMPLED = 1 << 13
 
 
 def channel_dim(node: Node, known: Mapping[Node, int | None]) -> int | None:

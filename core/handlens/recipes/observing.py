@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import attrgetter
@@ -29,11 +30,12 @@ def observing(prepared: GraphModule) -> Iterator[dict[int | str, Range]]:
 
     def see(observer: nn.Module, given: tuple[Any, ...]) -> None:
         value = given[0].detach() if isinstance(given[0], Tensor) else torch.empty(0)
-        value = value if bool(value.isfinite().all()) else value[value.isfinite()]
-        if value.numel():
-            low, high = (float(each) for each in torch.aminmax(value))
-            before = seen[observer] or (low, high)
-            seen[observer] = min(low, before[0]), max(high, before[1])
+        ends = _ends(value)
+        if ends is not None and not all(map(math.isfinite, ends)):
+            ends = _ends(value[value.isfinite()])
+        if ends is not None:
+            before = seen[observer] or ends
+            seen[observer] = min(ends[0], before[0]), max(ends[1], before[1])
 
     hooks = [each.register_forward_pre_hook(see) for each in seen]
     found: dict[int | str, Range] = {}
@@ -43,6 +45,13 @@ def observing(prepared: GraphModule) -> Iterator[dict[int | str, Range]]:
         for hook in hooks:
             hook.remove()
     found.update((place, seen[observer]) for place, observer in places.items())
+
+
+def _ends(value: Tensor) -> Range:
+    if not value.numel():
+        return None
+    low, high = torch.aminmax(value)
+    return float(low), float(high)
 
 
 def _places(prepared: GraphModule) -> Iterator[tuple[int | str, nn.Module]]:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.workloads import ROOT
-from handlens.client import Worker
-from handlens.protocol import RunRequest
 from handlens.report import Report, Verdict
+from handlens.request import RunRequest
 from handlens.targets import Target, discover
+from handlens.workers.client import Worker
 
 FAMILIES = {
     "transformers: text": "language",

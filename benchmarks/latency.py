@@ -24,7 +24,7 @@ from lsprotocol import types
 
 from benchmarks.editor import Client, Document, serving
 from benchmarks.workloads import ROOT
-from handlens.client import ENVIRONMENT
+from handlens.workers.client import ENVIRONMENT
 
 TINY = ROOT / "examples/tiny_cnn.py"
 EFFICIENTNET = ROOT / "examples/efficientnet_lite.py"
@@ -231,10 +231,10 @@ async def _requests(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
 _IN_PROCESS = """
 import json, sys, time
 import torch
-from handlens.protocol import RunRequest
+from handlens.workers.wire import RunRequest
 from handlens.session import run
 from handlens.targets import discover
-from handlens.warming import warm_up
+from handlens.workers.warming import warm_up
 warm_up()
 file, times = sys.argv[1], int(sys.argv[2])
 text = open(file, encoding="utf-8").read()

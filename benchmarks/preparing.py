@@ -9,10 +9,12 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from benchmarks.workloads import ROOT, Workload
-from handlens import loading, recipes
-from handlens.capture import Captured, capture
-from handlens.handles import generate_numeric_debug_handle
-from handlens.importing import Sources
+from handlens import recipes
+from handlens.capture.export import Captured, capture
+from handlens.capture.handles import generate_numeric_debug_handle
+from handlens.loading.importing import Sources
+from handlens.loading.module import load, read
+from handlens.loading.subject import Subject, build
 from handlens.recipes import Quantized
 
 
@@ -31,14 +33,14 @@ class Prepared:
     kwargs: dict[str, Any]
 
 
-def subject(workload: Workload) -> loading.Subject:
+def subject(workload: Workload) -> Subject:
     """The model of a workload and its inputs."""
     target = workload.find()
-    module = loading.load(Sources(target.file, loading.read(target.file)), (str(ROOT),))
-    return loading.build(target, module)
+    module = load(Sources(target.file, read(target.file)), (str(ROOT),))
+    return build(target, module)
 
 
-def quantize(workload: Workload, captured: Captured, given: loading.Subject) -> Quantized:
+def quantize(workload: Workload, captured: Captured, given: Subject) -> Quantized:
     """Both graphs. Raises recipes.UnknownRecipe, and whatever quantizing raises."""
     return recipes.resolve(workload.recipe).quantize(captured, given)
 

@@ -24,11 +24,11 @@ from benchmarks.contenders import COMPARE, PLAIN, merged
 from benchmarks.measuring import Effort, peak_above, ratio, rounds, seconds
 from benchmarks.preparing import prepare, quantize, subject
 from benchmarks.workloads import ROOT, Workload
-from handlens.capture import capture
-from handlens.client import Worker
-from handlens.handles import generate_numeric_debug_handle
-from handlens.protocol import RunRequest
+from handlens.capture.export import capture
+from handlens.capture.handles import generate_numeric_debug_handle
 from handlens.recipes import UnknownRecipe, resolve
+from handlens.request import RunRequest
+from handlens.workers.client import Worker
 
 Figures = dict[str, Any]
 

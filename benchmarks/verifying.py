@@ -11,11 +11,11 @@ import torch
 
 from benchmarks import preparing
 from benchmarks.workloads import WORKLOADS
-from handlens.capture import capture
+from handlens.capture.export import capture
+from handlens.capture.handles import generate_numeric_debug_handle
+from handlens.capture.places import Places
 from handlens.comparison import merge
-from handlens.handles import generate_numeric_debug_handle
-from handlens.inputs import cloned
-from handlens.places import Places
+from handlens.loading.inputs import cloned
 from handlens.report import Span
 from handlens.verification import verify
 

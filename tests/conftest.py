@@ -3,7 +3,7 @@
 import os
 import signal
 
-from handlens.client import ENVIRONMENT
+from handlens.workers.client import ENVIRONMENT
 
 # Before torch is loaded: tests, workers and servers share the cores, as in somebody's working day.
 os.environ.setdefault("GOMP_SPINCOUNT", ENVIRONMENT["GOMP_SPINCOUNT"])

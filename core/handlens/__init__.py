@@ -10,18 +10,18 @@ __version__ = "0.1.0"
 # The names that need torch, and where they are: torch takes seconds to import, and neither the language
 # server nor `handlens targets` may wait for it.
 _NEEDS_TORCH = {
-    "CUSTOM_KEY": "handles",
-    "NUMERIC_DEBUG_HANDLE_KEY": "handles",
-    "bfs_trace_with_node_process": "handles",
-    "convert_pt2e": "handles",
-    "generate_numeric_debug_handle": "handles",
-    "prepare_pt2e": "handles",
-    "NodeAccuracySummary": "comparison.loggers",
-    "OutputLogger": "comparison.loggers",
-    "QuantizationComparisonResult": "comparison.loggers",
-    "compare_results": "comparison.loggers",
-    "extract_results_from_loggers": "comparison.loggers",
-    "prepare_for_propagation_comparison": "comparison.loggers",
+    "CUSTOM_KEY": "capture.handles",
+    "NUMERIC_DEBUG_HANDLE_KEY": "capture.handles",
+    "bfs_trace_with_node_process": "capture.handles",
+    "convert_pt2e": "capture.handles",
+    "generate_numeric_debug_handle": "capture.handles",
+    "prepare_pt2e": "capture.handles",
+    "NodeAccuracySummary": "numeric_debugger.loggers",
+    "OutputLogger": "numeric_debugger.loggers",
+    "QuantizationComparisonResult": "numeric_debugger.loggers",
+    "compare_results": "numeric_debugger.loggers",
+    "extract_results_from_loggers": "numeric_debugger.loggers",
+    "prepare_for_propagation_comparison": "numeric_debugger.loggers",
 }
 
 __all__ = ["__version__", *_NEEDS_TORCH]

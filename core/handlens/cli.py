@@ -24,16 +24,17 @@ from typing import Any, NoReturn, TextIO
 import click
 from rich.console import Console
 
-from handlens import __version__, rules, targets
-from handlens.client import Worker, WorkerUnusable
+from handlens import __version__, targets
+from handlens.diagnosis import rules
 from handlens.project import ProjectSettings, project_settings
-from handlens.protocol import RunRequest
 from handlens.rendering import jsondocument, terminal
-from handlens.rendering.progress import RunStatus
+from handlens.rendering.run_status import RunStatus
 from handlens.rendering.summary import falls_short
 from handlens.rendering.view import View, clean
 from handlens.report import Document, Failure, Report, failed
+from handlens.request import RunRequest
 from handlens.targets import InvalidConfiguration, Target
+from handlens.workers.client import Worker, WorkerUnusable
 
 NOTHING_FOUND, FINDINGS, COULD_NOT_RUN, CANCELLED = 0, 1, 2, 130
 

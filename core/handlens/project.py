@@ -9,7 +9,9 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from handlens import rules, targets
+from handlens import targets
+from handlens.diagnosis import rules
+from handlens.diagnosis.thresholds import ChosenThresholds
 from handlens.report import Report
 from handlens.targets import InvalidConfiguration
 
@@ -23,7 +25,7 @@ class ProjectSettings:
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     fail_under: float | None = None
-    thresholds: rules.ChosenThresholds = field(default_factory=rules.ChosenThresholds)
+    thresholds: ChosenThresholds = field(default_factory=ChosenThresholds)
 
     def selected(self, report: Report) -> Report:
         """The report with the findings that are wanted. Why there is no result is always wanted."""
@@ -34,7 +36,7 @@ class ProjectSettings:
 
 
 _THRESHOLDS = {
-    each.name.replace("_", "-"): each.name for each in dataclasses.fields(rules.ChosenThresholds)
+    each.name.replace("_", "-"): each.name for each in dataclasses.fields(ChosenThresholds)
 }
 _KEYS = ("recipe", "select", "ignore", "fail-under", *_THRESHOLDS, "targets")
 
@@ -57,7 +59,7 @@ def _settings(table: dict[str, Any]) -> ProjectSettings:
     if recipe is not None and not isinstance(recipe, str):
         raise ValueError(f"recipe is not a string: {recipe!r}")
     given = {name: _number(table, key) for key, name in _THRESHOLDS.items()}
-    thresholds = rules.ChosenThresholds(**given)
+    thresholds = ChosenThresholds(**given)
     if not thresholds.in_order:
         found = ", ".join(f"{key} = {table[key]:g}" for key in _THRESHOLDS if key in table)
         raise ValueError(f"needs error-db ≤ warning-db ≤ information-db, and has {found}")

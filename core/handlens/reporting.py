@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch.fx import GraphModule, Node
 
-from handlens.capture import Captured
+from handlens.capture.export import Captured
+from handlens.capture.handles import graph_modules, handle_of, module_paths
+from handlens.capture.places import Places
 from handlens.comparison import Comparison
 from handlens.comparison.control_flow import IN_STEP
 from handlens.comparison.graph import UNUSED, Compared
@@ -19,8 +21,6 @@ from handlens.comparison.quantizers import value_of
 from handlens.comparison.recorder import Recorder
 from handlens.comparison.statistics import EMPTY, NO_TENSOR, UNKNOWN
 from handlens.diagnosis import floor_sqnr_db
-from handlens.handles import graph_modules, handle_of, module_paths
-from handlens.places import Places
 from handlens.recipes import Quantized
 from handlens.report import (
     Coverage,

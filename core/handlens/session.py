@@ -11,21 +11,24 @@ from dataclasses import dataclass, replace
 
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from handlens import loading, recipes
-from handlens.capture import Captured, capture, is_installed
+from handlens import recipes
+from handlens.capture.export import Captured, capture
+from handlens.capture.handles import generate_numeric_debug_handle
+from handlens.capture.places import Places
+from handlens.capture.spans import is_installed
 from handlens.comparison import Comparison
 from handlens.diagnosis import judge
-from handlens.failures import failure, is_out_of_memory
-from handlens.handles import generate_numeric_debug_handle
-from handlens.importing import Sources
-from handlens.inputs import Inputs, cloned
-from handlens.inquiry import Inquiry
-from handlens.places import Places
-from handlens.preserving import as_given
-from handlens.protocol import RunRequest
+from handlens.failures.exceptions import failure, is_out_of_memory
+from handlens.failures.inquiry import Inquiry
+from handlens.loading.importing import Sources
+from handlens.loading.inputs import Inputs, cloned
+from handlens.loading.module import load, read
+from handlens.loading.preserving import as_given
+from handlens.loading.subject import BatchFailed, InvalidTarget, Subject, build
 from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
 from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
 from handlens.reporting import measured, op_of
+from handlens.request import RunRequest
 from handlens.targets import discover, parse_failure
 from handlens.verification import verify
 
@@ -71,7 +74,7 @@ class Session:
         self._timings: dict[str, float] = {}
         self._recipe_name = request.recipe or ""
         self._texts: dict[str, str] = {}
-        self._subject: loading.Subject
+        self._subject: Subject
         self._captured: Captured
 
     def export(self) -> Report | None:
@@ -132,14 +135,14 @@ class Session:
 
     # -- stages ------------------------------------------------------------------------------------
 
-    def _load(self) -> loading.Subject:
+    def _load(self) -> Subject:
         name = os.path.basename(self._file)
         try:
             text = self._request.text
-            text = self._texts[self._file] = loading.read(self._file) if text is None else text
+            text = self._texts[self._file] = read(self._file) if text is None else text
             unsaved = self._request.unsaved
             sources = Sources(self._file, text, unsaved, self._in_workspace, self._texts)
-            module = loading.load(sources, self._request.workspace)
+            module = load(sources, self._request.workspace)
         except SyntaxError as error:
             if error.filename == self._file:
                 raise _Failed(parse_failure(error, self._file)) from error
@@ -147,15 +150,15 @@ class Session:
         except BaseException as error:
             raise _Failed(self._failure("HL301", f"Importing {name} failed", error)) from error
         try:
-            return loading.build(self._target, module)
-        except loading.InvalidTarget as error:
+            return build(self._target, module)
+        except InvalidTarget as error:
             raise _Failed(Failure("HL305", str(error), self._declaration(), "")) from error
         except BaseException as error:
             raise _Failed(
                 self._failure("HL301", f"Target {self._target.name} failed", error)
             ) from error
 
-    def _recipe(self, subject: loading.Subject) -> Recipe:
+    def _recipe(self, subject: Subject) -> Recipe:
         request = self._request
         wanted = request.recipe or subject.recipe or request.default_recipe or recipes.DEFAULT
         try:
@@ -167,7 +170,7 @@ class Session:
                 self._failure("HL305", f"Importing recipe {wanted!r} failed", error)
             ) from error
 
-    def _export(self, subject: loading.Subject) -> Captured:
+    def _export(self, subject: Subject) -> Captured:
         def export(strict: bool) -> Captured:
             if getattr(sys.stdout, "closed", False):
                 # Torch asks it whether it is a terminal, and the model has closed it.
@@ -193,7 +196,7 @@ class Session:
                 raised = replace(raised, message=f"{raised.message} {advice}")
             raise _Failed(raised) from first
 
-    def _quantize(self, captured: Captured, recipe: Recipe, subject: loading.Subject) -> Quantized:
+    def _quantize(self, captured: Captured, recipe: Recipe, subject: Subject) -> Quantized:
         try:
             with self._refusals():
                 return recipe.quantize(captured, subject)
@@ -213,9 +216,9 @@ class Session:
         """Raise _Failed for what the target gives and cannot be taken, and for what making it raises."""
         try:
             yield
-        except (loading.InvalidTarget, recipes.UnknownRecipe) as error:
+        except (InvalidTarget, recipes.UnknownRecipe) as error:
             raise _Failed(Failure("HL305", str(error), self._declaration(), "")) from error
-        except loading.BatchFailed as error:
+        except BatchFailed as error:
             raise _Failed(
                 self._failure("HL303", f"Making {error.batch} failed", error.error)
             ) from error
@@ -318,7 +321,7 @@ class Session:
         for file in shown - self._texts.keys():
             try:
                 # It was not imported as modules are, or the text would be known.
-                self._texts[file] = loading.read(file)
+                self._texts[file] = read(file)
             except (OSError, SyntaxError, UnicodeDecodeError):
                 continue
         return {file: self._texts[file] for file in shown & self._texts.keys()}

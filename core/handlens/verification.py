@@ -12,17 +12,18 @@ from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 from torch.utils import _pytree as pytree
 
-from handlens.capture import Captured, follow_calls
+from handlens.capture.calls import replay_calls
+from handlens.capture.export import Captured
+from handlens.capture.handles import handle_of
+from handlens.capture.places import Places
 from handlens.comparison import Comparison, Statistics, merge, outputs_alone
 from handlens.comparison.dice import RandomState
 from handlens.comparison.memory import state_restored
 from handlens.comparison.nodes import has_effect, live
 from handlens.comparison.recorder import pool
-from handlens.handles import handle_of
-from handlens.inputs import Inputs, cloned
-from handlens.loading import Subject
-from handlens.places import Places
-from handlens.preserving import as_given
+from handlens.loading.inputs import Inputs, cloned
+from handlens.loading.preserving import as_given
+from handlens.loading.subject import Subject
 from handlens.recipes import Quantized
 from handlens.report import Difference, Verification
 from handlens.reporting import module_of, op_of
@@ -129,7 +130,7 @@ class _Runs:
             found.setdefault(number, []).append(pytree.tree_map_only(Tensor, torch.clone, value))
 
         with as_given(subject.model), torch.no_grad():
-            follow_calls(captured, heard, lambda: subject.model(*args, **kwargs))
+            replay_calls(captured.frames, heard, lambda: subject.model(*args, **kwargs))
         return found
 
     def _begin(self) -> Inputs:

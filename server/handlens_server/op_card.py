@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from handlens.rendering import svg, verdicts
+from handlens import words
+from handlens.rendering import svg
 from handlens.report import Channels, Finding, OpReport, Quantizer, Verdict
 from handlens_server import wording
 from handlens_server.wording import code, escaped, short
@@ -56,7 +57,7 @@ def markdown(card: Card, images: bool = False) -> str:
     lines += wording.table(rows(op))
     if card.others:
         shown = ", ".join(
-            f"{code(_place(each))} {verdicts.accumulated(each)}"
+            f"{code(_place(each))} {words.accumulated(each)}"
             for each in card.others[:_OTHERS_SHOWN]
         )
         lines += ["", f"Also here: {shown}{_more(card)}"]
@@ -81,7 +82,7 @@ def plain(card: Card) -> str:
     lines += wording.columns(rows(op))
     if card.others:
         shown = ", ".join(
-            f"{short(_place(each))} {verdicts.accumulated(each)}"
+            f"{short(_place(each))} {words.accumulated(each)}"
             for each in card.others[:_OTHERS_SHOWN]
         )
         lines.append(f"Also here: {shown}{_more(card)}")
@@ -105,15 +106,15 @@ def _more(card: Card) -> str:
 
 def rows(op: OpReport) -> list[tuple[str, str]]:
     """What was measured at an op: names, and values with their units."""
-    introduced = verdicts.introduced(op)
+    introduced = words.introduced(op)
     # Where an op's own noise cancels part of what it inherits, a share would be more than all.
     if op.introduced_verdict == "ok" and op.introduced_share <= 1:
         introduced += f", {_percent(op.introduced_share)} of the noise"
     if op.in_float and op.introduced_verdict == "exact":
-        introduced = verdicts.in_float(op)
-    named = [("SQNR", verdicts.accumulated(op)), ("Introduced here", introduced)]
+        introduced = words.in_float(op)
+    named = [("SQNR", words.accumulated(op)), ("Introduced here", introduced)]
     if op.in_float and op.introduced_verdict != "exact":
-        named.append(("In float", verdicts.in_float(op)))
+        named.append(("In float", words.in_float(op)))
     named += [(f"Quantized {each.role}", _quantizer(each)) for each in op.quantizers]
     if op.floor_sqnr_db is not None:
         named.append(("Rounding alone", f"{op.floor_sqnr_db:.1f} dB"))
@@ -125,7 +126,7 @@ def rows(op: OpReport) -> list[tuple[str, str]]:
         )
     worst = op.worst_batch_sqnr_db
     # In a run of one batch it is the batch that all the rest is about.
-    if worst is not None and f"{worst:.1f} dB" != verdicts.accumulated(op):
+    if worst is not None and f"{worst:.1f} dB" != words.accumulated(op):
         named.append(("Worst batch", f"{worst:.1f} dB, number {op.worst_batch} counted from 0"))
     for name, value, form in (
         ("MSE", op.mse, ".3g"),

@@ -47,7 +47,7 @@ class RunProgress:
         return self
 
     def stage(self, name: str) -> None:
-        """Show that a stage (of ``handlens.protocol.STAGES``) begins."""
+        """Show that a stage (of ``handlens.workers.wire.STAGES``) begins."""
         self._percentage, self._message = STAGES.get(name, (self._percentage, name))
         if self._begun:
             self._server.work_done_progress.report(

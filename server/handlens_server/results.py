@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 from handlens.diagnosis import judge
+from handlens.diagnosis.suppressions import suppressions
+from handlens.diagnosis.thresholds import ChosenThresholds
 from handlens.project import ProjectSettings
 from handlens.report import (
     Difference,
@@ -17,7 +19,6 @@ from handlens.report import (
     Unmatched,
     digest,
 )
-from handlens.rules import ChosenThresholds, suppressions
 from handlens.targets import Target
 from handlens_server import positions, syntax
 from handlens_server.anchors import Anchors

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
-from handlens.client import WorkerUnusable
+from handlens.diagnosis.thresholds import ChosenThresholds
 from handlens.project import ProjectSettings
-from handlens.protocol import RunRequest
 from handlens.report import Failure, Report, digest, failed
-from handlens.rules import ChosenThresholds
+from handlens.request import RunRequest
 from handlens.targets import Target
+from handlens.workers.client import WorkerUnusable
 from handlens_server.discovery import Discovery, discover
 from handlens_server.documents import Document, read
 from handlens_server.progress import RunProgress

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from handlens.rules import ChosenThresholds
+from handlens.diagnosis.thresholds import ChosenThresholds
 
 SECTION = "handlens"
 

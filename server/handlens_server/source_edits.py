@@ -8,8 +8,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from handlens.diagnosis.suppressions import Suppression, suppressions
 from handlens.report import Span
-from handlens.rules import Suppression, suppressions
 from handlens.targets import Target
 from handlens_server import positions, syntax
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from handlens.rendering import verdicts
+from handlens import words
 from handlens.rendering.view import count
 from handlens.report import Report, op_name
 from handlens_server import wording
@@ -15,7 +15,7 @@ from handlens_server.wording import code, escaped, short
 def markdown(report: Report) -> str:
     """The result as Markdown."""
     lines = [f"{code(report.target)} · recipe {code(report.recipe)}", ""]
-    if said := verdicts.beginning(report):
+    if said := words.beginning(report):
         lines += [f"**The reference is not the model.** {escaped(said)}", ""]
     return "\n".join([*lines, *wording.table(list(rows(report)))])
 
@@ -23,7 +23,7 @@ def markdown(report: Report) -> str:
 def plain(report: Report) -> str:
     """The result as plain text."""
     lines = [f"{short(report.target)} · recipe {short(report.recipe)}"]
-    if said := verdicts.beginning(report):
+    if said := words.beginning(report):
         lines.append(f"The reference is not the model. {short(said)}")
     return "\n".join([*lines, *wording.columns(list(rows(report)))])
 
@@ -31,12 +31,12 @@ def plain(report: Report) -> str:
 def rows(report: Report) -> Iterator[tuple[str, str]]:
     """What was measured, what that was checked against, and what was quantized by whom."""
     output, verified, coverage = report.output, report.verified, report.coverage
-    yield "Output", verdicts.output(output) if output else "not measured"
+    yield "Output", words.output(output) if output else "not measured"
     if verified:
-        yield "Verified", verdicts.verified(verified)
+        yield "Verified", words.verified(verified)
         if verified.actual_sqnr_db is not None:
-            yield "Against the model", verdicts.decibels(verified.actual_sqnr_db)
-        if way := verdicts.way(verified):
+            yield "Against the model", words.decibels(verified.actual_sqnr_db)
+        if way := words.way(verified):
             yield "Comparison", way
     if coverage:
         by = ", ".join(map(str, report.quantized_by))

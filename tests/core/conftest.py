@@ -8,8 +8,8 @@ from textwrap import dedent
 import pytest
 
 from handlens import session, targets
-from handlens.protocol import RunRequest
 from handlens.report import Report
+from handlens.request import RunRequest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

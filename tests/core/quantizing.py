@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from handlens import recipes
-from handlens.capture import Captured, capture
-from handlens.handles import generate_numeric_debug_handle, handle_of, is_dequantize
-from handlens.loading import Subject
+from handlens.capture.export import Captured, capture
+from handlens.capture.handles import generate_numeric_debug_handle, handle_of, is_dequantize
+from handlens.loading.subject import Subject
 from handlens.recipes import Quantized
 
 

@@ -6,15 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from handlens.capture import capture
-from handlens.handles import generate_numeric_debug_handle, handle_of
-from handlens.importing import Sources
-from handlens.loading import Subject, build, load, read
+from handlens.capture.export import capture
+from handlens.capture.handles import generate_numeric_debug_handle, handle_of
+from handlens.loading.importing import Sources
+from handlens.loading.module import load, read
+from handlens.loading.subject import Subject, build
 from handlens.report import Report
 from handlens.targets import discover
 
+from .capture.test_capture import text_under
 from .conftest import EXAMPLES
-from .test_capture import text_under
 
 BLOCK = ("block(x)",)
 ATTENTION = ("self.attention(self.attention_norm(x))", *BLOCK)

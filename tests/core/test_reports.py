@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from handlens import session, targets
-from handlens.protocol import RunRequest
 from handlens.recipes.leftovers import KEPT
 from handlens.report import Finding, Report, Span
+from handlens.request import RunRequest
 
 REPORTS = Path(__file__).parent / "reports"
 

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lsprotocol import types
 
-from handlens import protocol
+from handlens.diagnosis.suppressions import suppressions
 from handlens.project import project_settings
-from handlens.protocol import RunRequest
 from handlens.report import Report, from_json
-from handlens.rules import suppressions
+from handlens.request import RunRequest
 from handlens.targets import InvalidConfiguration
+from handlens.workers import wire
 from handlens_server.discovery import discover
 from handlens_server.documents import path_of
 from handlens_server.wording import inert
@@ -122,7 +122,7 @@ async def test_hostile_names_are_text_wherever_they_are_shown(tmp_path):
         assert is_harmless(hover.contents.value)
         for uri, target in ((named.uri, "handlens_named"), (raises.uri, "handlens_raises")):
             params = {"uri": uri, "target": target}
-            report = await client.protocol.send_request_async("handlens/report", params)
+            report = await client.wire.send_request_async("handlens/report", params)
             assert all(map(is_harmless, strings_in(report)))
         assert any("onerror" in op.module for op in (await _report(client, named)).ops)
         uri = await client.execute("handlens.server.report", named.uri, "html")
@@ -143,7 +143,7 @@ async def test_hostile_names_are_text_wherever_they_are_shown(tmp_path):
 
 async def _report(client, document):
     params = {"uri": document.uri, "target": "handlens_named"}
-    return await client.protocol.send_request_async("handlens/report", params)
+    return await client.wire.send_request_async("handlens/report", params)
 
 
 def test_the_command_line_shows_hostile_names_as_text(tmp_path):
@@ -424,7 +424,7 @@ def test_any_json_is_a_report_or_a_request_or_is_refused(data):
 @given(st.one_of(st.binary(max_size=60), JSON.map(lambda each: json.dumps(each).encode())))
 def test_any_line_of_a_worker_is_a_message_or_is_refused(line):
     with contextlib.suppress(ValueError):
-        assert isinstance(protocol.decode(line), dict)
+        assert isinstance(wire.decode(line), dict)
 
 
 HOSTILE_EVENTS = """\

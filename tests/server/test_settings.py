@@ -12,7 +12,7 @@ import pytest
 from lsprotocol import types
 from tests.server.conftest import EVERYTHING, GUARD_S
 
-from handlens.rules import ChosenThresholds
+from handlens.diagnosis.thresholds import ChosenThresholds
 from handlens_server import settings
 from handlens_server.settings import Settings
 from handlens_server.worker import interpreter

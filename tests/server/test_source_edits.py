@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handlens.diagnosis.suppressions import suppressions
 from handlens.report import Span
-from handlens.rules import suppressions
 from handlens.targets import Target
 from handlens_server.source_edits import (
     NoEdit,

@@ -7,7 +7,7 @@ import pytest
 from lsprotocol import types
 from tests.server.test_report_view import ask, covered
 
-from handlens.rules import RULES
+from handlens.diagnosis.rules import RULES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from handlens.client import Environment, WorkerUnusable
+from handlens.workers.client import Environment, WorkerUnusable
 from handlens_server.worker import host
 from handlens_server.worker.host import Host, State
 from handlens_server.worker.pool import Pool

@@ -24,6 +24,12 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
+from handlens.capture.handles import (
+    graph_modules,
+    handle_of,
+    is_dequantize,
+    is_quantize_or_dequantize,
+)
 from handlens.comparison import nodes
 from handlens.comparison.channels import Parts, channel_dim, magnitudes, summary
 from handlens.comparison.control_flow import IN_STEP, Body
@@ -36,7 +42,6 @@ from handlens.comparison.quantizers import cast_to, describe, value_of
 from handlens.comparison.recorder import Measurements, Recorder
 from handlens.comparison.sides import ActualSide, Destination, ReferenceSide, clone
 from handlens.comparison.trials import Trials
-from handlens.handles import graph_modules, handle_of, is_dequantize, is_quantize_or_dequantize
 from handlens.report import Channels, Quantizer
 
 UNUSED = "nothing reads its output"

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
+from handlens.capture.handles import is_quantize_or_dequantize
 from handlens.comparison.quantizers import value_of
-from handlens.handles import is_quantize_or_dequantize
 
 # Ops that may return an input, or memory of it, although their schemas do not say so.
 _MAY_RETURN_INPUT = {

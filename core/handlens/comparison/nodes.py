@@ -13,9 +13,14 @@ from torch.fx.experimental import symbolic_shapes
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
+from handlens.capture.handles import (
+    handle_of,
+    is_dequantize,
+    is_quantize,
+    is_quantize_or_dequantize,
+)
 from handlens.comparison.memory import bodies, written_by
 from handlens.comparison.quantizers import value_of
-from handlens.handles import handle_of, is_dequantize, is_quantize, is_quantize_or_dequantize
 
 # Ops that give the values of one input, all or some of them.
 _SELECTS = {

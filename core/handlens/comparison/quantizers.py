@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
+from handlens.capture.handles import is_dequantize
 from handlens.comparison.fakequantize import FakeQuantizer
-from handlens.handles import is_dequantize
 from handlens.report import Quantizer
 
 Role = Literal["weight", "output", "input"]

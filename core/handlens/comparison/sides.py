@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 
+from handlens.capture.handles import is_dequantize, is_quantize
 from handlens.comparison import nodes
 from handlens.comparison.dice import Dice, Side
 from handlens.comparison.fakequantize import FakeQuantizer
 from handlens.comparison.memory import Memory
 from handlens.comparison.quantizers import fake_quantizer, value_of
-from handlens.handles import is_dequantize, is_quantize
 
 
 class Destination:

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
+from handlens.capture.handles import is_dequantize
 from handlens.comparison import nodes
 from handlens.comparison.memory import written_by
 from handlens.comparison.sides import ActualSide, Destination, ReferenceSide, clone
-from handlens.handles import is_dequantize
 
 
 class Trials:

@@ -9,6 +9,8 @@ from dataclasses import replace
 
 from handlens.diagnosis import non_finite
 from handlens.diagnosis.findings import diagnose
+from handlens.diagnosis.suppressions import suppress
+from handlens.diagnosis.thresholds import ChosenThresholds, Thresholds, thresholds_in_force
 from handlens.report import (
     Coverage,
     Finding,
@@ -19,7 +21,6 @@ from handlens.report import (
     StaysInFloat,
     op_name,
 )
-from handlens.rules import ChosenThresholds, Thresholds, suppress, thresholds_in_force
 
 
 def judge(

@@ -20,11 +20,17 @@ from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from handlens import report
-from handlens.capture import Captured, capture
+from handlens.capture.export import Captured, capture
+from handlens.capture.handles import (
+    graph_modules,
+    handle_of,
+    module_paths,
+    own_metadata,
+    set_handle,
+)
 from handlens.comparison.memory import Memory, aliased_by, written_by
 from handlens.comparison.nodes import in_half, is_cast_between, op_name
-from handlens.handles import graph_modules, handle_of, module_paths, own_metadata, set_handle
-from handlens.loading import Subject
+from handlens.loading.subject import Subject
 from handlens.recipes.keeping import kept_handles
 from handlens.recipes.leftovers import KEPT, with_regions
 from handlens.recipes.recipe import CastFailed, Quantized, float_module

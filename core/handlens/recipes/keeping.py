@@ -22,10 +22,10 @@ from torchao.quantization.pt2e.quantizer import (
 )
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
-from handlens.capture import Captured
+from handlens.capture.export import Captured
+from handlens.capture.handles import graph_modules, handle_of, module_paths
 from handlens.comparison.nodes import selects
-from handlens.handles import graph_modules, handle_of, module_paths
-from handlens.loading import InvalidTarget
+from handlens.loading.subject import InvalidTarget
 from handlens.recipes.folding import hidden
 from handlens.recipes.leftovers import QUANTIZED
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from handlens.capture.handles import graph_modules, handle_of, is_dequantize, is_quantize
 from handlens.comparison.memory import bodies
 from handlens.comparison.nodes import dtype
 from handlens.comparison.quantizers import value_of
-from handlens.handles import graph_modules, handle_of, is_dequantize, is_quantize
 from handlens.report import QuantizedBy
 
 KEPT = "keep_float asks for it"

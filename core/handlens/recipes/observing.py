@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from handlens.handles import handle_of, is_observer
+from handlens.capture.handles import handle_of, is_observer
 
 Range = tuple[float, float] | None
 """The smallest and the largest value that is finite; None where there was none."""

@@ -11,11 +11,11 @@ from torchao.quantization.pt2e import allow_exported_model_train_eval
 from torchao.quantization.pt2e.quantizer import ComposableQuantizer, Quantizer
 from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import X86InductorQuantizer
 
-from handlens import handles
-from handlens.capture import Captured
+from handlens.capture import handles
+from handlens.capture.export import Captured
 from handlens.comparison.memory import state_restored
-from handlens.inputs import cloned
-from handlens.loading import Subject
+from handlens.loading.inputs import cloned
+from handlens.loading.subject import Subject
 from handlens.recipes.folding import every_batch_norm
 from handlens.recipes.keeping import Keeping, kept_handles
 from handlens.recipes.leftovers import Annotated, left_by, op_name, quantized_by

@@ -9,12 +9,12 @@ from typing import Protocol
 from torch.fx import Graph, GraphModule, Node
 
 from handlens import report
-from handlens.capture import Captured
+from handlens.capture.export import Captured
+from handlens.capture.handles import graph_modules, is_observer
 from handlens.comparison.memory import initialize
 from handlens.comparison.nodes import has_effect
-from handlens.handles import graph_modules, is_observer
-from handlens.inputs import Inputs
-from handlens.loading import Subject
+from handlens.loading.inputs import Inputs
+from handlens.loading.subject import Subject
 
 
 @dataclass(frozen=True)

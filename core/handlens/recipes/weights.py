@@ -21,11 +21,11 @@ from torch.nn.utils.weight_norm import WeightNorm
 from torchao.quantization import quantize_
 
 from handlens import report
-from handlens.capture import Captured
+from handlens.capture.export import Captured
+from handlens.capture.handles import graph_modules, handle_of, module_paths
 from handlens.comparison.memory import bodies, operands
 from handlens.comparison.quantizers import value_of
-from handlens.handles import graph_modules, handle_of, module_paths
-from handlens.loading import Subject
+from handlens.loading.subject import Subject
 from handlens.recipes.keeping import kept_handles
 from handlens.recipes.leftovers import (
     KEPT,

@@ -17,11 +17,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from handlens.rendering import verdicts
+from handlens import words
+from handlens.diagnosis.rules import RULES
 from handlens.rendering.svg import bars
 from handlens.rendering.view import SEVERITIES, View, clean, count
 from handlens.report import Document, Finding, OpReport, Report, Severity, Span, op_name
-from handlens.rules import RULES
 
 _WIDTH, _HEIGHT = 1000, 260
 _WORST = 20
@@ -53,9 +53,9 @@ def render(document: Document, view: View) -> str:
         # The only style that a browser applies is this one, whatever a text may smuggle in.
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         legend=_LEGEND,
-        accumulated=verdicts.accumulated,
-        introduced=verdicts.introduced,
-        in_float=verdicts.in_float,
+        accumulated=words.accumulated,
+        introduced=words.introduced,
+        in_float=words.in_float,
         width=_WIDTH,
         height=_HEIGHT,
     )
@@ -134,14 +134,14 @@ class _Page:
         report = self.report
         if output := report.output:
             alarming = output.verdict in ("not-compared", "non-finite")
-            value = verdicts.ratio(output.verdict, output.sqnr_db)
+            value = words.ratio(output.verdict, output.sqnr_db)
             detail = output.reason or ("against the reference" if self.alarm else "")
             yield Fact("output", value, detail, "warning" if alarming else None)
         if report.recipe:
             yield Fact("recipe", report.recipe)
         if verified := report.verified:
-            value, way = verdicts.verified(verified), verdicts.way(verified)
-            yield Fact("verified", value, way, verdicts.level(verified))
+            value, way = words.verified(verified), words.way(verified)
+            yield Fact("verified", value, way, words.level(verified))
         yield Fact("batches", str(report.batches))
         if coverage := report.coverage:
             yield Fact("compared", f"{coverage.matched} of {count(coverage.ops, 'op')}")
@@ -164,10 +164,10 @@ class _Page:
             ("quantized model against the model", verified.actual_sqnr_db),
         )
         return Alarm(
-            verdicts.beginning(report),
+            words.beginning(report),
             self._view.place(span) if span else "",
             self._line(span) if span else ("", "", ""),
-            tuple((name, verdicts.decibels(value)) for name, value in ratios if value is not None),
+            tuple((name, words.decibels(value)) for name, value in ratios if value is not None),
         )
 
     @property

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from rich.text import Text
 
-from handlens.rendering import verdicts
+from handlens import words
+from handlens.diagnosis.rules import RULES
 from handlens.rendering.view import SEVERITIES, STYLES, View, clean, count
 from handlens.report import (
     Coverage,
@@ -17,7 +18,6 @@ from handlens.report import (
     Verification,
     op_name,
 )
-from handlens.rules import RULES
 
 
 def summary(
@@ -41,7 +41,7 @@ def summary(
         yield _row("could not run", failure)
         return
     if report.output:
-        output = Text(f"{clean(verdicts.output(report.output))}, {count(report.batches, 'batch')}")
+        output = Text(f"{clean(words.output(report.output))}, {count(report.batches, 'batch')}")
         if fail_under is not None and falls_short(report, fail_under):
             output.append(f" (not the {fail_under:g} dB asked for)", STYLES["error"])
         if report.verified and report.verified.actual_sqnr_db is not None:
@@ -85,12 +85,12 @@ def falls_short(report: Report, fail_under: float) -> bool:
 
 def _verified(verified: Verification) -> Iterable[Text]:
     """What the result was checked against."""
-    level = verdicts.level(verified)
-    text = Text(clean(verdicts.verified(verified)), STYLES[level] if level else "")
+    level = words.level(verified)
+    text = Text(clean(words.verified(verified)), STYLES[level] if level else "")
     if verified.verdict == "differs":
         text.append(": see HL204")
     yield _row("verified", text)
-    if way := verdicts.way(verified):
+    if way := words.way(verified):
         yield _row("", Text(way))
 
 

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from handlens.diagnosis.rules import RULES
 from handlens.rendering.excerpt import excerpt
 from handlens.rendering.summary import inheriting, summary, tally
 from handlens.rendering.view import GUTTER, SEVERITIES, STYLES, View, clean, count
 from handlens.report import Failure, Finding, Related, Report, Span
-from handlens.rules import RULES
 
 _INSTANCES_SHOWN = 4
 _WIDEST_NOTE, _NARROWEST_NOTE = 100, 40

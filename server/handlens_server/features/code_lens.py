@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
-from handlens.rendering import verdicts
+from handlens import words
 from handlens.report import OpReport, Span
 from handlens.targets import Target
 from handlens_server import positions
@@ -108,7 +108,7 @@ def _summary(result: Result) -> str:
     if report.verified is not None and report.verified.verdict == "differs":
         parts.append("the reference is not the model")
     if report.output is not None:
-        parts.append(f"output {verdicts.ratio(report.output.verdict, report.output.sqnr_db)}")
+        parts.append(f"output {words.ratio(report.output.verdict, report.output.sqnr_db)}")
     if result.worst is not None:
         parts.append(f"worst {result.worst.name} {result.worst.sqnr_db:.1f} dB")
     return " · ".join(parts) or "nothing was measured"

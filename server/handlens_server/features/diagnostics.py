@@ -12,9 +12,9 @@ from weakref import WeakKeyDictionary
 import attrs
 from lsprotocol import types
 
+from handlens.diagnosis.rules import RULES
 from handlens.rendering.view import clean, clean_lines
 from handlens.report import Finding, Span
-from handlens.rules import RULES
 from handlens_server import positions
 from handlens_server.documents import Document, Part
 from handlens_server.results import Result

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
-from handlens.rendering import verdicts
+from handlens import words
 from handlens.report import OpReport, Span
 from handlens_server import op_card
 from handlens_server.documents import Document
@@ -79,8 +79,8 @@ def _label(ops: Sequence[OpReport]) -> str:
     """A few characters about the ops of a line; empty if there is nothing to say."""
     times = f" ×{len(ops)}" if len(ops) > 1 else ""
     if any(op.verdict == "non-finite" for op in ops):
-        return f"{verdicts.ratio('non-finite', None)}{times}"
+        return f"{words.ratio('non-finite', None)}{times}"
     ratios = [op.sqnr_db for op in ops if op.sqnr_db is not None]
     if not ratios:
         return ""
-    return f"{'min ' if times else ''}{verdicts.decibels(min(ratios))}{times}"
+    return f"{'min ' if times else ''}{words.decibels(min(ratios))}{times}"

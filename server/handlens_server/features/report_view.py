@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 
-from handlens.rendering import verdicts
+from handlens import words
+from handlens.diagnosis.thresholds import thresholds_in_force
 from handlens.rendering.view import View, clean, clean_lines
 from handlens.report import Report, Span, StaysInFloat, Unmatched
-from handlens.rules import thresholds_in_force
 from handlens_server import op_card, positions
 from handlens_server.documents import Document
 from handlens_server.results import Result
@@ -93,7 +93,7 @@ def register(server: HandlensServer) -> None:
                     "verdict": each.verdict,
                     "introduced_db": each.introduced_sqnr_db,
                     "introduced_verdict": each.introduced_verdict,
-                    "in_float": clean(verdicts.in_float(each)),
+                    "in_float": clean(words.in_float(each)),
                     "floor_db": each.floor_sqnr_db,
                     "line": source.line(each.span),
                     "place": source.place(each.span),
@@ -159,9 +159,9 @@ def _verified(report: Report, source: _Source) -> dict[str, Any] | None:
     begins = verified.difference
     return {
         "verdict": verified.verdict,
-        "text": clean(verdicts.verified(verified)),
-        "way": verdicts.way(verified),
-        "beginning": clean(verdicts.beginning(report)),
+        "text": clean(words.verified(verified)),
+        "way": words.way(verified),
+        "beginning": clean(words.beginning(report)),
         "sqnr_db": verified.sqnr_db,
         "actual_sqnr_db": verified.actual_sqnr_db,
         # Without a place in the source, a click leads to the target.

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from handlens.client import Worker, WorkerUnusable
+from handlens.workers.client import Worker, WorkerUnusable
 
 logger = logging.getLogger(__name__)
 

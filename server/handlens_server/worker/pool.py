@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from handlens.client import Worker, WorkerUnusable
+from handlens.workers.client import Worker, WorkerUnusable
 from handlens_server.worker import interpreter
 from handlens_server.worker.host import Host
 

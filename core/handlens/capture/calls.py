@@ -1,0 +1,191 @@
+"""The torch calls of a model, each told by the frames that made it.
+
+Non-strict export runs the user's code, so the interpreter itself can be asked. A torch function mode
+sees every call into torch before it is traced; it notes the caller's frames and annotates the nodes that
+come of the call with the number of that note. The annotation is in ``node.meta["custom"]``, which
+survives ``module()``, preparation, conversion and decomposition.
+
+Strict export, and the bodies of cond, map, scan and while_loop, are traced by Dynamo, which executes
+bytecode symbolically and calls no mode. Its nodes are annotated, in the same way, with the frames that it
+was executing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from torch.fx.traceback import annotate
+from torch.overrides import TorchFunctionMode
+
+from handlens.capture.handles import CUSTOM_KEY
+from handlens.capture.spans import Frame, is_source, offsets_of
+
+CALL_KEY = "handlens_call"
+
+# What is asked of tensors all the time while they are traced, and leaves no node that could be annotated.
+_QUESTIONS = frozenset(
+    (
+        *(
+            getattr(torch.Tensor, name).__get__
+            for name in (
+                "device",
+                "dtype",
+                "grad",
+                "grad_dtype",
+                "is_leaf",
+                "is_mkldnn",
+                "is_nested",
+                "is_quantized",
+                "is_sparse",
+                "layout",
+                "requires_grad",
+            )
+        ),
+        torch.Tensor._is_view,
+        torch.Tensor.is_conj,
+        torch.Tensor.is_inference,
+        torch.Tensor.is_neg,
+        torch.Tensor.untyped_storage,
+    )
+)
+
+
+def call_number(node: torch.fx.Node) -> int | None:
+    """The number of the call that a node came of; None if no frames were noted for it."""
+    number = node.meta.get(CUSTOM_KEY, {}).get(CALL_KEY)
+    return number if isinstance(number, int) else None
+
+
+class NumberedCalls:
+    """The frames of each call; its number is its place among them."""
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[Frame, ...]] = []
+        self._numbers: dict[tuple[Frame, ...], int] = {}
+
+    def number(self, frames: tuple[Frame, ...]) -> int:
+        number = self._numbers.setdefault(frames, len(self.frames))
+        if number == len(self.frames):
+            self.frames.append(frames)
+        return number
+
+
+def _callers(frame: Any, stop: Any) -> Iterator[Frame]:
+    """The frames of source from ``frame`` outwards to ``stop``."""
+    while frame is not None and frame is not stop:
+        # Most frames are torch's. Reading the code of one takes ten times as long if anything listens
+        # to Python's audit events, and a worker does.
+        if not str(frame.f_globals.get("__name__")).startswith("torch."):
+            code = frame.f_code
+            if is_source(code.co_filename):
+                yield code.co_filename, code, frame.f_lasti
+        frame = frame.f_back
+
+
+class CallRecorder(TorchFunctionMode):
+    """Annotates the nodes of every torch call with the number of the call's frames."""
+
+    def __init__(self, calls: NumberedCalls, stop: Any) -> None:
+        super().__init__()
+        self._calls, self._stop = calls, stop
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        # Control-flow bodies are traced symbolically, this function with them; it must be invisible.
+        if torch.compiler.is_dynamo_compiling() or func in _QUESTIONS:
+            return func(*args, **(kwargs or {}))
+        frames = tuple(_callers(sys._getframe(1), self._stop))
+        if not frames:
+            return func(*args, **(kwargs or {}))
+        with annotate({CALL_KEY: self._calls.number(frames)}):
+            return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def annotated_by_dynamo(calls: NumberedCalls, stop: Any) -> Iterator[None]:
+    """Have Dynamo annotate what it traces with the number of the frames that it is executing.
+
+    The stack trace that it gives a node does not tell where an expression ends. No public interface of
+    torch tells more; where a version has not got what is read here, its nodes keep their stack traces.
+    """
+    try:
+        from torch._dynamo.output_graph import SubgraphTracer
+
+        create_proxy = SubgraphTracer.create_proxy
+    except (ImportError, AttributeError):
+        yield
+        return
+
+    def annotating(tracer: SubgraphTracer, *args: Any, **kwargs: Any) -> torch.fx.Proxy:
+        proxy = create_proxy(tracer, *args, **kwargs)
+        node = proxy.node
+        if node.op not in ("placeholder", "get_attr"):
+            with suppress(AttributeError, KeyError):
+                frames = (*_traced_frames(tracer), *_callers(sys._getframe(1), stop))
+                if frames:
+                    number = {CALL_KEY: calls.number(frames)}
+                    node.meta[CUSTOM_KEY] = node.meta.get(CUSTOM_KEY, {}) | number
+        return proxy
+
+    SubgraphTracer.create_proxy = annotating  # type: ignore[assignment,method-assign]
+    try:
+        yield
+    finally:
+        SubgraphTracer.create_proxy = create_proxy  # type: ignore[method-assign]
+
+
+def _traced_frames(tracer: Any) -> Iterator[Frame]:
+    """The frames of source that Dynamo is executing, innermost first. Raises KeyError without columns."""
+    for executed in reversed(tracer.output_graph._current_tx):
+        code = executed.f_code
+        if is_source(code.co_filename):
+            # Dynamo moves instructions about; where one is from, its positions say.
+            yield code.co_filename, code, offsets_of(code)[executed.current_instruction.positions]
+
+
+def replay_calls(
+    frames: Sequence[tuple[Frame, ...]],
+    heard: Callable[[int, Any], None],
+    run: Callable[[], object],
+) -> None:
+    """Run a model again, and tell ``heard`` what each torch call gives whose frames are among ``frames``.
+
+    The call is named by its place in ``frames``. Raises what the model raises.
+    """
+    with _CallListener(sys._getframe(), frames, heard):
+        run()
+
+
+class _CallListener(TorchFunctionMode):
+    """Tells what every torch call gives that has a number."""
+
+    def __init__(
+        self, stop: Any, frames: Sequence[tuple[Frame, ...]], heard: Callable[[int, Any], None]
+    ) -> None:
+        super().__init__()
+        self._stop = stop
+        self._numbers = {each: number for number, each in enumerate(frames)}
+        self._heard = heard
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func not in _QUESTIONS and not torch.compiler.is_dynamo_compiling():
+            number = self._numbers.get(tuple(_callers(sys._getframe(1), self._stop)))
+            if number is not None:
+                self._heard(number, result)
+        return result

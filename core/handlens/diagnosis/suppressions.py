@@ -1,0 +1,95 @@
+"""The comments that suppress findings, and what they leave of them."""
+
+from __future__ import annotations
+
+import io
+import re
+import tokenize
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from handlens.report import Finding, Span
+from handlens.targets import BOM
+
+_SUPPRESSION = re.compile(r"#\s*handlens:\s*ignore(?:\[(?P<codes>[^\]]*)\])?\s*(?=#|$)")
+
+
+@dataclass(frozen=True)
+class Suppression:
+    """A ``# handlens: ignore`` comment. No codes means every code."""
+
+    line: int
+    column: int
+    end_column: int
+    codes: frozenset[str]
+
+    def covers(self, finding: Finding) -> bool:
+        return (
+            finding.span is not None
+            and finding.span.line <= self.line <= finding.span.end_line
+            and (not self.codes or finding.rule in self.codes)
+        )
+
+
+def suppressions(text: str) -> list[Suppression]:
+    """The suppression comments in ``text``; those of its readable part if it does not tokenize."""
+    found: list[Suppression] = []
+    if text.startswith(BOM):
+        # Columns count it.
+        text = " " + text[1:]
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text, newline=None).readline):
+            match = token.type == tokenize.COMMENT and _SUPPRESSION.search(token.string)
+            if match:
+                line, start = token.start
+                codes = frozenset(
+                    code.strip().upper()
+                    for code in (match["codes"] or "").split(",")
+                    if code.strip()
+                )
+                found.append(
+                    Suppression(
+                        line,
+                        start + match.start(),
+                        start + len(match[0].rstrip()) + match.start(),
+                        codes,
+                    )
+                )
+    except (tokenize.TokenError, SyntaxError):
+        pass
+    return found
+
+
+def suppress(
+    findings: Iterable[Finding], texts: Mapping[str, str], unused_in: Collection[str] = ()
+) -> tuple[list[Finding], int]:
+    """What the comments in ``texts`` (file name to text) leave of the findings, and how many they took.
+
+    A comment that suppresses nothing is a finding itself, in the files ``unused_in``.
+    """
+    comments = {file: suppressions(text) for file, text in texts.items()}
+    used: set[tuple[str, Suppression]] = set()
+    kept: list[Finding] = []
+    taken = 0
+    for finding in findings:
+        file = finding.span.file if finding.span else ""
+        covering = [each for each in comments.get(file, ()) if each.covers(finding)]
+        # A failure is never hidden: a suppressed error would read as "all fine".
+        if covering and not finding.rule.startswith("HL3"):
+            used.update((file, each) for each in covering)
+            taken += 1
+        else:
+            kept.append(finding)
+    kept.extend(
+        Finding(
+            "HL203",
+            "information",
+            "unused suppression: nothing here to ignore",
+            None,
+            Span(file, comment.line, comment.column, comment.line, comment.end_column),
+        )
+        for file in unused_in
+        for comment in comments.get(file, ())
+        if (file, comment) not in used
+    )
+    return kept, taken

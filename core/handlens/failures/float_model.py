@@ -1,0 +1,196 @@
+"""Where the float model itself begins to give NaN or Inf, and whether that matters.
+
+An infinity is a number like another: a mask of −Inf before a softmax is as it should be. It matters once
+NaN is made of it, or where it comes out of the model. NaN that is replaced (by ``nan_to_num``, ``where``,
+``masked_fill``) or left behind (by a selection) is what somebody meant; it matters where it comes out of
+the model, and where a decision is made of it: in a comparison, a maximum's index, a cast to integers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
+
+from handlens.capture.handles import graph_modules, handle_of
+from handlens.comparison.memory import bodies, operands
+from handlens.comparison.nodes import op_name
+from handlens.comparison.quantizers import value_of
+from handlens.failures.failing_ops import run_watched
+from handlens.loading.inputs import Inputs
+
+# They ask for NaN, or for equality, which NaN has with nothing: isfinite is exported as such.
+_ASKS = {"isnan", "isinf", "isfinite", "isposinf", "isneginf", "signbit", "eq", "ne"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What gives NaN or Inf without having read any of that kind."""
+
+    order: int
+    """Its place in the order of the run."""
+    value: Literal["NaN", "Inf", "-Inf"]
+    node: Node
+    """An op, or the constant or input of the graph that holds such values."""
+    count: int
+    values: int
+    """How many of its values are such, of how many."""
+    of: frozenset[Source] = frozenset()
+    """The infinities that went into NaN."""
+
+    @property
+    def is_op(self) -> bool:
+        return handle_of(self.node) is not None
+
+    @property
+    def is_meant(self) -> bool:
+        """Whether an infinity was written down, in the model or its inputs, and did not come of finite
+        values."""
+        numbers = pytree.tree_leaves((self.node.args, self.node.kwargs))
+        return not self.is_op or any(
+            isinstance(each, float) and not math.isfinite(each) for each in numbers
+        )
+
+
+_NOTHING: frozenset[Source] = frozenset()
+
+
+@dataclass
+class _Of:
+    """The sources of the NaN and of the infinities in a value."""
+
+    nan: frozenset[Source] = _NOTHING
+    infinity: frozenset[Source] = _NOTHING
+
+
+@dataclass
+class Trace:
+    """Where NaN and Inf came from as a graph ran."""
+
+    mattering: list[Source] = field(default_factory=list)
+    """The sources of NaN that matter, in the order of the run, then those of infinities."""
+    readers: dict[Source, Node] = field(default_factory=dict)
+    """The first op that has handed on what a constant or an input holds."""
+    _of: dict[Node, _Of] = field(default_factory=dict)
+
+    def of(self, handle: int) -> list[Source]:
+        """The sources of what was not finite in an op's output, those of NaN first."""
+        for node, found in self._of.items():
+            if handle_of(node) == handle:
+                return [*_ordered(found.nan), *_ordered(found.infinity)]
+        return []
+
+
+def trace_non_finite(model: GraphModule, inputs: Inputs) -> Trace:
+    """Run a float graph on copies of inputs, and see where NaN and Inf begin.
+
+    Raises what the graph raises.
+    """
+    tracer = _Tracer(model)
+    try:
+        run_watched(model, inputs, tracer.hear)
+    finally:
+        tracer.end()
+    return tracer.trace
+
+
+class _Tracer:
+    def __init__(self, model: GraphModule) -> None:
+        self.trace = Trace()
+        self._model = model
+        self._of = self.trace._of
+        self._order = 0
+        self._mattering: set[Source] = set()
+        self._given_by = dict(_given_by(model))
+
+    def hear(self, node: Node, value: object) -> None:
+        self._order += 1
+        read = [self._of[each] for each in self._read_by(node) if each in self._of]
+        nan = _NOTHING.union(*(each.nan for each in read))
+        infinity = _NOTHING.union(*(each.infinity for each in read))
+        if node.op == "output":
+            if node.graph is self._model.graph:
+                self._mattering |= nan | infinity
+            self._of[node] = _Of(nan, infinity)
+            return
+        nans, infinities, sign, total = _counted(value)
+        found = _Of()
+        if nans:
+            found.nan = nan or frozenset({Source(self._order, "NaN", node, nans, total, infinity)})
+        if infinities:
+            found.infinity = infinity or frozenset(
+                {Source(self._order, sign, node, infinities, total)}
+            )
+        for each in found.nan | found.infinity:
+            if not each.is_op and handle_of(node) is not None:
+                self.trace.readers.setdefault(each, node)
+        if nan and not nans and _decides(node, value):
+            self._mattering |= nan
+        self._of[node] = found
+
+    def end(self) -> None:
+        nan = [each for each in self._mattering if each.value == "NaN"]
+        self.trace.mattering = [*_ordered(nan), *_ordered(self._mattering.difference(nan))]
+
+    def _read_by(self, node: Node) -> Iterable[Node]:
+        if node.op == "placeholder":
+            return self._given_by.get(node, ())
+        inside = [_output(value_of(body)) for body in bodies(node)]
+        return inside or node.all_input_nodes
+
+
+def _ordered(sources: Iterable[Source]) -> list[Source]:
+    return sorted(sources, key=lambda each: each.order)
+
+
+def _given_by(model: GraphModule) -> Iterator[tuple[Node, tuple[Node, ...]]]:
+    """The nodes whose values the inputs of each body are: operands of its op, and what a loop hands on."""
+    for graph_module in graph_modules(model):
+        for node in graph_module.graph.nodes:
+            for body in bodies(node):
+                for placeholder, operand in operands(node, body):
+                    given = (operand,) if isinstance(operand, Node) else ()
+                    yield placeholder, (*given, _output(value_of(body)))
+
+
+def _output(model: GraphModule) -> Node:
+    node: Node = next(iter(reversed(model.graph.nodes)))
+    return node
+
+
+def _counted(value: object) -> tuple[int, int, Literal["Inf", "-Inf"], int]:
+    """How many NaN and infinities a value has, the name of the latter, and how many values."""
+    nans = infinities = positive = total = 0
+    for each in pytree.tree_leaves(value):
+        if not isinstance(each, Tensor) or each.layout != torch.strided:
+            continue
+        if not (each.is_floating_point() or each.is_complex()):
+            continue
+        total += each.numel()
+        if bool(torch.isfinite(each).all()):
+            continue
+        nan = torch.isnan(each)
+        infinite = torch.isinf(each) & ~nan
+        nans += int(nan.sum())
+        infinities += int(infinite.sum())
+        positive += int((infinite & (each.real > 0)).sum())
+    return nans, infinities, "-Inf" if infinities and not positive else "Inf", total
+
+
+def _decides(node: Node, value: object) -> bool:
+    """Whether an op has made whole numbers or truth values of what it read, NaN or not."""
+    name = op_name(node)
+    asks = name in _ASKS or name.startswith("new_") or name.endswith("_like")
+    if asks or (name == "getitem" and not op_name(node.args[0])):  # type: ignore[arg-type]
+        return False
+    return any(
+        not (each.is_floating_point() or each.is_complex())
+        for each in pytree.tree_leaves(value)
+        if isinstance(each, Tensor)
+    )

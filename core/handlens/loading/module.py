@@ -1,0 +1,62 @@
+"""Execute the user's file from its text, saved or not, as the module that it is."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import tokenize
+from collections.abc import Iterable
+from types import ModuleType
+
+from handlens.loading.importing import Finder, Loader, Sources
+
+
+def read(file: str) -> str:
+    """The text of a Python file, in the encoding that it declares."""
+    with tokenize.open(file) as stream:
+        return stream.read()
+
+
+def load(sources: Sources, search: Iterable[str] = ()) -> ModuleType:
+    """Execute the target's text as the module that its file is, with the module paths it expects.
+
+    ``search`` are more folders to find its imports in. Raises whatever the user's code raises.
+    """
+    finder = Finder(sources)
+    finder.install()
+    root, name = _module_name(sources.file)
+    sys.path[:0] = [root]
+    sys.path.extend(each for each in search if each not in sys.path)
+    package, _, attribute = name.rpartition(".")
+    if package:
+        importlib.import_module(package)
+    if finder.target is None:
+        # An editor's text need not be in a file that Python would import: a notebook, an untitled one.
+        loader = Loader(name, sources.file, finder)
+        spec = importlib.util.spec_from_file_location(name, sources.file, loader=loader)
+        assert spec is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        loader.exec_module(module)
+    else:
+        # Its package has imported it.
+        module = sys.modules[name] = finder.target
+    if package:
+        setattr(sys.modules[package], attribute, module)
+    return module
+
+
+def _module_name(file: str) -> tuple[str, str]:
+    """The folder from which a file is imported, and its dotted name from there."""
+    folder, stem = os.path.dirname(file), os.path.splitext(os.path.basename(file))[0]
+    parts = [stem]
+    while os.path.isfile(os.path.join(folder, "__init__.py")):
+        folder, package = os.path.split(folder)
+        parts.insert(0, package)
+    name = ".".join(parts[:-1] if stem == "__init__" and len(parts) > 1 else parts)
+    if name in sys.modules or name in sys.stdlib_module_names:
+        # The file shares its name with something that is not to be replaced under everybody's feet.
+        name = f"_handlens_target_{stem}"
+    return folder, name

@@ -1,0 +1,189 @@
+"""What a target gives: the model, and the batches to run it on."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from handlens.loading.inputs import Inputs, Unreadable, arranged, cloned
+from handlens.targets import Target
+
+_KEYS = (
+    "model",
+    "example_inputs",
+    "example_kwargs",
+    "dynamic_shapes",
+    "calibration",
+    "evaluation",
+    "recipe",
+    "keep_float",
+)
+
+
+class InvalidTarget(Exception):
+    """A target that does not give what it should; the message says what it gave and what to do."""
+
+
+class BatchFailed(Exception):
+    """The user's code raised ``error`` as it made a batch: "calibration batch 2", say."""
+
+    def __init__(self, batch: str, error: BaseException) -> None:
+        super().__init__(batch, error)
+        self.batch = batch
+        self.error = error
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a target gives: the model, in evaluation mode, and what to run it on."""
+
+    model: torch.nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    dynamic_shapes: Any = None
+    calibration: Iterable[Any] = ()
+    evaluation: Iterable[Any] = ()
+    recipe: str | Callable[[], Any] | None = None
+    keep_float: tuple[str | int, ...] = ()
+    """Module paths and debug handles of what stays in float; a path stands for all that is below it."""
+
+    def calibration_inputs(self) -> Iterator[Inputs]:
+        """The batches, copied: a model may change its inputs. Raises InvalidTarget for what is none, and
+        BatchFailed."""
+        return self._batches("calibration", self.calibration)
+
+    def evaluation_inputs(self) -> Iterator[Inputs]:
+        """The batches, copied: a model may change its inputs. Raises InvalidTarget for what is none, and
+        BatchFailed."""
+        return self._batches("evaluation", self.evaluation)
+
+    def _batches(self, key: str, given: Iterable[Any]) -> Iterator[Inputs]:
+        batches: Iterator[Any] | None = None
+        for number in itertools.count(1):
+            try:
+                batches = iter(given) if batches is None else batches
+                batch = next(batches, _END)
+            except BaseException as error:
+                raise BatchFailed(f"{key} batch {number}", error) from error
+            if batch is _END:
+                return
+            inputs: Inputs = cloned(_inputs(batch, key, self.model, like=(self.args, self.kwargs)))
+            yield inputs
+
+
+_END = object()
+
+
+def build(target: Target, module: ModuleType) -> Subject:
+    """What ``target`` gives. Raises InvalidTarget, and whatever the user's code raises."""
+    if target.kind == "function":
+        given = getattr(module, target.name)()
+    elif target.kind == "class":
+        model = getattr(module, target.name)()
+        given = {"model": model, "example_inputs": model.example_inputs()}
+    else:
+        given = {
+            key: value if key == "recipe" else _referenced(value)
+            for key, value in target.references.items()
+        }
+        given["keep_float"] = target.keep_float
+        for key in target.references.keys() - {"recipe"}:
+            if callable(given[key]) and not isinstance(given[key], torch.nn.Module):
+                given[key] = given[key]()
+    return _subject(target.name, given)
+
+
+def _referenced(reference: str) -> Any:
+    module, _, names = reference.partition(":")
+    value: Any = importlib.import_module(module)
+    for name in names.split("."):
+        if not hasattr(value, name):
+            raise InvalidTarget(f"{reference!r}: {module} has no {names}")
+        value = getattr(value, name)
+    return value
+
+
+def _subject(name: str, given: Any) -> Subject:
+    expected = "return (model, example_inputs), or a mapping with those keys"
+    if isinstance(given, Mapping):
+        unknown = sorted(map(str, given.keys() - set(_KEYS)))
+        if unknown:
+            raise InvalidTarget(
+                f"{name} has the unknown key {unknown[0]!r}; there are {', '.join(_KEYS)}"
+            )
+        values = dict(given)
+    elif isinstance(given, tuple) and len(given) == 2:
+        values = {"model": given[0], "example_inputs": given[1]}
+    else:
+        raise InvalidTarget(f"{name} returned {_kind(given)}: {expected}")
+    if not isinstance(values.get("model"), torch.nn.Module):
+        raise InvalidTarget(
+            f"{name} gives {_kind(values.get('model'))} as its model, not a torch.nn.Module: {expected}"
+        )
+    if "example_inputs" not in values:
+        raise InvalidTarget(f"{name} gives no example_inputs: {expected}")
+    model = values["model"].eval()
+    args, kwargs = _inputs(
+        values["example_inputs"], "example_inputs", model, values.get("example_kwargs")
+    )
+    example = [(args, kwargs)]
+    return Subject(
+        model,
+        args,
+        kwargs,
+        values.get("dynamic_shapes"),
+        _batches(name, "calibration", values.get("calibration"), example),
+        _batches(name, "evaluation", values.get("evaluation"), example),
+        values.get("recipe"),
+        _keep_float(name, values.get("keep_float")),
+    )
+
+
+def _keep_float(name: str, given: Any) -> tuple[str | int, ...]:
+    entries = () if given is None else given
+    if not isinstance(entries, (list, tuple, set, frozenset)):
+        raise InvalidTarget(
+            f"{name} gives {_kind(given)} as keep_float: make it a list of module paths"
+        )
+    for each in entries:
+        if not isinstance(each, (str, int)) or isinstance(each, bool):
+            raise InvalidTarget(
+                f"{name} has {_kind(each)} in keep_float: give module paths and debug handles"
+            )
+    return tuple(entries)
+
+
+def _batches(name: str, key: str, given: Any, example: list[Inputs]) -> Iterable[Any]:
+    if given is None:
+        return example
+    if isinstance(given, torch.Tensor) or not isinstance(given, Iterable):
+        raise InvalidTarget(
+            f"{name} gives {_kind(given)} as {key}: make it an iterable of input tuples"
+        )
+    return given
+
+
+def _inputs(
+    batch: Any, key: str, model: torch.nn.Module, kwargs: Any = None, like: Inputs | None = None
+) -> Inputs:
+    if not isinstance(batch, (torch.Tensor, tuple, list, Mapping)):
+        raise InvalidTarget(f"{key} has {_kind(batch)} where a tuple of inputs is expected")
+    try:
+        return arranged(batch, model, kwargs, like)
+    except Unreadable as error:
+        raise InvalidTarget(f"{key} has {_kind(batch)}: {error}") from error
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

@@ -1,0 +1,64 @@
+"""On which line the process of a run was when it died, or was made to end.
+
+``faulthandler`` writes down the stack, from within the signal: also in an endless loop in C, in a deadlock,
+and when the stack has overflown.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import io
+import itertools
+import os
+import re
+import resource
+import signal
+
+from handlens.loading.module import read
+from handlens.report import Span
+from handlens.request import RunRequest
+from handlens.session import shown_by
+
+INTERRUPT = signal.SIGXCPU
+"""Ends a run that takes too long. Few programs handle it themselves."""
+
+_BEGINNING = "(most recent call first):\n"
+_FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
+_ESCAPED = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
+
+
+def watch(pipe: int) -> None:
+    """Have the stack of this process written to ``pipe`` by what kills it, SIGKILL aside.
+
+    No core is dumped: a run's would be gigabytes, in the folder that the user works in.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
+    # Who dies does not wait for a reader.
+    os.set_blocking(pipe, False)
+    faulthandler.enable(pipe, all_threads=False)
+    faulthandler.register(INTERRUPT, pipe, all_threads=False, chain=True)
+
+
+def line(stack: str, request: RunRequest) -> Span | None:
+    """The innermost line of a stack, as it was written, in a file that may show findings."""
+    is_shown = shown_by(request)
+    for file, number, function in _FRAME.findall(stack.rpartition(_BEGINNING)[2]):
+        file = _ESCAPED.sub(lambda match: chr(int("".join(filter(None, match.groups())), 16)), file)
+        if is_shown(file):
+            text = _text(request, file, int(number))
+            column = len(text) - len(text.lstrip())
+            end_column = max(len(text.rstrip()), column + 1)
+            return Span(file, int(number), column, int(number), end_column, function)
+    return None
+
+
+def _text(request: RunRequest, file: str, number: int) -> str:
+    text = request.unsaved.get(file)
+    if file == os.path.abspath(request.target.file):
+        text = request.text
+    try:
+        text = read(file) if text is None else text
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return ""
+    return next(itertools.islice(io.StringIO(text, newline=None), number - 1, None), "")

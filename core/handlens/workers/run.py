@@ -1,0 +1,141 @@
+"""A run: what the worker forks for each request.
+
+The user's code is executed here and nowhere else. It may do to this process whatever it likes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import resource
+import signal
+import sys
+import traceback
+from typing import Any, NoReturn
+
+from handlens.report import from_json, to_json
+from handlens.request import RunRequest
+from handlens.session import Session
+from handlens.workers import crashes, held_export, processes, wire
+
+
+class _Voice:
+    """What a run says to the worker. A process that the user's code forked has no say."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+        self._opened = os.fstat(pipe)
+        self._process = os.getpid()
+
+    def pass_on(self) -> None:
+        """Speak for this process from now on, which our code forked."""
+        self._process = os.getpid()
+
+    def say(self, event: str, run: int, **details: object) -> None:
+        if os.getpid() != self._process:
+            # It came back to our code, as if it were the run.
+            os._exit(0)
+        if not os.path.samestat(os.fstat(self._pipe), self._opened):
+            # By this number there is a file of the user's now.
+            raise OSError("the model has closed a pipe that is not its own")
+        wire.write(self._pipe, {"event": event, "run": run, **details})
+
+
+def run(number: int, request: dict[str, Any], pipe: int, control: int, stack: int) -> NoReturn:
+    """Run, report to ``pipe``, and leave without anybody's exit handlers.
+
+    ``control`` gives further requests to a run that keeps its export; ``stack`` takes that of its death.
+    """
+    try:
+        processes.be_alone()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        voice = _Voice(pipe)
+        crashes.watch(stack)
+        asked = from_json(RunRequest, request)
+        if asked.memory_limit_mib is not None:
+            _limit_memory(asked.memory_limit_mib)
+
+        def on_stage(stage: str) -> None:
+            voice.say("stage", number, stage=stage)
+
+        read = held_export.FilesRead() if asked.keep_export else None
+        session = Session(asked, on_stage)
+        report = session.export()
+        if report is None:
+            if read is not None:
+                # The model may have a handler of its own, and would hear of our processes.
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            if read is not None and held_export.can_be_kept():
+                read.add(session.files())
+                number, other = _keep(number, voice, control, read)
+                asked = from_json(RunRequest, other) if other is not None else asked
+            report = session.compare(asked)
+        # Streams can be the user's, too; behind the report, nobody would wait for them.
+        _flush()
+        voice.say("report", number, report=to_json(report))
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        _flush()
+    finally:
+        os._exit(1)
+
+
+def _keep(
+    number: int, voice: _Voice, control: int, read: held_export.FilesRead
+) -> tuple[int, dict[str, Any] | None]:
+    """Keep what this process has exported, and go on from there in a process of its own for each request.
+
+    Returns in those only: the number of the run, and its request (None in the first, which has it).
+    """
+    request = None
+    gc.freeze()
+    # What was printed and not written yet would be written once by every process.
+    _flush()
+    with os.fdopen(control, "rb") as requests:
+        while True:
+            process = os.fork()
+            if process == 0:
+                processes.be_alone()
+                voice.pass_on()
+                voice.say("kept", number, process=os.getpid())
+                return number, request
+            _, status = os.waitpid(process, 0)
+            processes.kill_group(process)
+            processes.end_children()
+            if os.WIFSIGNALED(status):
+                # The worker is to hear of it as if there had been no process in between.
+                with contextlib.suppress(OSError):
+                    signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
+                os.kill(os.getpid(), os.WTERMSIG(status))
+            if status != 0:
+                os._exit(os.waitstatus_to_exitcode(status))
+            voice.say("idle", number)
+            line = requests.readline()
+            if not line:
+                os._exit(0)
+            message = wire.decode(line)
+            number, request = message["run"], message["request"]
+            if read.has_changed():
+                voice.say("outdated", number)
+                os._exit(0)
+
+
+def _flush() -> None:
+    streams: tuple[Any, ...] = sys.stdout, sys.stderr, sys.__stdout__
+    for stream in streams:
+        with contextlib.suppress(BaseException):
+            stream.flush()
+    ctypes.CDLL(None).fflush(None)
+
+
+def _limit_memory(mebibytes: int) -> None:
+    """Let an allocation fail that takes this process further above what it has now."""
+    with open("/proc/self/status") as status:
+        [now] = [line.split()[1] for line in status if line.startswith("VmData:")]
+    limit = int(now) * 1024 + mebibytes * 1024 * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))

@@ -1,0 +1,71 @@
+"""Do once in the worker's parent what every run would have to do again: import what torch imports late, and
+fill its tables. A small model of ours goes through the whole way of a run."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from torch import Tensor, nn
+
+from handlens import recipes
+from handlens.capture.export import capture
+from handlens.capture.handles import generate_numeric_debug_handle
+from handlens.comparison.graph import merge
+from handlens.loading.subject import Subject
+
+# Enough values for torchao's histogram observers: where there are few, each searches for half a second.
+_BATCH, _WIDTH = 64, 8
+
+
+class _Layers(nn.Module):
+    """The layers that most models are made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1, groups=_WIDTH),
+            nn.BatchNorm2d(_WIDTH),
+            nn.ReLU6(),
+            nn.Conv2d(_WIDTH, _WIDTH, 1),
+            nn.BatchNorm2d(_WIDTH),
+        )
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Dropout(),
+            nn.LayerNorm(_WIDTH),
+            nn.Linear(_WIDTH, _WIDTH),
+            nn.GELU(),
+            nn.Softmax(-1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.pad(x, (1, 1, 1, 1))
+        found: Tensor = self.head(x + self.features(x))
+        return found
+
+
+def warm_up() -> None:
+    """Run the small model. The caller forks: no thread and no random number is used up here."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            inputs = (torch.randn(_BATCH, _WIDTH, 4, 4),)
+            subject = Subject(_Layers().eval(), inputs, calibration=(inputs,))
+            captured = capture(subject.model, inputs)
+            generate_numeric_debug_handle(captured.program)
+            quantized = recipes.resolve(recipes.DEFAULT).quantize(captured, subject)
+            merge(quantized.reference, quantized.actual).run(inputs, {})
+    finally:
+        torch.set_num_threads(threads)
+    _end_progress_monitor()
+
+
+def _end_progress_monitor() -> None:
+    """End the thread that watches progress bars, which torch draws with tqdm where that is installed."""
+    bars = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    if bars is not None and bars.monitor is not None:
+        bars.monitor.exit()
+        bars.monitor = None

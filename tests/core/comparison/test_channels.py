@@ -1,0 +1,120 @@
+"""Where the channels of an op's output are: a position or a head is none, though it may be as long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from handlens.comparison.channels import ChannelNoise, channel_dim, sample
+
+from ..conftest import RunText
+from ..quantizing import captured
+
+
+class _Model(nn.Module):
+    def __init__(self, then: Callable[[Tensor, nn.Module], Tensor]) -> None:
+        super().__init__()
+        # As many positions as channels: a wrong answer does not show in the sizes.
+        self.conv, self.linear = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 8)
+        self.then = then
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.then(x, self)
+
+
+def last_dim(then: Callable[[Tensor, nn.Module], Tensor]) -> int | None:
+    """Where the channels of the last op are."""
+    program = captured(_Model(then), torch.randn(2, 3, 8, 8)).program
+    known: dict[torch.fx.Node, int | None] = {}
+    for node in program.graph.nodes:
+        if node.op == "call_function":
+            known[node] = channel_dim(node, known)
+    return list(known.values())[-1]
+
+
+@pytest.mark.parametrize(
+    ("then", "dim"),
+    [
+        (lambda x, m: m.conv(x), 1),
+        (lambda x, m: torch.nn.functional.hardswish(m.conv(x)) * 2, 1),
+        (lambda x, m: m.conv(x).flatten(2), 1),
+        (lambda x, m: m.conv(x).flatten(1), None),
+        (lambda x, m: m.conv(x).flatten(2).transpose(1, 2), 2),
+        (lambda x, m: m.conv(x).permute(0, 2, 3, 1), 3),
+        (lambda x, m: m.linear(x), 3),
+        (lambda x, m: m.linear(x).transpose(-1, -2), 2),
+        (lambda x, m: m.linear(x).transpose(-1, -2) + 1.0, 2),
+        (lambda x, m: m.linear(x) + m.linear(x).transpose(-1, -2), None),
+        (lambda x, m: m.linear(x) @ m.linear(x).transpose(-1, -2), None),
+        (lambda x, m: x.softmax(-1) @ m.linear(x), 3),
+        (lambda x, m: m.linear(x).view(2, 3, 8, 2, 4), None),
+        (lambda x, m: m.linear(x).view(6, 8, 8), 2),
+        (lambda x, m: m.linear(x).chunk(2, -1)[1], 3),
+        (lambda x, m: torch.cat((m.conv(x), m.conv(x)), 1), 1),
+        (lambda x, m: m.linear(x).mean(-1), None),
+        (lambda x, m: m.linear(x) * 1j, None),
+        (lambda x, m: torch.nn.functional.scaled_dot_product_attention(x, x, m.linear(x)), 3),
+    ],
+)
+def test_channels_are_followed_or_there_are_none(
+    then: Callable[[Tensor, nn.Module], Tensor], dim: int | None
+) -> None:
+    assert last_dim(then) == dim
+
+
+def test_a_sample_has_a_column_for_each_channel() -> None:
+    value = torch.arange(4.0).view(1, 4, 1, 1).expand(8, 4, 128, 128)
+    rows = sample(value, 1)
+    assert rows.shape[1] == 4
+    assert 1000 < rows.numel() < 1 << 14
+    assert torch.equal(rows, torch.arange(4.0).expand_as(rows))
+
+
+def test_channels_that_vary_in_number_have_no_noise() -> None:
+    one, other = (
+        ChannelNoise.of(torch.ones(5, n), torch.ones(5, n) * 1.1, (torch.ones(5, n),) * 2)
+        for n in (3, 4)
+    )
+    assert one.relative == pytest.approx(0.01)
+    assert (one + one).relative == pytest.approx(0.01)
+    assert (one + other).relative is None
+    assert (one + other + one).relative is None
+
+
+MODEL = """
+    import torch
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = (nn.Linear(8, 8) for _ in range(3))
+
+        def forward(self, x):
+            {0}
+
+    def handlens_main():
+        torch.manual_seed(0)
+        return {{"model": Net(), "example_inputs": (torch.randn(3000, 8),), "recipe": "{1}"}}
+"""
+FORWARDS = {
+    "selections": "y = self.a(x); y = y[y[:, 0] > 0]; return torch.cat((self.b(y) + self.c(y), y), 1)",
+    "complex": "return (self.a(x) * 1j + self.b(x) * (1 + 1j)).abs()",
+    "mapped": "y = self.a(x); return torch.vmap(lambda row: torch.cat((row * 2 + row, row.tanh())))(y)",
+    "truth values": "y, z = self.a(x), self.b(x); return torch.where(y > z, y, z)",
+}
+
+
+@pytest.mark.parametrize("recipe", ["int8-dynamic", "bf16"])
+@pytest.mark.parametrize("forward", FORWARDS)
+def test_what_comes_together_is_measured_or_left_alone(
+    run_text: RunText, forward: str, recipe: str
+) -> None:
+    report = run_text(MODEL.format(FORWARDS[forward], recipe))
+    assert report.status == "ok", report.error
+    # Whatever is measured is measured of all that comes together.
+    assert all(len(op.parts) == len(op.inputs) for op in report.ops if op.parts)
+    assert not any(op.parts for op in report.ops if forward in ("complex", "mapped"))

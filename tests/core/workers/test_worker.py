@@ -1,0 +1,495 @@
+"""The worker process: runs are apart from each other and from us, and can be killed at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import pytest_asyncio
+import torch
+
+from handlens.report import Report
+from handlens.request import RunRequest
+from handlens.targets import Target, discover
+from handlens.workers.client import Worker, WorkerUnusable
+
+MODEL = """\
+import torch, sys, os
+def handlens_main():
+    return torch.nn.Linear(4, 4), (torch.randn(2, 4),)
+"""
+
+
+ALL_STAGES = ["load", "export", "quantize", "compare"]
+
+
+class Running:
+    """A worker and what it printed."""
+
+    def __init__(self) -> None:
+        self.output: list[str] = []
+        self.worker: Worker
+        self._printed = asyncio.Event()
+        self.stages: list[str] = []
+        self._staged = asyncio.Event()
+
+    def hear(self, line: str) -> None:
+        self.output.append(line)
+        self._printed.set()
+
+    async def prints(self, line: str) -> None:
+        """Wait until a line is printed."""
+        while line not in self.output:
+            self._printed.clear()
+            await self._printed.wait()
+
+    async def run(self, text: str, **options: Any) -> Report:
+        target = next(
+            iter(discover(text, "model.py")), Target("handlens_main", "function", "model.py")
+        )
+        self.stages = []
+
+        def on_stage(stage: str) -> None:
+            self.stages.append(stage)
+            self._staged.set()
+
+        return await self.worker.run(RunRequest(target, text, **options), on_stage)
+
+    async def reaches(self, stage: str) -> None:
+        """Wait until the worker has told of a stage."""
+        while stage not in self.stages:
+            self._staged.clear()
+            await self._staged.wait()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running() -> AsyncIterator[Running]:
+    running = Running()
+    running.worker, environment = await Worker.start(sys.executable, running.hear)
+    assert environment.torch.startswith("2.")
+    yield running
+    await running.worker.close()
+    assert not running.worker.alive
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_a_run_gives_a_report_and_tells_its_stages(running: Running) -> None:
+    report = await running.run(MODEL)
+    assert report.status == "ok", report.error
+    assert running.stages == ALL_STAGES
+
+
+async def test_no_state_leaks_from_one_run_to_the_next(running: Running) -> None:
+    leaving = MODEL + "torch.leaked = 1\nos.environ['LEAKED'] = '1'\n"
+    assert (await running.run(leaving)).status == "ok"
+    looking = MODEL + "assert not hasattr(torch, 'leaked') and 'LEAKED' not in os.environ\n"
+    assert (await running.run(looking)).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("death", "said"),
+    [
+        ("os._exit(7)", "exit status 7"),
+        ("os.kill(os.getpid(), 11)", "SIGSEGV"),
+        ("os.abort()", "SIGABRT"),
+        ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
+    ],
+)
+async def test_a_run_that_dies_is_a_report_and_the_next_is_fine(
+    running: Running, death: str, said: str
+) -> None:
+    report = await running.run(MODEL + death)
+    assert report.status == "failed"
+    assert report.error is not None
+    assert report.error.rule == "HL304"
+    assert said in report.error.message
+    assert (await running.run(MODEL)).status == "ok"
+
+
+async def test_what_the_user_prints_never_reaches_the_protocol(running: Running) -> None:
+    report = await running.run(MODEL + "print('{\"event\": 1}'); os.write(1, b'raw\\n')\n")
+    assert report.status == "ok"
+    assert {'{"event": 1}', "raw"} <= set(running.output)
+
+
+async def test_the_user_has_no_standard_input(running: Running) -> None:
+    assert (await running.run(MODEL + "assert sys.stdin.read() == ''\n")).status == "ok"
+
+
+async def test_a_cancelled_run_is_killed_with_what_it_started(
+    running: Running, tmp_path: Path
+) -> None:
+    fifo = tmp_path / "alive"
+    subprocess.run(["mkfifo", str(fifo)], check=True)
+    # Both the run and its child hold the pipe open; reading it ends when both are gone.
+    text = MODEL + (
+        "import subprocess, time\n"
+        f"pipe = open({str(fifo)!r}, 'w')\n"
+        "subprocess.Popen(['sleep', '1000'], pass_fds=[pipe.fileno()])\n"
+        "pipe.write('started\\n'); pipe.flush()\n"
+        "while True: pass\n"
+    )
+    task = asyncio.create_task(running.run(text))
+    reader = await asyncio.to_thread(open, fifo)
+    assert await asyncio.to_thread(reader.readline) == "started\n"
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.wait_for(asyncio.to_thread(reader.read), 10) == ""
+    reader.close()
+    assert (await running.run(MODEL)).status == "ok"
+
+
+async def test_an_interpreter_without_torch_says_what_to_install(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path)], check=True)
+    with pytest.raises(WorkerUnusable, match=r"torch is not installed.*pip install torch torchao"):
+        await Worker.start(str(tmp_path / "bin" / "python"), lambda line: None)
+
+
+async def test_an_interpreter_that_dies_at_once_is_named(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 3\n")
+    python.chmod(0o755)
+    with pytest.raises(WorkerUnusable, match=f"{python}: .* ended with exit status 3"):
+        await Worker.start(str(python), lambda line: None)
+
+
+SITE = "import sys\nsys.exit('no licence for this Python')\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "files", "said"),
+    [
+        ({"TORCH_LOGS": ""}, {}, "AttributeError: 'dict' object has no attribute"),
+        (
+            {},
+            {"torch/__init__.py": "import ctypes\nctypes.CDLL('libnothing.so')\n"},
+            "OSError: libnothing.so: cannot open shared object file",
+        ),
+        ({}, {"sitecustomize.py": SITE}, "no licence for this Python"),
+        (
+            {},
+            {"torch/__init__.py": "import os\nos.abort()\n"},
+            "was killed by SIGABRT as it started",
+        ),
+    ],
+)
+async def test_an_interpreter_that_cannot_start_says_what_it_wrote_last(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    files: dict[str, str],
+    said: str,
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for name, value in {**environment, "PYTHONPATH": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(WorkerUnusable) as caught:
+        await Worker.start(sys.executable, lambda line: None)
+    message = str(caught.value)
+    assert message.startswith(f"{sys.executable}: the worker process ")
+    assert said in message
+    assert not caught.value.output or said in caught.value.output[-1]
+
+
+async def test_a_program_that_is_no_python_is_told_of() -> None:
+    with pytest.raises(WorkerUnusable, match=r"exit status 0 as it started, and wrote nothing"):
+        await Worker.start("/bin/true", lambda line: None)
+
+
+async def test_a_torch_that_lacks_a_part_is_not_told_to_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("import torch._C\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(
+        WorkerUnusable, match=r"cannot be imported in .*: No module named 'torch._C'"
+    ):
+        await Worker.start(sys.executable, lambda line: None)
+
+
+async def test_an_interpreter_that_is_none_says_so() -> None:
+    with pytest.raises(WorkerUnusable, match="/no/such/python"):
+        await Worker.start("/no/such/python", lambda line: None)
+
+
+async def test_the_worker_needs_nothing_but_torch_and_torchao() -> None:
+    script = (
+        "import sys, handlens.workers.parent, handlens.session\n"
+        "ours = {'pygls', 'lsprotocol', 'click', 'rich', 'handlens_server'}\n"
+        "print(sorted(ours & {name.split('.')[0] for name in sys.modules}))"
+    )
+    core = Path(__file__).parents[3] / "core"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(core)},
+    )
+    assert done.stdout.strip() == "[]"
+
+
+async def test_what_a_run_leaves_behind_ends_with_it(running: Running, tmp_path: Path) -> None:
+    fifo = tmp_path / "left"
+    subprocess.run(["mkfifo", str(fifo)], check=True)
+    # In a session of its own, and no child of the run any more.
+    text = MODEL + (
+        f"pipe = open({str(fifo)!r}, 'w')\n"
+        "import subprocess\n"
+        "subprocess.run(['sh', '-c', 'setsid sleep 1000 &'], pass_fds=[pipe.fileno()])\n"
+    )
+    run = asyncio.create_task(running.run(text))
+    reader = await asyncio.to_thread(open, fifo)
+    assert (await run).status == "ok"
+    assert await asyncio.wait_for(asyncio.to_thread(reader.read), 10) == ""
+    reader.close()
+
+
+async def test_a_line_that_is_no_event_ends_nothing(running: Running) -> None:
+    # The user's code can find the pipe of its run, and write to it what it likes.
+    text = MODEL + (
+        "import stat\n"
+        "for fd in range(3, 30):\n"
+        "    try:\n"
+        "        if not stat.S_ISFIFO(os.fstat(fd).st_mode): continue\n"
+        '        os.write(fd, b\'{"event": "report"}\\nnoise\\n\')\n'
+        "    except OSError: pass\n"
+    )
+    assert (await running.run(text)).status in ("ok", "failed")
+    assert (await running.run(MODEL)).status == "ok"
+
+
+# -- kept exports ----------------------------------------------------------------------------------
+
+# Its weights and its inputs are large enough for OpenMP's and OpenBLAS' threads to start while it is
+# loaded, and for the recipes to differ.
+WIDE = """\
+import os, sys
+import numpy, torch
+from torch import nn
+def batches():
+    {evaluating}
+    yield (torch.ones(1, 3, 64, 64),)
+def handlens_wide():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3))
+    model(torch.randn(4, 3, 128, 128))
+    numpy.linalg.inv(numpy.random.default_rng(0).normal(size=(300, 300)))
+    {loading}
+    inputs = (torch.randn(1, 3, 64, 64),)
+    return {{"model": model, "example_inputs": inputs, "evaluation": batches()}}
+"""
+
+
+def wide(loading: str = "", evaluating: str = "") -> str:
+    return WIDE.format(loading=loading or "pass", evaluating=evaluating or "pass")
+
+
+def measured(report: Report) -> Report:
+    return replace(report, timings={})
+
+
+async def kept(running: Running, text: str, **options: Any) -> Report:
+    report = await running.run(text, keep_export=True, **options)
+    assert report.status == "ok", report.error
+    assert running.stages == ALL_STAGES
+    return report
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="exports are kept on Linux only")
+
+
+@linux
+async def test_another_recipe_finds_on_a_kept_export_what_it_finds_on_a_new_one(
+    running: Running,
+) -> None:
+    text = wide()
+    first = await kept(running, text, recipe="x86")
+    for recipe in ("xnnpack", "bf16", "int8-dynamic", "x86"):
+        other = await running.run(text, recipe=recipe, keep_export=True, reuse_export=True)
+        assert running.stages == ["quantize", "compare"]
+        assert other.timings.keys() == {"quantize", "compare"}
+        assert measured(other) == measured(await running.run(text, recipe=recipe))
+    assert measured(other) == measured(first)
+
+
+@linux
+async def test_a_run_that_does_not_ask_for_it_exports_again(running: Running) -> None:
+    await kept(running, wide())
+    await running.run(wide(), keep_export=True)
+    assert running.stages == ALL_STAGES
+
+
+@linux
+async def test_another_text_exports_again(running: Running) -> None:
+    await kept(running, wide())
+    await running.run(wide() + "# another\n", reuse_export=True)
+    assert running.stages == ALL_STAGES
+
+
+@linux
+@pytest.mark.parametrize(
+    "reading",
+    ["open({file!r}, 'rb').read()", "torch.load({file!r})", "import imported; imported.value"],
+)
+async def test_a_file_that_has_changed_is_read_again(
+    running: Running, tmp_path: Path, reading: str
+) -> None:
+    file = tmp_path / ("imported.py" if "import" in reading else "weights.pt")
+
+    def write(value: int) -> None:
+        if file.suffix == ".pt":
+            torch.save(torch.zeros(value), file)
+        else:
+            file.write_text(f"value = {'1' * value}\n")
+
+    write(1)
+    text = wide(loading=reading.format(file=str(file)))
+    folder = (str(tmp_path),)
+    await kept(running, text, workspace=folder)
+    await running.run(text, workspace=folder, keep_export=True, reuse_export=True)
+    assert running.stages == ["quantize", "compare"]
+    write(1000)
+    report = await running.run(text, workspace=folder, keep_export=True, reuse_export=True)
+    assert report.status == "ok", report.error
+    assert running.stages == ALL_STAGES
+
+
+@linux
+@pytest.mark.parametrize(
+    ("death", "said"),
+    [
+        ("os._exit(7)", "exit status 7"),
+        ("os.kill(os.getpid(), 9)", "SIGKILL"),
+        ("os.abort()", "SIGABRT"),
+    ],
+)
+async def test_a_run_that_dies_behind_a_kept_export_is_a_report(
+    running: Running, death: str, said: str
+) -> None:
+    report = await running.run(wide(evaluating=death), keep_export=True)
+    assert report.error is not None
+    assert report.error.rule == "HL304"
+    assert said in report.error.message
+    assert (await running.run(MODEL)).status == "ok"
+
+
+@linux
+@pytest.mark.parametrize("reused", [False, True])
+async def test_cancelling_kills_a_run_behind_a_kept_export(
+    running: Running, tmp_path: Path, reused: bool
+) -> None:
+    fifo = tmp_path / "alive"
+    subprocess.run(["mkfifo", str(fifo)], check=True)
+    text = wide(
+        evaluating=f"""if os.path.exists({str(tmp_path / "hang")!r}):
+        import subprocess
+        pipe = open({str(fifo)!r}, "w")
+        subprocess.Popen(["sleep", "1000"], pass_fds=[pipe.fileno()])
+        pipe.write("started\\n"); pipe.flush()
+        while True: pass"""
+    )
+    if reused:
+        await kept(running, text)
+    (tmp_path / "hang").touch()
+    task = asyncio.create_task(running.run(text, keep_export=True, reuse_export=reused))
+    reader = await asyncio.to_thread(open, fifo)
+    assert await asyncio.to_thread(reader.readline) == "started\n"
+    # What the model writes may be here before what its worker says.
+    await running.reaches("compare")
+    assert running.stages == (["quantize", "compare"] if reused else ALL_STAGES)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.wait_for(asyncio.to_thread(reader.read), 10) == ""
+    reader.close()
+    (tmp_path / "hang").unlink()
+    assert (await running.run(text, reuse_export=True)).status == "ok"
+    assert running.stages == ALL_STAGES
+
+
+@linux
+async def test_what_was_printed_before_the_export_is_printed_once(running: Running) -> None:
+    text = wide(loading="print('only once')")
+    running.output.clear()
+    await kept(running, text)
+    await running.run(text, reuse_export=True, keep_export=True)
+    assert running.stages == ["quantize", "compare"]
+    await running.run(MODEL + "print('the end')\n")
+    await running.prints("the end")
+    assert running.output.count("only once") == 1
+
+
+@linux
+async def test_a_model_with_threads_of_its_own_is_not_kept(running: Running) -> None:
+    threads = (
+        "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()"
+    )
+    text = wide(loading=threads)
+    assert (await running.run(text, keep_export=True)).status == "ok"
+    assert (await running.run(text, keep_export=True, reuse_export=True)).status == "ok"
+    assert running.stages == ALL_STAGES
+
+
+@linux
+async def test_no_more_than_two_exports_are_kept() -> None:
+    worker, _ = await Worker.start(sys.executable, lambda line: None)
+    process = psutil.Process(worker._process.pid)
+    for number in range(4):
+        text = MODEL + f"# {number}\n"
+        target = replace(discover(MODEL, "model.py")[0], name="handlens_main", line=number + 1)
+        request = RunRequest(target, text, keep_export=True)
+        assert (await worker.run(request, lambda stage: None)).status == "ok"
+        living = [each for each in process.children() if each.status() != psutil.STATUS_ZOMBIE]
+        assert 1 <= len(living) <= 3
+    children = process.children(recursive=True)
+    await worker.close()
+    psutil.wait_procs(children, timeout=10)
+    assert not any(each.is_running() for each in children)
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+
+@linux
+@pytest.mark.parametrize("kept", [False, True])
+async def test_what_exceeds_its_memory_is_told_at_its_line(running: Running, kept: bool) -> None:
+    text = MODEL.replace("    return", "    torch.ones(1 << 28)\n    return")
+    report = await running.run(text, memory_limit_mib=512, keep_export=kept)
+    assert report.error is not None
+    assert report.error.rule == "HL301"
+    assert "512 MiB" in report.error.message
+    assert report.error.span is not None
+    assert report.error.span.line == 3
+    assert (await running.run(MODEL, memory_limit_mib=512)).status == "ok"
+    assert (await running.run(text, memory_limit_mib=4096)).status == "ok"
+
+
+@linux
+@pytest.mark.parametrize(("before", "after"), [(None, 512), (4096, 512), (512, 4096), (512, None)])
+async def test_another_memory_limit_holds_for_a_model_whose_export_is_kept(
+    running: Running, tmp_path: Path, before: int | None, after: int | None
+) -> None:
+    greedy = tmp_path / "greedy"
+    text = wide(evaluating=f"os.path.exists({str(greedy)!r}) and torch.ones(1 << 28)")
+    await kept(running, text, memory_limit_mib=before)
+    greedy.touch()
+    report = await running.run(text, memory_limit_mib=after, keep_export=True, reuse_export=True)
+    if after == 512:
+        assert report.error is not None
+        assert "may take 512 MiB" in report.error.message
+    else:
+        assert report.status == "ok", report.error

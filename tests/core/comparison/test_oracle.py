@@ -1,6 +1,6 @@
 """The figures of the comparison are true: hard models and all recipes, against an independent oracle.
 
-``python -m tests.core.comparison.test_oracle`` prints how many ops of each model are compared, and how many differ.
+``python -m tests.core.comparison.test_oracle`` prints how many ops of each model are compared, and differ.
 """
 
 from __future__ import annotations

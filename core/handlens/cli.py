@@ -25,13 +25,13 @@ import click
 from rich.console import Console
 
 from handlens import __version__, targets
-from handlens.diagnosis import rules
+from handlens.diagnosis import judge, rules
 from handlens.project import ProjectSettings, project_settings
 from handlens.rendering import jsondocument, terminal
 from handlens.rendering.run_status import RunStatus
 from handlens.rendering.summary import falls_short
 from handlens.rendering.view import View, clean
-from handlens.report import Document, Failure, Report, failed
+from handlens.report import Document, Failure, Report, digest, failed
 from handlens.request import RunRequest
 from handlens.targets import InvalidConfiguration, Target
 from handlens.workers.client import Worker, WorkerUnusable
@@ -224,7 +224,7 @@ def _plan(argument: str, recipe: str | None, given: dict[str, Any]) -> list[Plan
     return [
         Plan(
             settings,
-            RunRequest(target, text, recipe, settings.recipe, workspace, (settings.thresholds,)),
+            RunRequest(target, text, recipe, settings.recipe, workspace),
         )
         for target in found
     ]
@@ -307,11 +307,22 @@ async def _run(
                     await worker.close()
                     worker = None
                     report = _with_output(report, report.error, status.recent)
-                reports.append(report)
+                reports.append(_judged(report, plan))
         finally:
             if worker is not None:
                 await worker.close()
     return reports, torch_version
+
+
+def _judged(report: Report, plan: Plan) -> Report:
+    """The report of a plan with its findings, by the texts that were executed."""
+    assert plan.request is not None
+    texts: dict[str, str] = {}
+    for file, digested in report.digests.items():
+        text = plan.request.text if file == plan.request.target.file else _read(file)
+        if text is not None and digest(text) == digested:
+            texts[file] = text
+    return judge(report, (plan.settings.thresholds,), texts, plan.request.target.declaration)
 
 
 def _with_output(report: Report, error: Failure, output: Iterable[str]) -> Report:

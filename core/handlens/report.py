@@ -393,6 +393,10 @@ class Report:
     findings: tuple[Finding, ...] = ()
     suppressed: int = 0
     """How many findings comments in the source took away."""
+    unselected: int = 0
+    """How many findings the project did not select, or ignores."""
+    fail_under: float | None = None
+    """The SQNR of the output, in dB, that was asked for."""
     timings: dict[str, float] = field(default_factory=dict)
     quantized_by: tuple[QuantizedBy, ...] = ()
     verified: Verification | None = None
@@ -403,6 +407,17 @@ class Report:
     digests: dict[str, str] = field(default_factory=dict)
     """By file, the ``digest`` of the text that was executed, also of the target's file. Spans are of these
     texts, and a file may have been edited since."""
+
+    @property
+    def falls_short(self) -> bool:
+        """True if the output is less accurate than ``fail_under``, or not known to be as accurate."""
+        if self.fail_under is None:
+            return False
+        if self.output is None or (self.verified and self.verified.verdict == "differs"):
+            return True
+        if self.output.verdict == "ok" and self.output.sqnr_db is not None:
+            return self.output.sqnr_db < self.fail_under
+        return self.output.verdict != "exact"
 
 
 @dataclass(frozen=True)

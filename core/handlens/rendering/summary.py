@@ -20,13 +20,7 @@ from handlens.report import (
 )
 
 
-def summary(
-    report: Report,
-    view: View,
-    inherited: Counter[int | None],
-    fail_under: float | None,
-    hidden: int,
-) -> Iterable[Text]:
+def summary(report: Report, view: View, inherited: Counter[int | None]) -> Iterable[Text]:
     """The lines of a summary; ``inherited`` counts by origin the hints that stand under no finding."""
     title = Text(view.title(report), "bold")
     if report.recipe:
@@ -42,8 +36,8 @@ def summary(
         return
     if report.output:
         output = Text(f"{clean(words.output(report.output))}, {count(report.batches, 'batch')}")
-        if fail_under is not None and falls_short(report, fail_under):
-            output.append(f" (not the {fail_under:g} dB asked for)", STYLES["error"])
+        if report.falls_short:
+            output.append(f" (not the {report.fail_under:g} dB asked for)", STYLES["error"])
         if report.verified and report.verified.actual_sqnr_db is not None:
             against = f" ({report.verified.actual_sqnr_db:.1f} dB against the model)"
             output.append(against, STYLES["error"])
@@ -61,8 +55,8 @@ def summary(
         found.append_text(_lowest(report, view))
     if report.suppressed:
         found.append(f"; {report.suppressed} suppressed by comments")
-    if hidden:
-        found.append(f"; {hidden} not shown (select, ignore)")
+    if report.unselected:
+        found.append(f"; {report.unselected} not shown (select, ignore)")
     yield _row("found", found)
     if report.timings:
         stages = ", ".join(f"{clean(stage)} {time:.1f}" for stage, time in report.timings.items())
@@ -71,16 +65,6 @@ def summary(
 
 def _row(label: str, value: Text) -> Text:
     return Text.assemble((f"  {label:<14}", "dim")).append_text(value)
-
-
-def falls_short(report: Report, fail_under: float) -> bool:
-    """Whether the model's output is less accurate than ``fail_under`` dB, or not known to be."""
-    output, verified = report.output, report.verified
-    if output is None or (verified is not None and verified.verdict == "differs"):
-        return True
-    if output.verdict == "ok" and output.sqnr_db is not None:
-        return output.sqnr_db < fail_under
-    return output.verdict != "exact"
 
 
 def _verified(verified: Verification) -> Iterable[Text]:

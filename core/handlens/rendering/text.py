@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
 from collections import Counter
@@ -16,7 +17,7 @@ from handlens.diagnosis.rules import RULES
 from handlens.rendering.excerpt import excerpt
 from handlens.rendering.summary import inheriting, summary, tally
 from handlens.rendering.view import GUTTER, SEVERITIES, STYLES, View, clean, count
-from handlens.report import Failure, Finding, Related, Report, Span
+from handlens.report import Document, Failure, Finding, Related, Report, Span
 
 _INSTANCES_SHOWN = 4
 _WIDEST_NOTE, _NARROWEST_NOTE = 100, 40
@@ -24,18 +25,19 @@ _WIDEST_NOTE, _NARROWEST_NOTE = 100, 40
 _NOTABLE_DB = 3.0
 
 
-def render(
-    report: Report,
-    console: Console,
-    view: View,
-    fail_under: float | None = None,
-    hidden: int = 0,
-) -> None:
-    """Print one report.
+def render(document: Document, view: View) -> str:
+    """The reports of a document one after another, and the sum of several in one line."""
+    console = view.console or Console(file=io.StringIO(), color_system=None)
+    with console.capture() as captured:
+        for report in document.reports:
+            print_report(report, console, view)
+        if len(document.reports) > 1:
+            _print_total(document.reports, console)
+    return captured.get()
 
-    ``fail_under`` is the output SQNR, in dB, that was asked for; ``hidden`` is the number of findings
-    that were asked not to be in the report.
-    """
+
+def print_report(report: Report, console: Console, view: View) -> None:
+    """Print one report on a console."""
     hints = [finding for finding in report.findings if finding.severity == "hint"]
     shown = [finding for finding in report.findings if view.verbose or finding.severity != "hint"]
     inherited: Counter[int | None] = Counter()
@@ -50,10 +52,10 @@ def render(
         _print(console, *_findings(findings, report, view, heirs, width), Text())
     if report.error and view.has_detail(report.error):
         _print(console, *_detail(report.error), Text())
-    _print(console, *summary(report, view, inherited, fail_under, hidden), Text())
+    _print(console, *summary(report, view, inherited), Text())
 
 
-def render_total(reports: Sequence[Report], console: Console) -> None:
+def _print_total(reports: Sequence[Report], console: Console) -> None:
     """Print the sum of several reports in one line."""
     broken = sum(report.status == "failed" for report in reports)
     findings = [finding for report in reports for finding in report.findings]

@@ -44,8 +44,8 @@ def render(document: Document, view: View) -> str:
         lstrip_blocks=True,
     )
     folder = resources.files("handlens.rendering")
-    style = (folder / "page.css").read_text("utf-8")
-    template = environment.from_string((folder / "page.html.jinja").read_text("utf-8"))
+    style = (folder / "html.css").read_text("utf-8")
+    template = environment.from_string((folder / "html.jinja").read_text("utf-8"))
     return template.render(
         document=document,
         reports=[_Page(report, view) for report in document.reports],

@@ -70,11 +70,3 @@ def clean(text: str) -> str:
 def clean_lines(text: str) -> str:
     """``text`` on the lines it has, each of them ``clean``."""
     return "\n".join(map(clean, text.split("\n")))
-
-
-_PLURALS = {"batch": "batches", "information": "information"}
-
-
-def count(number: int, noun: str) -> str:
-    """A number of things: ``1 batch``, ``2 batches``."""
-    return f"{number} {noun if number == 1 else _PLURALS.get(noun, noun + 's')}"

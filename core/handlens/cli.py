@@ -15,11 +15,10 @@ import os
 import sys
 import tokenize
 import traceback
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -27,9 +26,8 @@ from rich.console import Console
 from handlens import __version__, targets
 from handlens.diagnosis import judge, rules
 from handlens.project import ProjectSettings, project_settings
-from handlens.rendering import jsondocument, terminal
+from handlens.rendering.formats import FORMATS
 from handlens.rendering.run_status import RunStatus
-from handlens.rendering.summary import falls_short
 from handlens.rendering.view import View, clean
 from handlens.report import Document, Failure, Report, digest, failed
 from handlens.request import RunRequest
@@ -102,10 +100,10 @@ def _codes_option(
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(["text", "json", "html"]),
+    type=click.Choice(list(FORMATS)),
     default="text",
     show_default=True,
-    help="What to print.",
+    help=f"What to print: {'; '.join(f'{name}, {each.summary}' for name, each in FORMATS.items())}.",
 )
 @click.option(
     "--output",
@@ -179,21 +177,11 @@ def check(
     except WorkerUnusable as error:
         raise Refused(str(error), error.output) from error
     reports = [plan.settings.selected(report) for plan, report in zip(plans, made)]
-    with _opened(output) as stream:
-        if output_format == "html":
-            document = Document(__version__, torch_version, tuple(reports))
-            # The template engine takes a while to import.
-            from handlens.rendering import page
-
-            stream.write(page.render(document, View(_read, os.getcwd())))
-        elif output_format == "json":
-            stream.write(jsondocument.render(Document(__version__, torch_version, tuple(reports))))
-        else:
-            hidden = [
-                len(all_.findings) - len(shown.findings) for all_, shown in zip(made, reports)
-            ]
-            _print_text(plans, reports, hidden, stream, verbose)
-    return _status(plans, reports, undeclared)
+    document = Document(__version__, torch_version, tuple(reports))
+    console = None if output else Console(highlight=False, markup=False, emoji=False)
+    view = View(_read, os.getcwd(), verbose, console)
+    _write(FORMATS[output_format].render(document, view), output)
+    return _status(reports, undeclared)
 
 
 @dataclass(frozen=True)
@@ -264,7 +252,7 @@ def _workspace(file: str) -> Path:
     return parents[0]
 
 
-def _status(plans: Iterable[Plan], reports: Collection[Report], undeclared: bool) -> int:
+def _status(reports: Collection[Report], undeclared: bool) -> int:
     if undeclared or any(report.status == "failed" for report in reports):
         return COULD_NOT_RUN
     bad = any(
@@ -272,11 +260,7 @@ def _status(plans: Iterable[Plan], reports: Collection[Report], undeclared: bool
         for report in reports
         for finding in report.findings
     )
-    inaccurate = any(
-        falls_short(report, plan.settings.fail_under)
-        for plan, report in zip(plans, reports)
-        if plan.settings.fail_under is not None
-    )
+    inaccurate = any(report.falls_short for report in reports)
     return FINDINGS if bad or inaccurate else NOTHING_FOUND
 
 
@@ -333,24 +317,6 @@ def _with_output(report: Report, error: Failure, output: Iterable[str]) -> Repor
 # -- printing --------------------------------------------------------------------------------------
 
 
-def _print_text(
-    plans: Iterable[Plan],
-    reports: Sequence[Report],
-    hidden: Iterable[int],
-    stream: TextIO,
-    verbose: bool,
-) -> None:
-    if stream is sys.stdout:
-        console = Console(highlight=False, markup=False, emoji=False)
-    else:
-        console = Console(file=stream, color_system=None, highlight=False, emoji=False)
-    view = View(_read, os.getcwd(), verbose)
-    for plan, report, missing in zip(plans, reports, hidden):
-        terminal.render(report, console, view, plan.settings.fail_under, missing)
-    if len(reports) > 1:
-        terminal.render_total(reports, console)
-
-
 @functools.cache
 def _read(file: str) -> str | None:
     try:
@@ -364,17 +330,16 @@ def _shown(file: str) -> str:
     return View(_read, os.getcwd()).path(os.path.abspath(file))
 
 
-@contextmanager
-def _opened(path: Path | None) -> Iterator[TextIO]:
+def _write(text: str, path: Path | None) -> None:
     if path is None:
-        yield sys.stdout
+        sys.stdout.write(text)
+        # A pipe that nobody reads any more must fail here, where click ends the command quietly.
+        sys.stdout.flush()
         return
     try:
-        stream = path.open("w", encoding="utf-8", errors="backslashreplace")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise Refused(f"cannot write {path}: {error.strerror}") from error
-    with stream:
-        yield stream
 
 
 # -- handlens targets, handlens server -------------------------------------------------------------

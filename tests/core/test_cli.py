@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from handlens import cli, report
+from handlens.dataclass_json import to_json
 from handlens.report import (
     Coverage,
     Failure,
@@ -30,7 +31,6 @@ from handlens.report import (
     Span,
     Verification,
     failed,
-    to_json,
 )
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from handlens import session
-from handlens.capture.handles import is_dequantize, is_quantize
+from handlens.capture.nodes import is_dequantize, is_quantize
 from handlens.loading.subject import InvalidTarget
 from handlens.report import Report
 from handlens.request import RunRequest

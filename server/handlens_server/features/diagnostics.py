@@ -99,7 +99,7 @@ class Diagnostics:
         return types.RelatedFullDocumentDiagnosticReport(diagnostics, result_id=result_id)
 
     def move(self, file: str) -> None:
-        """Show the diagnostics of a file where they are after an edit. Clients that pull ask by themselves."""
+        """Show the diagnostics of a file where they are after an edit. Clients that pull ask anyway."""
         self._update([file])
 
     def publish(self, files: Iterable[str], always: str | None) -> None:

@@ -107,7 +107,6 @@ class Runs:
             text,
             self._opened(file),
             found.project,
-            self._state.thresholds(file, found.project),
         )
         names = {target.name for target in found.targets}
         self._events.findings_changed(self._state.results.retain_only(run.uri, names), None)
@@ -175,7 +174,7 @@ class Runs:
                 report = await self._compare(run, target, reuse_export)
                 if self._current(run) is None:
                     return
-                self._show(run, target, found.project.selected(report))
+                self._show(run, target, report)
 
     async def _compare(self, run: Run, target: Target, reuse_export: bool) -> Report:
         settings, documents = self._state.settings(run.file), self._state.documents
@@ -186,8 +185,7 @@ class Runs:
             settings.recipe,
             run.project.recipe,
             (root, *documents.roots),
-            run.thresholds,
-            {file: text for file, text in run.opened.items() if text != read(file)},
+            unsaved={file: text for file, text in run.opened.items() if text != read(file)},
             keep_export=True,
             reuse_export=reuse_export,
             memory_limit_mib=settings.memory_limit_mib,
@@ -224,9 +222,7 @@ class Runs:
 
     def _show(self, run: Run, target: Target | None, report: Report) -> None:
         result = result_of(run, target, report, self._state.documents)
-        thresholds = self._state.thresholds(run.file, run.project)
-        if thresholds != run.thresholds or any(map(result.has_other_suppressions, result.texts)):
-            result = result.judged(run.project, thresholds)
+        result = result.judged(run.project, self._state.thresholds(run.file, run.project))
         self._events.findings_changed(self._state.results.put(result), run.file)
         if report.error is not None:
             self._events.run_failed(report)

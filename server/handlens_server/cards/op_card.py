@@ -109,7 +109,7 @@ def rows(op: OpReport) -> list[tuple[str, str]]:
     introduced = words.introduced(op)
     # Where an op's own noise cancels part of what it inherits, a share would be more than all.
     if op.introduced_verdict == "ok" and op.introduced_share <= 1:
-        introduced += f", {_percent(op.introduced_share)} of the noise"
+        introduced += f", {words.percent(op.introduced_share)} of the noise"
     if op.in_float and op.introduced_verdict == "exact":
         introduced = words.in_float(op)
     named = [("SQNR", words.accumulated(op)), ("Introduced here", introduced)]
@@ -117,17 +117,19 @@ def rows(op: OpReport) -> list[tuple[str, str]]:
         named.append(("In float", words.in_float(op)))
     named += [(f"Quantized {each.role}", _quantizer(each)) for each in op.quantizers]
     if op.floor_sqnr_db is not None:
-        named.append(("Rounding alone", f"{op.floor_sqnr_db:.1f} dB"))
+        named.append(("Rounding alone", words.decibels(op.floor_sqnr_db)))
     if op.weight_share is not None and {"weight", "output"} <= {
         each.role for each in op.quantizers
     }:
         named.append(
-            ("From its weight", f"{_percent(min(op.weight_share, 1.0))} of what it introduces")
+            ("From its weight", f"{words.percent(min(op.weight_share, 1.0))} of what it introduces")
         )
     worst = op.worst_batch_sqnr_db
     # In a run of one batch it is the batch that all the rest is about.
-    if worst is not None and f"{worst:.1f} dB" != words.accumulated(op):
-        named.append(("Worst batch", f"{worst:.1f} dB, number {op.worst_batch} counted from 0"))
+    if worst is not None and words.decibels(worst) != words.accumulated(op):
+        named.append(
+            ("Worst batch", f"{words.decibels(worst)}, number {op.worst_batch} counted from 0")
+        )
     for name, value, form in (
         ("MSE", op.mse, ".3g"),
         ("Max abs error", op.max_abs_error, ".3g"),
@@ -138,12 +140,12 @@ def rows(op: OpReport) -> list[tuple[str, str]]:
     named.append(("Reference range", _range(op.reference_range)))
     named.append(("Actual range", _range(op.actual_range)))
     if op.saturated > 0:
-        clipping = f", {_percent(min(op.clipping_share, 1.0))} of what it introduces"
+        clipping = f", {words.percent(min(op.clipping_share, 1.0))} of what it introduces"
         named.append(
-            ("Saturated", _percent(op.saturated) + (clipping if op.clipping_share else ""))
+            ("Saturated", words.percent(op.saturated) + (clipping if op.clipping_share else ""))
         )
     if op.vanished > 0:
-        named.append(("Rounded to zero", f"{_percent(op.vanished)} of the nonzero values"))
+        named.append(("Rounded to zero", f"{words.percent(op.vanished)} of the nonzero values"))
     named += [(f"Loudest {each.role} channel", _channels(each)) for each in op.channels]
     named.append(("Debug handle", str(op.handle)))
     return named
@@ -175,7 +177,3 @@ def _interval(ends: tuple[float, float] | None, form: str) -> str:
 def _range(ends: tuple[float | None, float | None]) -> str:
     low, high = ("not finite" if end is None else f"{end:.4g}" for end in ends)
     return f"{low} to {high}"
-
-
-def _percent(share: float) -> str:
-    return "< 0.1 %" if 0 < share < 0.001 else f"{100 * share:.3g} %"

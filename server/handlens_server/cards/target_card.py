@@ -42,5 +42,5 @@ def rows(report: Report) -> Iterator[tuple[str, str]]:
         yield "Quantized", words.count(coverage.quantized, "op") + (f" by {by}" if by else "")
         kinds = Counter(op_name(each.op) for each in coverage.in_float)
         if kinds:
-            yield "Left in float", ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
+            yield "Left in float", words.counts(kinds)
         yield "Compared", words.compared(coverage)

@@ -66,8 +66,9 @@ def _of_classes(state: State, document: Document, file: str) -> Iterator[types.C
             continue
         ratio, _, op, span = min(worst, key=lambda each: each[:2])
         count = sum(len(each.ops) for _, each in runs)
-        ops = "1 op" if count == 1 else f"{count} ops"
-        title = f"Handlens: {ops} · worst {op.name} {ratio:.1f} dB{stale}"
+        title = (
+            f"Handlens: {words.count(count, 'op')} · worst {op.name} {words.decibels(ratio)}{stale}"
+        )
         target = state.documents.locate(span, document.source)
         if target is not None:
             yield types.CodeLens(where, commands.show(title, target))
@@ -104,5 +105,7 @@ def _summary(result: Result) -> str:
     if report.output is not None:
         parts.append(f"output {words.ratio(report.output.verdict, report.output.sqnr_db)}")
     if result.worst is not None:
-        parts.append(f"worst {result.worst.name} {result.worst.sqnr_db:.1f} dB")
+        parts.append(
+            f"worst {result.worst.name} {words.ratio(result.worst.verdict, result.worst.sqnr_db)}"
+        )
     return " · ".join(parts) or "nothing was measured"

@@ -1,4 +1,4 @@
-"""What the client can do, resolved once."""
+"""What the client can do, read once from its capabilities."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pygls.capabilities import get_capability
 
 @dataclass(frozen=True)
 class Capabilities:
-    """The client's capabilities that make a difference to what the server sends."""
+    """The client's capabilities that change what the server sends. All are False if nothing is known."""
 
     progress: bool = False
     """It shows progress that the server begins."""
@@ -23,17 +23,17 @@ class Capabilities:
     markdown: bool = False
     """It renders Markdown in hovers."""
     related_information: bool = False
-    """It shows other places that belong to a diagnostic."""
+    """It shows the related places of a diagnostic."""
     code_description: bool = False
     """It links the code of a diagnostic to a page."""
     unnecessary_tag: bool = False
-    """It fades what a diagnostic calls unnecessary."""
+    """It fades code that a diagnostic tags as unnecessary."""
     diagnostic_data: bool = False
-    """It hands the data of a diagnostic back with code actions."""
+    """It sends the data of a diagnostic back when it asks for code actions."""
     code_action_literals: bool = False
-    """It takes code actions, not only commands."""
+    """It accepts code actions, and not only commands."""
     preferred_actions: bool = False
-    """It marks the code action to take first."""
+    """It marks a preferred code action."""
     disabled_actions: bool = False
     """It shows actions that cannot be taken, with the reason."""
     show_document: bool = False
@@ -44,7 +44,7 @@ class Capabilities:
     images: bool = False
     """It shows images in hovers, from data in their addresses (``experimental.handlens.images``)."""
     command_links: bool = False
-    """It takes links to commands in hovers (``experimental.handlens.commandLinks``)."""
+    """It runs links to commands in hovers (``experimental.handlens.commandLinks``)."""
 
     diagnostics_in_hover: bool = False
     """It shows the diagnostics of a place above a hover (``experimental.handlens.diagnosticsInHover``)."""
@@ -53,7 +53,7 @@ class Capabilities:
 
     refresh_inlay_hints: bool = False
     refresh_code_lenses: bool = False
-    """It asks again when told that there are others."""
+    """It asks again for hints and lenses when told to."""
 
     @classmethod
     def of(cls, client: types.ClientCapabilities) -> Capabilities:
@@ -85,7 +85,7 @@ class Capabilities:
             preferred_actions=has("text_document.code_action.is_preferred_support"),
             disabled_actions=has("text_document.code_action.disabled_support"),
             show_document=has("window.show_document.support"),
-            # Without refresh requests it would not learn of the end of a run: those get them pushed.
+            # Without refresh requests, a client that pulls would not learn of the end of a run.
             pulls_diagnostics=has("text_document.diagnostic")
             and has("workspace.diagnostics.refresh_support"),
             code_action_literals=has("text_document.code_action.code_action_literal_support"),

@@ -1,4 +1,4 @@
-"""Where the messages of a client begin and end."""
+"""Splits the client's bytes into messages."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from typing import BinaryIO
 
-# At the end of a line, wherever that begins: behind a message longer than announced there is no line end
-# before the header of the next one. Nobody announces a gigabyte and means it.
+# Matched at the end of a line only: behind a message that is longer than its header said, the next header
+# does not begin a line. No message has a gigabyte.
 _LENGTH = re.compile(rb"Content-Length:[ \t]*([0-9]{1,9})\r?\n\Z", re.IGNORECASE)
 _LONGEST_LINE = 1 << 16
 
@@ -17,7 +17,7 @@ _LONGEST_LINE = 1 << 16
 async def bodies(stdin: BinaryIO, executor: Executor) -> AsyncIterator[bytes]:
     """The bodies of the messages, up to the end of the input.
 
-    What is no message is skipped up to the header of the next one: one that is wrong costs no other.
+    Bytes that are no message are skipped up to the next header: a wrong message costs no other.
     """
     loop = asyncio.get_running_loop()
     length: int | None = None

@@ -1,4 +1,4 @@
-"""pygls' protocol with its documents, what it asks of messages, and what it keeps of them put right."""
+"""The protocol of pygls, but stricter with messages, without its leak of memory, and with our documents."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Protocol(LanguageServerProtocol):
     """The protocol of one client."""
 
     def receive(self, body: bytes) -> None:
-        """Take one message. What is no message, or has the wrong parameters, is answered with an error."""
+        """Handle one message. A wrong message is answered with an error, unless it is a notification."""
         try:
             data = json.loads(body)
         except (ValueError, RecursionError) as error:
@@ -60,7 +60,7 @@ class Protocol(LanguageServerProtocol):
         self.handle_message(message)
 
     def handle_message(self, message: Any) -> None:
-        """Handle a message, unless this is not the time for it."""
+        """Handle a message, if the state of the connection (not initialized, shut down) allows it."""
         method = getattr(message, "method", None)
         error: JsonRpcException | None = None
         if method is not None and method != types.EXIT:
@@ -79,7 +79,7 @@ class Protocol(LanguageServerProtocol):
 
     def _refuse(self, identifier: int | str | None, error: JsonRpcException) -> None:
         logger.warning("message %s: %s", identifier, error)
-        # lsprotocol leaves an id of null out, which JSON-RPC asks for where there is none to be read.
+        # JSON-RPC asks for an id of null if none could be read; lsprotocol would leave it out.
         answer = {"code": error.code, "message": error.message}
         self._send_data({"jsonrpc": self.VERSION, "id": identifier, "error": answer})
 
@@ -95,7 +95,7 @@ class Protocol(LanguageServerProtocol):
         return documents
 
     def structure_message(self, data: dict[str, Any]) -> Any:
-        # What needs no parameters need not have any; pygls asks for them where the method is our own.
+        # pygls refuses a message without parameters if the method is not one of LSP.
         if "method" in data:
             data.setdefault("params", None)
         return super().structure_message(data)
@@ -109,8 +109,8 @@ class Protocol(LanguageServerProtocol):
         kwargs: dict[str, Any] | None = None,
     ) -> None:
         super()._execute_handler(msg_id, handler, callback, args, kwargs)
-        # pygls forgets the future of a request once it is answered, and that of a notification
-        # never: one for each keystroke.
+        # pygls removes the future of a request once it is answered, but never that of a notification,
+        # of which there is one for each keystroke.
         future = self._request_futures.get(msg_id)
         if future is not None and future.done():
             del self._request_futures[msg_id]

@@ -1,4 +1,4 @@
-"""The server lives as long as its client does: it watches the client's process."""
+"""Watches the client's process, so that the server ends with it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _POLL_S = 3.0
 
 
 def watch(process: int, on_end: Callable[[], None]) -> threading.Thread | None:
-    """Have ``on_end`` called once a process that is not our child has ended.
+    """Call ``on_end`` once a process that is not our child has ended, in a thread of its own.
 
-    It is called in a thread of its own: what the others do may be to wait for that process, forever.
-    A process that cannot be seen is not watched: a client in another container is not gone.
+    The other threads may wait for that process forever, so none of them could do it. A process that
+    cannot be seen is not watched: a client in another container is not gone.
     """
     if process <= 0 or not _exists(process):
         logger.info("the client's process %d is not visible from here: not watched", process)
         return None
 
-    def follow() -> None:
+    def wait() -> None:
         _wait(process)
         on_end()
 
-    thread = threading.Thread(target=follow, name="the client's end", daemon=True)
+    thread = threading.Thread(target=wait, name="the client's end", daemon=True)
     thread.start()
     return thread
 
@@ -41,7 +41,7 @@ def _wait(process: int) -> None:
         return
     with contextlib.suppress(ProcessLookupError):
         handle = os.pidfd_open(process)
-        # No select(): it takes no file descriptor over 1023.
+        # select() accepts no file descriptor over 1023.
         poll = select.poll()
         poll.register(handle, select.POLLIN)
         poll.poll()

@@ -1,7 +1,7 @@
-"""Start in half the time: what attrs compiles of the protocol's types is kept for the next start.
+"""Halves the time to start: methods that attrs compiles for the protocol's types are cached on disk.
 
-Those are 550 classes, whose methods are written as text and compiled as they are imported. Python keeps
-what it compiles of a module, and nothing of such methods; here they are kept in the same way and folder.
+The types are 550 classes. attrs writes their methods as text and compiles them at every import. Python
+caches compiled modules, but not such methods; this module caches them beside the compiled modules.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ FILE = Path(importlib.util.cache_from_source(__file__)).with_suffix(".methods")
 
 
 @contextlib.contextmanager
-def methods_kept() -> Iterator[None]:
-    """Have attrs compile nothing that was compiled at an earlier start."""
-    kept = _read()
+def methods_cached() -> Iterator[None]:
+    """While this is entered, attrs compiles no method that was compiled at an earlier start."""
+    cached = _read()
     used: dict[bytes, CodeType] = {}
 
     def compiled(source: str, filename: str, mode: str) -> CodeType:
         key = hashlib.sha256(f"{filename}\0{mode}\0{source}".encode()).digest()
-        code = kept.get(key)
+        code = cached.get(key)
         used[key] = code if code is not None else builtins.compile(source, filename, mode)
         return used[key]
 
-    # A global of the module goes before the builtin that it calls; where it calls another, nothing happens.
+    # attrs calls the builtin compile(); a global of its module with that name takes precedence.
     attr._make.compile = compiled  # type: ignore[attr-defined]
     try:
         yield
     finally:
         del attr._make.compile  # type: ignore[attr-defined]
-    if used.keys() != kept.keys() and not sys.dont_write_bytecode:
+    if used.keys() != cached.keys() and not sys.dont_write_bytecode:
         _write(used)
 
 
@@ -49,7 +49,7 @@ def _read() -> dict[bytes, CodeType]:
     with contextlib.suppress(OSError):
         content = FILE.read_bytes()
         data = content[_HEAD:]
-        # What is damaged could crash Python, or be another program.
+        # Damaged data could crash Python, or be a different program.
         if content[:_HEAD] == _head(data):
             found: dict[bytes, CodeType] = marshal.loads(data)
             return found
@@ -57,7 +57,7 @@ def _read() -> dict[bytes, CodeType]:
 
 
 def _write(methods: dict[bytes, CodeType]) -> None:
-    """Exchange the file for another at once: servers start beside each other."""
+    """Replace the file in one step, because several servers may start at the same time."""
     data = marshal.dumps(methods)
     with contextlib.suppress(OSError):
         FILE.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def _write(methods: dict[bytes, CodeType]) -> None:
 
 
 def _head(data: bytes) -> bytes:
-    """What stands before data that this Python has written, whole."""
+    """The header of data that was written completely, and by this version of Python."""
     return importlib.util.MAGIC_NUMBER + hashlib.sha256(data).digest()
 
 

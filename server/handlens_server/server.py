@@ -1,4 +1,4 @@
-"""The language server: its state, and the wiring of its features."""
+"""The language server: it makes the state, registers the features, and serves one client."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class HandlensServer(LanguageServer):
         self.asked_to_shut_down = False
 
     def report_server_error(self, error: Exception, source: object) -> None:
-        """Log an exception of a handler. pygls would show a message box, one a keystroke."""
+        """Log an exception of a handler. pygls would show a message box with every keystroke."""
         logger.error("%s", error, exc_info=error)
 
     async def serve(self, stdin: BinaryIO, stdout: BinaryIO) -> None:
@@ -102,10 +102,10 @@ class HandlensServer(LanguageServer):
             await self.close()
 
         def leave() -> None:
-            # The loop may be writing into a pipe that nobody reads. The workers leave without it, too.
+            # The loop may be stuck in writing into a pipe that nobody reads. Workers end without it, too.
             with contextlib.suppress(Exception):
                 asyncio.run_coroutine_threadsafe(close(), loop).result(_PATIENCE_S)
-            # A thread waits for the next message; nothing but the end of the process ends it.
+            # Only the end of the process ends the thread that waits for the next message.
             os._exit(1)
 
         lifetime.watch(process, leave)
@@ -161,7 +161,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     )
     # pygls logs every message that it sends, with the whole text of the documents, at INFO.
     logging.getLogger("pygls").setLevel(logging.WARNING)
-    # Whatever prints must not print into the protocol.
+    # What anybody prints must not end up between the messages.
     stdout = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     server = create_server()
@@ -170,10 +170,10 @@ def main(arguments: Sequence[str] = ()) -> int:
     except BrokenPipeError:
         logger.warning("the client closed the connection")
     except SystemExit:
-        # That is how pygls leaves on ``exit``, having ended the loop.
+        # pygls raises it on ``exit``, after it has ended the loop.
         pass
     except KeyboardInterrupt:
-        # A thread waits for the next message, and would hold up a regular exit until one comes.
+        # The thread that waits for the next message would delay a regular exit until one comes.
         os._exit(130)
     finally:
         server.thread_pool.shutdown()

@@ -1,4 +1,4 @@
-"""What the user can set, section ``handlens``; a wrong value is named and its default holds."""
+"""The settings of the section ``handlens``. A wrong value is told to the user, and the default is used."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class Settings:
 
 @dataclass(frozen=True)
 class Definition:
-    """One setting, for those who read it, set it or look it up."""
+    """One setting: its place, what it means, and which values it accepts."""
 
     key: str
-    """Below the section; a dot leads into an object."""
+    """The key in the section; a dot leads into an object."""
     attribute: str
-    """Of ``Settings``, or of its thresholds."""
+    """The attribute of ``Settings``, or of its thresholds."""
     description: str
     accepted: str
-    """What a value has to be, as a message says it."""
+    """The values that are accepted, in the words of a message."""
     accepts: Callable[[object], bool]
     schema: Mapping[str, object]
-    """What a value has to be, as JSON Schema says it, with the default."""
+    """The values that are accepted as JSON Schema, and the default."""
     project: str = ""
-    """The key in ``[tool.handlens]`` that it goes over."""
+    """The key in ``[tool.handlens]`` that the setting overrides."""
 
 
 def _is_text(value: object) -> bool:
@@ -162,7 +162,7 @@ def parse(data: object) -> tuple[Settings, list[str]]:
             f"informationDb, and has {found}."
         )
         thresholds = ChosenThresholds()
-    # What is wrong with an object is wrong for each of its keys, and said once.
+    # A wrong object is a problem of each of its keys, and is to be told once.
     return Settings(thresholds=thresholds, **values), list(dict.fromkeys(problems))
 
 

@@ -1,4 +1,4 @@
-"""Text of the user's files in what clients show."""
+"""Writes text of the user's files into Markdown and plain text, so that none of it acts as markup."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LONGEST = 300
 
 
 def short(text: str) -> str:
-    """Text on one line, of a length that somebody reads, without characters that act on those around."""
+    """Text on one line, cut to a length that people read, without control characters."""
     text = " ".join(clean(text).split())
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
@@ -22,7 +22,7 @@ def escaped(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """Text as inline code, whatever backticks it has."""
+    """Text as inline code, even if it has backticks."""
     text = short(text)
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     padding = " " if text.startswith("`") or text.endswith("`") else ""
@@ -30,7 +30,7 @@ def code(text: str) -> str:
 
 
 Rows = Sequence[tuple[str, str]]
-"""Names, and values with their units; at least one."""
+"""Names, and values with their units; there must be at least one."""
 
 
 def table(rows: Rows) -> list[str]:

@@ -1,4 +1,4 @@
-"""The numbers of one op for people: a few lines for a hover, as Markdown or as plain text."""
+"""The card of an op: a few lines with its numbers for a hover, in Markdown or in plain text."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _OTHERS_SHOWN = 24
 
 @dataclass(frozen=True)
 class Card:
-    """What is shown about the ops that one place in the source runs."""
+    """The content of a card: the ops of one place in the source."""
 
     op: OpReport
-    """The one that a finding is about, else the worst of them."""
+    """The op that a finding is about, else the worst one."""
     others: tuple[OpReport, ...]
     target: str | None
-    """Named where the place belongs to more than one target."""
+    """The name of the target, if ops of several targets are at the place."""
     cause: tuple[str, ...] = ()
     """Why the op loses accuracy and what helps, in lines."""
 
@@ -52,7 +52,7 @@ def markdown(card: Card, images: bool = False) -> str:
         # Two blanks at the end of a line break it.
         lines += ["  \n".join(map(escaped, card.cause)), ""]
     if images and (pictures := list(_images(card))):
-        # A hover is a window of a few lines: what is seen at once comes first.
+        # A hover shows a few lines at once: pictures come before the table.
         lines += [" ".join(pictures), ""]
     lines += markup.table(rows(op))
     if card.others:
@@ -65,7 +65,7 @@ def markdown(card: Card, images: bool = False) -> str:
 
 
 def _images(card: Card) -> Iterator[str]:
-    """The ratios of all instances in the order they run, and the errors of the one that is shown."""
+    """Pictures of the ratios of all instances in the order they run, and of the errors of the op shown."""
     instances = sorted((card.op, *card.others), key=lambda op: op.handle)
     ratios = [op.sqnr_db for op in instances if op.sqnr_db is not None]
     if len(ratios) > 2:
@@ -105,9 +105,9 @@ def _more(card: Card) -> str:
 
 
 def rows(op: OpReport) -> list[tuple[str, str]]:
-    """What was measured at an op: names, and values with their units."""
+    """The rows of the table: names, and values with their units."""
     introduced = words.introduced(op)
-    # Where an op's own noise cancels part of what it inherits, a share would be more than all.
+    # The share is over 1 if the noise of the op cancels part of the noise that it inherits.
     if op.introduced_verdict == "ok" and op.introduced_share <= 1:
         introduced += f", {words.percent(op.introduced_share)} of the noise"
     if op.in_float and op.introduced_verdict == "exact":
@@ -125,7 +125,7 @@ def rows(op: OpReport) -> list[tuple[str, str]]:
             ("From its weight", f"{words.percent(min(op.weight_share, 1.0))} of what it introduces")
         )
     worst = op.worst_batch_sqnr_db
-    # In a run of one batch it is the batch that all the rest is about.
+    # In a run of one batch, it repeats the first row.
     if worst is not None and words.decibels(worst) != words.accumulated(op):
         named.append(
             ("Worst batch", f"{words.decibels(worst)}, number {op.worst_batch} counted from 0")

@@ -1,4 +1,4 @@
-"""The result of one target for people: a few lines for the hover of its declaration."""
+"""The card of a target: a few lines with its result, for the hover of its declaration."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def plain(report: Report) -> str:
 
 
 def rows(report: Report) -> Iterator[tuple[str, str]]:
-    """What was measured, what that was checked against, and what was quantized by whom."""
+    """The rows of the table: the output, what it was checked against, and what was quantized by whom."""
     output, verified, coverage = report.output, report.verified, report.coverage
     yield "Output", words.output(output) if output else "not measured"
     if verified:

@@ -1,1 +1,1 @@
-"""The LSP features, one module each: they read the server's state, render it, and return."""
+"""The LSP features, one module each. A feature reads the state, renders it, and answers the client."""

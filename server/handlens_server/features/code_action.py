@@ -1,4 +1,4 @@
-"""textDocument/codeAction: what can be done about a finding, and ways to run the comparison."""
+"""textDocument/codeAction: quick fixes for findings, a rerun, and declarations of targets."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def register(server: LanguageServer, state: State) -> None:
 
 
 def _asked_for(kind: str, only: Sequence[str] | None) -> bool:
-    """Whether a client that asks for some kinds, or for all (None), asks for this one."""
+    """True if a client that asks for the kinds ``only``, or for all (None), asks for this one."""
     return only is None or any(kind == each or kind.startswith(each + ".") for each in only)
 
 
@@ -74,7 +74,7 @@ class _Actions:
     file: str
 
     def on(self, diagnostic: types.Diagnostic) -> Iterator[types.CodeAction]:
-        """What can be done about one diagnostic of the document."""
+        """The actions for one diagnostic of the document."""
         found = self._finding(diagnostic)
         if found is None:
             return
@@ -96,7 +96,7 @@ class _Actions:
             )
 
     def declare(self, first: int, last: int) -> Iterator[types.CodeAction]:
-        """A target for each model class that begins in some lines."""
+        """Actions that declare a target, for each model class in the lines from ``first`` to ``last``."""
         text = self.document.source
         for model in target_template.model_classes(text, first, last):
             function = target_template.target_function(model, text)
@@ -106,20 +106,20 @@ class _Actions:
                 yield types.CodeAction(title, kind=DECLARE, edit=edit)
 
     def _finding(self, diagnostic: types.Diagnostic) -> tuple[Result, Finding, Span] | None:
-        """What a diagnostic is about, if that still holds."""
-        told = diagnostic.data if isinstance(diagnostic.data, dict) else {}
+        """The finding of a diagnostic, where it is now; None if there is none any more."""
+        sent = diagnostic.data if isinstance(diagnostic.data, dict) else {}
 
         def likeness(found: tuple[Result, Finding, Span]) -> tuple[list[bool], bool]:
             result, finding, _ = found
             data = diagnostics.data(finding, result)
-            # Clients that hand no data back hand back what was said.
-            is_said = diagnostics.message(finding, result) == diagnostic.message
-            return [told.get(key) == value for key, value in data.items()], is_said
+            # Clients that send no data back still send the message.
+            is_same_message = diagnostics.message(finding, result) == diagnostic.message
+            return [sent.get(key) == value for key, value in data.items()], is_same_message
 
         return max(self._findings(diagnostic), key=likeness, default=None)
 
     def _findings(self, diagnostic: types.Diagnostic) -> Iterator[tuple[Result, Finding, Span]]:
-        """Those of the rule of a diagnostic, and at its place, of all targets."""
+        """The findings of all targets with the rule and the place of a diagnostic."""
         for result in self.state.results.at(self.file):
             if result.text(self.file) != self.document.source:
                 continue
@@ -141,7 +141,7 @@ class _Actions:
         preferred: bool = False,
         file: str | None = None,
     ) -> Iterator[types.CodeAction]:
-        """An action that edits a file; with the reason where it cannot, for clients that show it."""
+        """An action that edits a file. If it cannot, clients that show disabled actions get the reason."""
         action = types.CodeAction(title, kind=_QUICK_FIX, diagnostics=[diagnostic])
         if preferred and self.state.capabilities.preferred_actions:
             action.is_preferred = True
@@ -174,10 +174,10 @@ class _Actions:
     ) -> Iterator[types.CodeAction]:
         target = result.target
         op = result.op(finding.handle)
-        # It helps against what quantizing the op costs, and against nothing else.
+        # Keeping an op in float helps only against the loss that quantizing it causes.
         if target is None or op is None or finding.rule not in _LOSSES:
             return
-        # The target is declared in the document that was run, which need not be this one.
+        # The target is declared in the document that was run, which may be another one.
         file = target.file
         if target.kind == "configured":
             project = targets.find_project(target.file)

@@ -1,5 +1,4 @@
-"""textDocument/codeLens: above each target, how accurate its quantized model is, and a way to run it; above
-each class of modules, what is worst in it."""
+"""textDocument/codeLens: the accuracy above each target, with a rerun; the worst op above each class."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from handlens_server.text.documents import Document
 
 
 def register(server: LanguageServer, state: State, runs: Runs) -> None:
-    """Register the handler, and let the client ask again when it would be answered something else."""
+    """Register the handler, and ask the client to refresh its lenses when they change."""
 
     def numbers_changed() -> None:
         if state.capabilities.refresh_code_lenses:
@@ -51,7 +50,7 @@ def register(server: LanguageServer, state: State, runs: Runs) -> None:
 
 
 def _of_classes(state: State, document: Document, file: str) -> Iterator[types.CodeLens]:
-    """Above each class of modules, the op in it that is worst, and a way to get there."""
+    """Above each class with a ``forward``, its worst op and a link to it."""
     shown = state.results.matching(file, document.source)
     stale = " · stale" if any(result.is_stale for result in shown) else ""
     by_class: dict[Span, list[tuple[Result, ClassOps]]] = {}
@@ -75,7 +74,7 @@ def _of_classes(state: State, document: Document, file: str) -> Iterator[types.C
 
 
 def _worst(result: Result, of: ClassOps) -> tuple[float, int, OpReport, Span] | None:
-    """The worst op of a class that is still there, and where it is now."""
+    """The worst op of a class that was not edited since, and where it is now."""
     for op in of.ops:
         span = None if op.span is None else result.span(op.span)
         if span is not None and op.sqnr_db is not None:
@@ -97,7 +96,7 @@ def _title(target: Target, result: Result | None, running: bool, trusted: bool) 
 
 
 def _summary(result: Result) -> str:
-    """The accuracy of the output, whether it is the model's, and the op that is worst."""
+    """The accuracy of the output, whether the reference differs from the model, and the worst op."""
     report = result.report
     parts = []
     if report.verified is not None and report.verified.verdict == "differs":

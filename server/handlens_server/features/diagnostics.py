@@ -1,5 +1,7 @@
-"""textDocument/publishDiagnostics and textDocument/diagnostic: for each file, the findings of all runs that
-concern it. Where the client asks, its open documents are pulled and only closed files are pushed."""
+"""textDocument/publishDiagnostics and textDocument/diagnostic: the findings of all runs, by file.
+
+If the client pulls diagnostics, it pulls those of open documents, and those of closed files are pushed.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from handlens_server.text.documents import Document, Part
 
 SOURCE = "handlens"
 
-# Nobody reads more of them.
+# Nobody reads more related places.
 _MOST_RELATED = 24
 _MOST_FRAMES = 8
 
@@ -58,33 +60,33 @@ _SOMEWHERE = types.Range(types.Position(0, 0), types.Position(0, 0))
 
 
 @dataclass(frozen=True)
-class _Said:
-    """What a finding says, wherever the text that it was found of is by now."""
+class _Text:
+    """What a diagnostic says; its places are those in the text that was run."""
 
     span: Span
     diagnostic: types.Diagnostic
-    """But for its places."""
+    """The diagnostic without its places."""
     related: list[tuple[str, Span]]
 
 
 class Diagnostics:
-    """What the client shows, and which uris it shows it under."""
+    """Sends and answers diagnostics, and remembers which ones the client has."""
 
     def __init__(self, server: LanguageServer, state: State) -> None:
         self._server = server
         self._state = state
         self._published: dict[str, set[str]] = {}
-        """By file, the uris of its diagnostics, as long as there are any."""
+        """By file, the uris under which diagnostics of it were pushed."""
         self._pulled: dict[str, tuple[str, list[types.Diagnostic]]] = {}
-        """By uri, what the client was answered last, and under which result id."""
-        self._said: WeakKeyDictionary[Result, dict[str, list[_Said]]] = WeakKeyDictionary()
-        """By result and file. With every letter typed, its places are others, and nothing else is."""
+        """By uri, the result id and the diagnostics of the last answer."""
+        self._texts: WeakKeyDictionary[Result, dict[str, list[_Text]]] = WeakKeyDictionary()
+        """By result and file. Typing changes the places of diagnostics, and nothing else of them."""
         self._result_ids = itertools.count(1)
 
     def pull(
         self, document: Document | None, previous: str | None
     ) -> types.DocumentDiagnosticReport:
-        """The diagnostics of a document, unless they are those of the ``previous`` result id."""
+        """The diagnostics of a document, or that they are still those of the ``previous`` result id."""
         file = document.file if document else None
         if document is None or file is None or not self._state.capabilities.pulls_diagnostics:
             return types.RelatedFullDocumentDiagnosticReport([])
@@ -141,7 +143,7 @@ class Diagnostics:
 
     def _of(self, file: str) -> list[tuple[Part, list[types.Diagnostic]]]:
         """The diagnostics of each part of a file."""
-        # Two targets that share a line may say exactly the same about it; once is enough.
+        # Two targets that share a line may have exactly the same finding; once is enough.
         found: dict[object, types.Diagnostic] = {}
         for result in self._state.results.at(file):
             for place, diagnostic in self._render(result, file):
@@ -158,42 +160,42 @@ class Diagnostics:
         )
 
     def _render(self, result: Result, file: str) -> Iterator[tuple[Span, types.Diagnostic]]:
-        if result not in self._said:
-            self._said[result] = self._say(result)
-        for said in self._said[result].get(file, ()):
-            # What was found of a text that is not there any more is found of nothing.
-            if (place := result.span(said.span)) is not None:
+        if result not in self._texts:
+            self._texts[result] = self._texts_of(result)
+        for text in self._texts[result].get(file, ()):
+            # A finding ends with the text that it was found in.
+            if (place := result.span(text.span)) is not None:
                 moved = attrs.evolve(
-                    said.diagnostic,
+                    text.diagnostic,
                     range=self._range(place, result),
-                    related_information=self._related_information(said, result) or None,
+                    related_information=self._related_information(text, result) or None,
                 )
                 yield place, moved
 
     def _related_information(
-        self, said: _Said, result: Result
+        self, text: _Text, result: Result
     ) -> list[types.DiagnosticRelatedInformation]:
         return [
             types.DiagnosticRelatedInformation(where, message)
-            for message, span in said.related
+            for message, span in text.related
             if (place := result.span(span)) is not None
             and (where := self._location(place, result)) is not None
         ]
 
-    def _say(self, result: Result) -> dict[str, list[_Said]]:
-        """What the findings of a result say, by the files that they say it in."""
-        found: dict[str, list[_Said]] = {}
+    def _texts_of(self, result: Result) -> dict[str, list[_Text]]:
+        """By file, what the diagnostics of a result say."""
+        found: dict[str, list[_Text]] = {}
         for finding in result.report.findings:
             span = finding.span or result.declaration
             related = [*_related(finding), *_chain(finding, result)]
-            said = _Said(
+            text = _Text(
                 span,
                 self._diagnostic(finding, result),
                 [(clean(message), place) for message, place in related]
                 if self._state.capabilities.related_information
                 else [],
             )
-            found.setdefault(span.file, []).append(said)
+            found.setdefault(span.file, []).append(text)
         return found
 
     def _diagnostic(self, finding: Finding, result: Result) -> types.Diagnostic:
@@ -227,24 +229,24 @@ class Diagnostics:
 
 def message(finding: Finding, result: Result) -> str:
     """What the diagnostic of a finding says."""
-    # Where one line is all that is shown, it is the finding's.
+    # Some clients show the first line alone: it has to be the finding's message.
     note = _PREVIOUS if result.is_previous else ""
     return "\n".join(filter(None, (clean(finding.message), clean_lines(finding.cause), note)))
 
 
 def data(finding: Finding, result: Result) -> dict[str, str | int | None]:
-    """What the diagnostic of a finding is of: findings of several targets may share a place."""
+    """Identifies the finding of a diagnostic: findings of several targets may share a place."""
     return {"uri": result.run.uri, "target": result.name, "handle": finding.handle}
 
 
 def _moved(diagnostic: types.Diagnostic, where: types.Range) -> types.Diagnostic:
-    """A diagnostic somewhere else, or itself where it is there already."""
+    """A diagnostic with another range, or the same object if it has that range."""
     return diagnostic if where is diagnostic.range else attrs.evolve(diagnostic, range=where)
 
 
 def _related(finding: Finding) -> Iterator[tuple[str, Span]]:
-    """The other places that a finding names: its origin, and where it leads to."""
-    # Other runs of the same expression are in its hover: a link to where one is leads nowhere.
+    """The related places of a finding: its origin, and the places that the loss leads to."""
+    # Other instances of the same expression are left out: a link from a place to itself leads nowhere.
     elsewhere = [each for each in finding.related if each.span not in (None, finding.span)]
     for related in elsewhere[:_MOST_RELATED]:
         if related.span is not None:
@@ -252,7 +254,7 @@ def _related(finding: Finding) -> Iterator[tuple[str, Span]]:
 
 
 def _chain(finding: Finding, result: Result) -> Iterator[tuple[str, Span]]:
-    """How the op of a finding came to be called: what a library did inside, and who called it."""
+    """The stack of the op of a finding: the frames inside of a library, and the callers."""
     op = result.op(finding.handle)
     if op is None or op.shown is None or finding.rule == "HL102":
         return

@@ -1,4 +1,4 @@
-"""workspace/executeCommand: what the user asks for by name. Every command returns at once."""
+"""workspace/executeCommand: the commands of ``handlens_server.commands``. Each returns at once."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def register(server: LanguageServer, state: State, runs: Runs) -> None:
 
     @server.command(RERUN)
     def rerun(uri: str) -> None:
-        """Run a document on its text of this moment."""
+        """Run a document, with its text of this moment."""
         document = opened(RERUN, uri)
         runs.prioritize(document)
         found = runs.start(document).found
@@ -61,7 +61,7 @@ def register(server: LanguageServer, state: State, runs: Runs) -> None:
 
     @server.command(CANCEL)
     def cancel(uri: str) -> None:
-        """End the run of a document; what it has shown stays."""
+        """End the run of a document; the results that it has shown stay."""
         runs.cancel(opened(CANCEL, uri).uri)
 
     @server.command(RESTART_WORKER)
@@ -72,7 +72,10 @@ def register(server: LanguageServer, state: State, runs: Runs) -> None:
 
     @server.command(REPORT)
     def report(uri: str, form: str) -> str | None:
-        """Write what the last runs of a document found to a page, or to JSON, and show it; its uri."""
+        """Write the last results of a document to a file of some format, and show it.
+
+        Returns the uri of the file.
+        """
         document = opened(REPORT, uri)
         if not isinstance(form, str) or form not in _SAVED:
             raise JsonRpcInvalidParams(f"{REPORT}: {form!r} is not one of {', '.join(_SAVED)}")
@@ -89,7 +92,7 @@ def register(server: LanguageServer, state: State, runs: Runs) -> None:
         content = _SAVED[form].render(
             whole, View(lambda file: texts[file] if file in texts else read(file), folder)
         )
-        # Files of one name have reports of their own, and a name may be too long for another suffix.
+        # Files in different folders may have one name, and a name may be too long for the suffix.
         own = folder_of_reports() / hashlib.sha256(document.uri.encode()).hexdigest()[:12]
         own.mkdir(exist_ok=True)
         file = own / f"{Path(document.file or uri).stem[:60]}{_SAVED[form].suffix}"

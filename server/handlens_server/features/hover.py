@@ -1,4 +1,4 @@
-"""textDocument/hover: the numbers of the op at a position; at a target, what its run came to."""
+"""textDocument/hover: the numbers of the op at a position, or the result of the target there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from handlens_server.text.discovery import discover, name_span
 from handlens_server.text.documents import Document
 
 _MOST_TARGETS = 6
-# VS Code cuts off what is longer than 100,000 characters, and pictures with it.
+# VS Code cuts a hover off at 100,000 characters, in the middle of a picture.
 _LONGEST = 90_000
 
 
@@ -62,7 +62,7 @@ def register(server: LanguageServer, state: State, runs: Runs) -> None:
 
 
 def _of_target(state: State, document: Document, position: types.Position) -> types.Hover | None:
-    """What the run of a target came to, where the target is declared."""
+    """The result of the target that is declared at a position."""
     file = document.file or ""
     line, column = document.place(position)
     for target in discover(document.source, file).targets:
@@ -84,7 +84,7 @@ def _of_target(state: State, document: Document, position: types.Position) -> ty
 
 
 def _note(shown: Sequence[Result], file: str) -> str:
-    """What to know of numbers that are not those of the text as it is."""
+    """A warning if the numbers are not those of the present text; else empty."""
     if any(result.is_previous for result in shown):
         return "Measured by the last run that worked."
     if any(result.is_stale_in(file) for result in shown):
@@ -97,7 +97,7 @@ def _note(shown: Sequence[Result], file: str) -> str:
 def content(
     cards: Sequence[op_card.Card], client: Capabilities, note: str, uri: str
 ) -> types.MarkupContent:
-    """The cards of one expression, one for each target, below a note; as many as a hover has room for."""
+    """The note, and below it a card for each target that runs the expression, as many as have room."""
     # Nobody compares a dozen targets in a hover.
     shown = min(len(cards), _MOST_TARGETS)
     while len((found := _content(cards, shown, client, note, uri)).value) > _LONGEST and shown > 1:

@@ -1,4 +1,4 @@
-"""textDocument/inlayHint: the worst ratio of the ops of a line, at its end."""
+"""textDocument/inlayHint: at the end of a line, the worst ratio of its ops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from handlens_server.text.documents import Document
 
 
 def register(server: LanguageServer, state: State, runs: Runs) -> None:
-    """Register the handlers, and let the client ask again when it would be answered something else."""
+    """Register the handlers, and ask the client to refresh its hints when they change."""
 
     def numbers_changed() -> None:
         if state.capabilities.refresh_inlay_hints:
@@ -69,7 +69,7 @@ def register(server: LanguageServer, state: State, runs: Runs) -> None:
 
 
 def _by_line(state: State, document: Document, first: int, last: int) -> dict[int, list[OpReport]]:
-    """The ops that are shown in some lines of a document, by the line that they start in."""
+    """The ops in the lines from ``first`` to ``last``, by the line that they start in."""
     found: dict[int, list[OpReport]] = {}
     file = document.file or ""
     for result in state.results.matching(file, document.source):
@@ -79,7 +79,7 @@ def _by_line(state: State, document: Document, first: int, last: int) -> dict[in
 
 
 def _label(ops: Sequence[OpReport]) -> str:
-    """A few characters about the ops of a line; empty if there is nothing to say."""
+    """The hint for the ops of a line; empty if none has a ratio."""
     times = f" ×{len(ops)}" if len(ops) > 1 else ""
     if any(op.verdict == "non-finite" for op in ops):
         return f"{words.ratio('non-finite', None)}{times}"

@@ -1,4 +1,4 @@
-"""What a client needs to show a report by itself: handlens/report, /op, /location and /opsAt."""
+"""handlens/report, /op, /location and /opsAt: the data of a report, for a client that draws it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def register(server: LanguageServer, state: State) -> None:
 
     @server.feature(REPORT)
     def report(params: Any) -> dict[str, Any] | None:
-        """What the last run of a target found, in the order its ops run."""
+        """The last result of a target, with its ops in the order they run."""
         found = find(params)
         if found is None:
             return None
@@ -121,8 +121,7 @@ def register(server: LanguageServer, state: State) -> None:
 
     @server.feature(LOCATION)
     def location(params: Any) -> types.Location | None:
-        """Where the expression of an op is by now, whether the op was compared or not; without a handle,
-        where the target is."""
+        """Where the expression of an op is now, compared or not; without a handle, where the target is."""
         found = find(params)
         if found is None:
             return None
@@ -132,7 +131,7 @@ def register(server: LanguageServer, state: State) -> None:
 
     @server.feature(OPS_AT)
     def ops_at(params: Any) -> list[dict[str, Any]]:
-        """The ops of the innermost expression at a place, of all targets that run it; beside them, of the
+        """The ops of the innermost expression at a place, of all targets; if there is none, those of the
         line."""
         document = state.documents.find(str(params.uri))
         if document is None or document.file is None:
@@ -148,7 +147,7 @@ def register(server: LanguageServer, state: State) -> None:
 
 
 def _verified(report: Report, source: _Source) -> dict[str, Any] | None:
-    """What a result was checked against; where the reference differs, both ratios and the place."""
+    """What a result was checked against. If the reference differs: both ratios, and where that begins."""
     verified = report.verified
     if verified is None:
         return None
@@ -167,7 +166,7 @@ def _verified(report: Report, source: _Source) -> dict[str, Any] | None:
 
 
 class _Source:
-    """The source text of a result's ops, as it was run."""
+    """The source of a result's ops, in the texts that were run."""
 
     def __init__(self, state: State, result: Result) -> None:
         self._documents = state.documents
@@ -183,7 +182,7 @@ class _Source:
         return clean(lines[span.line - 1].strip()) if span and span.line <= len(lines) else ""
 
     def place(self, span: Span | None) -> str:
-        """``model.py:42``; empty for what no file of the workspace has."""
+        """``model.py:42``; empty without a span."""
         return f"{self._view.path(span.file)}:{span.line}" if span else ""
 
     def left(self, each: Unmatched | StaysInFloat) -> dict[str, Any]:
@@ -197,5 +196,5 @@ class _Source:
         }
 
     def location(self, span: Span | None) -> types.Location | None:
-        """Where an expression is after the edits since; None if it was edited itself."""
+        """Where an expression is now; None if it was edited."""
         return None if span is None else self._result.location(span, self._documents)

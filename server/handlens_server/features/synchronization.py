@@ -1,5 +1,4 @@
-"""What opens, changes, saves and closes documents and notebooks: when they are run, how their results move
-with edits, and when those are forgotten."""
+"""textDocument and notebookDocument, didOpen, didChange, didSave and didClose; changes of files on disk."""
 
 from __future__ import annotations
 
@@ -21,20 +20,20 @@ def register(
 ) -> None:
     """Register the handlers.
 
-    They are synchronous: pygls runs asynchronous ones in no set order, and the version and the text
-    of a document have to be taken together.
+    They are synchronous, because the version and the text of a document have to be read together: pygls
+    runs asynchronous handlers in no set order.
     """
 
     on_disk: dict[str, str] = {}
-    """By open file, the text that it was opened with, saved with, or changed to by something else."""
+    """By open file, the last text that is known to be on disk."""
     awaited: set[str] = set()
-    """The open files that the disk has another text of, which the editor may be about to read."""
+    """The open files that were changed on disk, and that the editor may be about to read again."""
 
     def opened(uri: str) -> None:
         document = state.documents.find(uri)
         if document is not None and document.file is not None:
             on_disk[document.file] = document.source
-            # Runs of other files may have found something here; now the file has a version.
+            # Runs of other files may have found something here, and now the file has a version.
             freshness.move(document.file)
             runs.prioritize(document)
             triggers.opened(document)
@@ -60,21 +59,21 @@ def register(
         if (file := path_of(uri)) is not None:
             on_disk.pop(file, None)
             awaited.discard(file)
-            # What runs of other files found here stays, under the uri of a closed file.
+            # Findings of other files' runs stay here, and are shown under the uri of a closed file.
             freshness.move(file)
 
     def changed_on_disk(file: str) -> None:
-        """Take a text that something else than the editor has written for a saved one."""
+        """Handle a file that something else than the editor has written as if it was saved."""
         document = state.documents.at(file)
         if document is None or document.file is None:
             freshness.move(file)
             triggers.saved(file)
         elif document.is_unsaved:
-            # What is open is what its editor says it is, which reads the file again soon, if at all.
+            # The text in the editor counts. The editor reads the file again soon, or never.
             awaited.add(document.file)
         else:
             awaited.discard(document.file)
-            # Clients tell of what the editor itself has saved, too.
+            # Clients also tell about files that the editor itself has saved.
             if on_disk.get(document.file) != document.source:
                 on_disk[document.file] = document.source
                 triggers.saved(document.file)

@@ -1,4 +1,4 @@
-"""What the runs found, file by file. A file may show findings of runs of other files."""
+"""What one run found out about one target, and where that is in the texts of now."""
 
 from __future__ import annotations
 
@@ -36,23 +36,24 @@ class Run:
     uri: str
     file: str
     version: int | None
-    """Of the document when the run was asked for; None for a client without versions."""
+    """The version of the document when the run was asked for; None for a client without versions."""
     generation: int
     text: str
     opened: dict[str, str] = field(default_factory=dict)
     """The texts of the other documents that were open then, by path."""
     project: ProjectSettings = field(default_factory=ProjectSettings)
     thresholds: tuple[ChosenThresholds, ...] = ()
-    """The project's and the editor's, each over those before it."""
+    """The thresholds of the project and of the editor, each over those before it."""
 
 
 @dataclass(frozen=True)
 class ClassOps:
-    """A class of modules, as it was run."""
+    """A class with a ``forward``, and the ops that its lines run."""
 
     name: Span
+    """The name in the text that was run."""
     ops: tuple[OpReport, ...]
-    """The measured ones that are shown in it, the worst first."""
+    """The measured ops that are shown in the class, the worst first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,17 +65,17 @@ class Result:
     """None where the file could not be searched for targets."""
     report: Report
     texts: Mapping[str, str | None]
-    """What the spans refer to, by file: the texts as they were executed.
+    """By file, the text that was executed, which the spans of the report refer to.
 
-    None where a file cannot be read, or nobody has the text any more: the report has a digest of it then.
+    None for a file that cannot be read, or that was changed since and has only a digest in the report.
     """
     is_previous: bool = False
     """True for the last result without an error, while a later run of the target has failed."""
     finished: str | None = None
-    """When the run ended, as ISO 8601 says it."""
+    """When the run ended, in ISO 8601."""
     _anchors: dict[str, Anchors] = field(default_factory=dict, repr=False)
     _changed: set[str] = field(default_factory=set, repr=False)
-    """The files without anchors whose text is another one than was executed."""
+    """The files without anchors whose present text is not the one that was executed."""
 
     def __post_init__(self) -> None:
         self._changed.update(filter(self._is_lost, self.texts))
@@ -85,7 +86,7 @@ class Result:
                 self._anchors[file] = Anchors(text, (each for each in spans if each.file == file))
 
     def move_to(self, file: str, text: str) -> None:
-        """Follow an edit of a file; ``text`` is what has become of it."""
+        """Move the spans in a file to where they are after an edit; ``text`` is the whole new text."""
         if file in self._anchors:
             self._anchors[file].move_to(text)
         elif file in self.report.digests:
@@ -93,40 +94,46 @@ class Result:
             (self._changed.add if changed else self._changed.discard)(file)
 
     def compare_code(self, file: str) -> bool:
-        """Find out whether an edit has changed the code of a file; whether it turns out that it has not."""
+        """Compare the code of a file with the code that was run.
+
+        Returns True if the code turns out to be the same although it was taken for changed.
+        """
         return file in self._anchors and self._anchors[file].compare_code()
 
     def reads(self, file: str) -> bool:
-        """Whether the run executed a file, whether or not it shows anything in it."""
+        """True if the run executed a file, even if nothing is shown in it."""
         return file in self.texts or file in self.report.digests or file in self.report.files
 
     def is_stale_in(self, file: str) -> bool:
-        """Whether the code of a file is another one than was run."""
+        """True if the code of a file is not the code that was run."""
         return file in self._changed or (file in self._anchors and self._anchors[file].is_stale)
 
     @property
     def is_stale(self) -> bool:
-        """Whether the code of any file that was run is another one by now."""
+        """True if the code of any file that was run has changed since."""
         return bool(self._changed) or any(each.is_stale for each in self._anchors.values())
 
     def is_up_to_date(self, file: str) -> bool:
-        """Whether another run could only find the same, as far as the text of a file goes."""
+        """True if nothing in the text of a file could make another run find something else."""
         is_known = file in self._anchors or file in self.report.digests.keys() - self.texts.keys()
         return self.report.error is None and is_known and not self.is_stale_in(file)
 
     def _is_lost(self, file: str) -> bool:
-        """Whether nobody has the text any more that was executed of a file."""
+        """True if a file was executed, and its text of then is not available any more."""
         return file in self.report.digests and self.texts.get(file, "") is None
 
     def has_other_suppressions(self, file: str) -> bool:
-        """Whether the comments of a file suppress something else than they did, in the same code."""
+        """True if the code of a file is the same, and its comments suppress other codes than before."""
         before, now = self.texts.get(file), self.text(file)
         if before is None or now is None or self.is_stale_in(file) or self.report.coverage is None:
             return False
         return _suppressed(before) != _suppressed(now)
 
     def judged(self, project: ProjectSettings, thresholds: tuple[ChosenThresholds, ...]) -> Result:
-        """What it says by other thresholds, and by the suppressions of now if the code is the same."""
+        """The result with its findings made anew, by the given thresholds and the comments that suppress.
+
+        The comments are those of the present texts if their code is the same, else those that were run.
+        """
         run = replace(self.run, project=project, thresholds=thresholds)
         if self.report.coverage is None:
             return replace(self, run=run)
@@ -140,7 +147,7 @@ class Result:
         return judged
 
     def _rebased(self) -> Result:
-        """The same of the texts of now, as if those had been run."""
+        """The result as if the present texts had been run: they have the same code."""
         texts = {file: self.text(file) for file in self.texts}
         if texts == self.texts or self.target is None:
             return self
@@ -190,11 +197,11 @@ class Result:
         return replace(self, run=run, target=target, report=report, texts=texts)
 
     def text(self, file: str) -> str | None:
-        """What ``span`` refers to: the text of a file as it is now."""
+        """The present text of a file, which the spans that ``span`` returns refer to."""
         return self._anchors[file].text if file in self._anchors else None
 
     def span(self, span: Span) -> Span | None:
-        """Where a span is now; None if what it covered was edited, or it is not known whether it was."""
+        """Where a span is now; None if the text that it covered was edited, or that cannot be known."""
         if span.file in self._anchors:
             return self._anchors[span.file].span(span)
         return None if self._is_lost(span.file) else span
@@ -206,7 +213,7 @@ class Result:
         return None if now is None or text is None else documents.locate(now, text)
 
     def ops_starting_in(self, file: str, first: int, last: int) -> Iterator[tuple[Span, OpReport]]:
-        """The ops that are shown in some lines of a file, and where they are now."""
+        """The ops that are shown in the lines from ``first`` to ``last``, and where they are now."""
         if file in self._anchors:
             yield from self._with_ops(self._anchors[file].starting_in(first, last))
 
@@ -230,7 +237,7 @@ class Result:
 
     @cached_property
     def classes(self) -> dict[str, list[ClassOps]]:
-        """The classes of modules that ops are shown in, by file."""
+        """By file, the classes with a ``forward`` in which ops are shown."""
         measured = ((op.sqnr_db, op.handle, op) for op in self.report.ops if op.sqnr_db is not None)
         ops = [(op.span, op) for _, _, op in sorted(measured) if op.span is not None]
         found: dict[str, list[ClassOps]] = {}
@@ -251,7 +258,10 @@ class Result:
         return {op.handle: op for op in self.report.ops}
 
     def place(self, handle: int | None) -> Span | None:
-        """Where the op with a debug handle was shown, compared or not; for None where the target was."""
+        """Where the op with a debug handle was in the text that was run, compared or not.
+
+        Without a handle, where the target was.
+        """
         return self.declaration if handle is None else self._places_by_handle.get(handle)
 
     @cached_property
@@ -274,7 +284,7 @@ class Result:
 
     @property
     def declaration(self) -> Span:
-        """Where a finding without a span is shown: on the target's name, or else the first line."""
+        """Where a finding without a span is shown: on the target's name, else on the first line."""
         if self.target is None:
             return Span(self.run.file, 1, 0, 1, len(self.run.text.partition("\n")[0]))
         target = self.target
@@ -282,7 +292,7 @@ class Result:
 
 
 def result_of(run: Run, target: Target | None, report: Report, documents: Documents) -> Result:
-    """What a run found, moved to where it is in the texts of now."""
+    """The result of a run, with its spans moved to where they are in the present texts."""
     texts: dict[str, str | None] = {run.file: run.text}
     for file in {span.file for span in _spans(report)} - {run.file}:
         texts[file] = _executed(run, report, file, documents)
@@ -299,7 +309,7 @@ def result_of(run: Run, target: Target | None, report: Report, documents: Docume
 
 
 def _executed(run: Run, report: Report, file: str, documents: Documents) -> str | None:
-    """The text that a run executed of a file; None if nobody has it any more."""
+    """The text of a file that a run executed; None if it is not available any more."""
     document = documents.at(file)
     opened = run.opened.get(document.file or "" if document else file)
     found = [text for text in (opened, read(file)) if text is not None]
@@ -310,7 +320,7 @@ def _executed(run: Run, report: Report, file: str, documents: Documents) -> str 
 
 @lru_cache(8)
 def _suppressed(text: str) -> list[tuple[str, frozenset[str]]]:
-    """The lines that have suppressions, without their indentation, and what those suppress."""
+    """The lines that have suppressions, without their indentation, and the codes that those suppress."""
     if "handlens:" not in text:
         return []
     lines = positions.split_lines(text)
@@ -318,7 +328,7 @@ def _suppressed(text: str) -> list[tuple[str, frozenset[str]]]:
 
 
 def _beside_ops(report: Report) -> Iterator[Unmatched | StaysInFloat | Difference | NonFinite]:
-    """What a report has a place and a debug handle for, beside the ops that were compared."""
+    """All parts of a report that have a span and a debug handle, except the ops that were compared."""
     if report.coverage is not None:
         yield from report.coverage.unmatched
         yield from report.coverage.in_float
@@ -329,7 +339,7 @@ def _beside_ops(report: Report) -> Iterator[Unmatched | StaysInFloat | Differenc
 
 
 def _spans(report: Report) -> set[Span]:
-    # Of what a comment suppresses there is no finding, until the comment is gone.
+    # Spans of suppressed findings count too: the findings come back once the comment is gone.
     spans: list[Span | None] = [each.span for each in (*report.ops, *_beside_ops(report))]
     if (found := report.non_finite) is not None:
         spans += [found.nan_span, found.infinity_span]

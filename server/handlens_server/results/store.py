@@ -10,14 +10,19 @@ from handlens_server.results.result import Result
 
 
 class Results:
-    """The latest result of every target of every open document, and the last good one beside it if that
-    failed."""
+    """The latest result of every target of every open document.
+
+    While the latest run of a target has failed, the last result without an error is held beside it.
+    """
 
     def __init__(self) -> None:
         self._results: dict[str, dict[str, tuple[Result, ...]]] = {}
 
     def put(self, result: Result) -> set[str]:
-        """Replace the result of a target; the files that show anything else from now on."""
+        """Replace the result of a target.
+
+        Returns the files that may show something else from now on.
+        """
         results = self._results.setdefault(result.run.uri, {})
         previous = results.get(result.name, ())
         good = next((each for each in previous if each.report.error is None), None)
@@ -28,13 +33,19 @@ class Results:
         return {file for each in (result, *previous) for file in each.texts}
 
     def replace(self, old: Result, new: Result) -> set[str]:
-        """Put a result in the place of what it was made from; the files that may show anything else."""
+        """Put a result in the place of the one that it was made from.
+
+        Returns the files that may show something else from now on.
+        """
         targets = self._results[old.run.uri]
         targets[old.name] = tuple(new if each is old else each for each in targets[old.name])
         return set(old.texts)
 
     def retain_only(self, uri: str, names: set[str]) -> set[str]:
-        """Forget all but the named targets of a document; the files that show less from now on."""
+        """Forget the results of a document, except those of the named targets.
+
+        Returns the files that may show less from now on.
+        """
         results = self._results.get(uri, {})
         dropped = [result for name in set(results) - names for result in results.pop(name)]
         return {file for result in dropped for file in result.texts}
@@ -44,7 +55,7 @@ class Results:
         return {name: results[0] for name, results in self._results.get(uri, {}).items()}
 
     def all_of(self, uri: str) -> list[Result]:
-        """The results of a document's own runs, with the last good ones beside those that failed."""
+        """The results of a document's own runs, the last good ones beside those that failed included."""
         return [result for results in self._results.get(uri, {}).values() for result in results]
 
     def numbers_of(self, uri: str, target: str) -> Result | None:
@@ -56,9 +67,9 @@ class Results:
         return {result.run.uri for result in self._all if result.reads(file)}
 
     def move_to(self, file: str, text: str) -> bool:
-        """Follow an edit of a file; ``text`` is what has become of it.
+        """Move the spans in a file to where they are after an edit; ``text`` is the whole new text.
 
-        True if a result has become one of before, or is in force again.
+        Returns True if a result has become stale, or is not stale any more.
         """
         reading = [result for result in self._all if result.reads(file)]
         before = [result.is_stale for result in reading]
@@ -69,7 +80,7 @@ class Results:
     def innermost(
         self, file: str, text: str, place: tuple[int, int]
     ) -> tuple[Span | None, list[tuple[Result, OpReport]]]:
-        """The smallest expression around a place of a file that has ops, and those, of all targets."""
+        """The smallest expression around a place of a file that has ops, and these ops, of all targets."""
         found = [
             (span, result, op)
             for result in self.matching(file, text)
@@ -83,7 +94,7 @@ class Results:
         ]
 
     def in_line(self, file: str, text: str, line: int) -> list[tuple[Result, OpReport]]:
-        """The ops of the expressions that start in a line of a file, of all targets."""
+        """The ops of the expressions that start in a line of a file, in the runs of all targets."""
         return [
             (result, op)
             for result in self.matching(file, text)
@@ -91,14 +102,14 @@ class Results:
         ]
 
     def matching(self, file: str, text: str) -> list[Result]:
-        """The results that show something in a file and have followed it to this text.
+        """The results that show something in a file and whose spans refer to this text of it.
 
-        Numbers beside a line that they were not measured on are worse than none.
+        Others are left out: numbers beside a line that they were not measured on are worse than none.
         """
         return [result for result in self.at(file) if result.text(file) == text]
 
     def at(self, file: str) -> Iterator[Result]:
-        """The results, of any document, that show something in a file."""
+        """The results, of runs of any document, that show something in a file."""
         return (result for result in self._all if file in result.texts)
 
     @property

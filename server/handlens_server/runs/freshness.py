@@ -1,4 +1,4 @@
-"""What is shown stays true: it moves with edits, is marked where it is of before, and is judged again."""
+"""Keeps results true while texts are edited: moves them, marks them as stale, and judges them again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from handlens_server.state import State
 
 
 class Freshness:
-    """Keeps the results in step with the texts and the thresholds of now."""
+    """Keeps the results in step with the present texts and thresholds."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -37,7 +37,7 @@ class Freshness:
         self._tell_status(file)
 
     def judge(self, results: Iterable[Result], project: ProjectSettings) -> None:
-        """Judge results by the thresholds and the suppressions of now."""
+        """Make the findings of results anew, by the present thresholds and suppressions."""
         changed: set[str] = set()
         for result in results:
             thresholds = self._state.thresholds(result.run.file, project)
@@ -46,7 +46,7 @@ class Freshness:
         self._events.findings_changed(changed, None)
 
     def _judge_suppressions(self, file: str) -> None:
-        """Judge anew what the comments of a file suppress, if an edit has changed that."""
+        """Judge the results in a file again if an edit has changed what its comments suppress."""
         for result in list(self._state.results.at(file)):
             if result.has_other_suppressions(file):
                 self.judge([result], result.run.project)

@@ -21,7 +21,7 @@ from handlens_server.text.documents import Document, read
 
 logger = logging.getLogger(__name__)
 
-# Each run fills the cores it finds; two of them let a small model not wait for a large one.
+# A run uses all cores. Two at once, so that a small model need not wait for a large one.
 _AT_ONCE = 2
 
 
@@ -32,7 +32,7 @@ class Running:
     run: Run
     task: asyncio.Task[None]
     target: str = ""
-    """The target that it has come to: the targets of a document are run in turn."""
+    """The name of the target that is run now: the targets of a document are run one after the other."""
     stage: str = STARTING
     """The stage of that target."""
     changed: set[str] = field(default_factory=set)
@@ -42,8 +42,8 @@ class Running:
 class Runs:
     """Starts runs, and shows what they find unless they were superseded or cancelled meanwhile.
 
-    A run that fails adds its error to what the last good one has found, which is marked. A run that is
-    cancelled changes nothing.
+    The error of a run that fails is shown beside the last good result, which is marked as such. A cancelled
+    run changes nothing.
     """
 
     def __init__(self, state: State) -> None:
@@ -53,7 +53,7 @@ class Runs:
         self._running: dict[str, Running] = {}
         """By the uri of the document."""
         self._crashed: dict[str, str] = {}
-        """By the uri of a document, the text that has brought its process down, or ran out of time."""
+        """By the uri of a document, the text whose run crashed, or ran out of time."""
         self._turns = Turns(_AT_ONCE)
         state.events.documents_closed.subscribe(self._forget)
 
@@ -71,7 +71,7 @@ class Runs:
         return self._crashed.get(document.uri) == document.source
 
     def stage(self, uri: str, target: str) -> str | None:
-        """The stage of a target's run; None while it is not run."""
+        """The stage of a target; None while it is not run."""
         running = self._running.get(uri)
         if running is None:
             return None
@@ -86,10 +86,9 @@ class Runs:
         self._turns.prioritize(document.uri)
 
     def start(self, document: Document, reuse_export: bool = False) -> Discovery:
-        """Run every target that a document has right now, in place of the run it may have.
+        """Run every target of a document in the background; a run that is not over yet is cancelled.
 
-        ``reuse_export`` where the last run exported the same model. Returns what there is to run; the run
-        itself goes on in the background.
+        ``reuse_export`` is for another run of the same text. Returns what there is to run.
         """
         self.cancel(document.uri)
         file, text = document.file, document.source
@@ -121,12 +120,12 @@ class Runs:
         return found
 
     def restart(self) -> None:
-        """Run every open document, anew if it was run before."""
+        """Run every open document, even if it was run before."""
         for document in self._state.documents.open:
             self.start(document)
 
     def cancel(self, uri: str) -> None:
-        """End the run of a document; what it has shown stays."""
+        """End the run of a document; the results that it has shown stay."""
         if (running := self._running.pop(uri, None)) is not None:
             run = running.run
             logger.info("run %d of %s cancelled", run.generation, run.file)

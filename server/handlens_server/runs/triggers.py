@@ -1,4 +1,4 @@
-"""What makes documents be run: opening, typing, saving, and changes of settings."""
+"""Starts runs when documents are opened, edited or saved, and when settings change."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _DEBOUNCE_S = 0.4
 
 
 class Triggers:
-    """Runs documents when something happens to them, as often as the settings ask for."""
+    """Runs documents when something happens to them, unless the setting ``run`` says otherwise."""
 
     def __init__(self, state: State, runs: Runs, freshness: Freshness) -> None:
         self._state = state
         self._runs = runs
         self._freshness = freshness
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        """By the uri of a document, until nothing was typed for a while."""
+        """By the uri of a document, the timer that waits for a pause in typing."""
         state.events.run_finished.subscribe(self._run_finished)
         state.events.documents_closed.subscribe(self._forget)
 
     def opened(self, document: Document) -> None:
-        """Run a document that was opened, unless runs are by hand; have a worker ready at least."""
+        """Run a document that was opened, unless runs are manual; start its worker anyway."""
         if self._mode(document) != "manual":
             self._runs.start(document)
         self._state.events.status_changed(document.uri)
@@ -45,20 +45,20 @@ class Triggers:
             spawn(self._warm_up(document.file))
 
     def typed(self, file: str) -> None:
-        """Once no other edit follows, see what has changed, and run it if runs keep up with typing."""
+        """After a pause in typing, compare the code, and run it if the setting ``run`` is onType."""
         for running in self._runs.running:
             if self._mode_of(running.run.uri) == "onType":
                 running.changed.add(file)
         for uri in self._state.dependents(file):
             self._stop_timer(uri)
             if self._mode_of(uri) == "onType":
-                # What it began with is not what there is now.
+                # The run has an old text.
                 self._runs.cancel(uri)
             loop = asyncio.get_running_loop()
             self._timers[uri] = loop.call_later(_DEBOUNCE_S, self._typing_paused, uri, file)
 
     def saved(self, file: str) -> None:
-        """Run what a file that was saved, or changed on disk, concerns."""
+        """Run the documents that a file concerns which was saved, or changed on disk."""
         self._freshness.compare_code(file)
         for running in self._runs.running:
             running.changed.add(file)
@@ -66,7 +66,7 @@ class Triggers:
             self._run_unless_manual(uri, file)
 
     def project_changed(self, document: Document) -> None:
-        """Apply a change of the pyproject.toml of a document's project, with a run if it takes one."""
+        """Apply a change of the pyproject.toml of a document, and run the document only if needed."""
         results = self._state.results.all_of(document.uri)
         found = discover(document.source, document.file) if document.file else Discovery()
         declared = {each.name: (each.references, each.keep_float) for each in found.targets}
@@ -80,7 +80,7 @@ class Triggers:
             self._runs.start(document)
 
     def reconfigured(self, document: Document, before: Settings) -> None:
-        """Apply a change of the settings of a document, with as little work as it takes."""
+        """Apply a change of the settings of a document, with no more work than the change needs."""
         now = self._state.settings(document.file)
         if now.interpreter != before.interpreter:
             self._runs.start(document)
@@ -91,14 +91,14 @@ class Triggers:
                 self._freshness.judge([result], result.run.project)
 
     def close(self) -> None:
-        """Start nothing any more."""
+        """Stop waiting for pauses in typing, so that no run starts after this."""
         for timer in self._timers.values():
             timer.cancel()
 
     def _mode(self, document: Document) -> RunMode:
-        """When a document is to be run."""
+        """When to run a document, by the settings for it."""
         mode = self._state.settings(document.file).run
-        # What has no file is not saved.
+        # A document without a file is never saved.
         return "onType" if mode == "onSave" and document.is_untitled else mode
 
     def _mode_of(self, uri: str) -> RunMode | None:
@@ -111,20 +111,20 @@ class Triggers:
         document = self._state.documents.find(uri)
         if document is None or document.file is None or self._mode(document) != "onType":
             return
-        # Half a statement is no failure of the model: what was found before it stays.
+        # Half a statement is no failure of the model: the results of before stay.
         if discover(document.source, document.file).failure is None:
             self._run_if_changed(document, file)
 
     def _run_unless_manual(self, uri: str, file: str) -> None:
-        """Run a document that a saved file concerns, unless runs are by hand."""
+        """Run a document that a saved file concerns, unless runs are manual."""
         document = self._state.documents.find(uri)
         if document is not None and self._mode(document) != "manual":
             self._run_if_changed(document, file)
 
     def _run_if_changed(self, document: Document, edited: str) -> None:
-        """Run a document, unless the edit of a file changed nothing that makes a difference.
+        """Run a document, unless the edit of a file has changed no code.
 
-        What has brought its process down is not run again as it is, but by hand.
+        A text that crashed is not run again either: its user can run it by hand.
         """
         results = self._state.results.of(document.uri)
         if edited == document.file and self._runs.has_crashed(document):
@@ -146,7 +146,7 @@ class Triggers:
                 self._run_unless_manual(run.uri, file)
 
     async def _warm_up(self, file: str) -> None:
-        """Have the worker of a file import torch before it is needed."""
+        """Start the worker of a file, so that it has imported torch before the first run."""
         await self._state.configured.wait()
         with contextlib.suppress(WorkerUnusable):
             await self._state.pool.worker(

@@ -1,4 +1,4 @@
-"""Whose turn it is to run: few at once, what was looked at last before others, and nobody waits forever."""
+"""Decides which document is run next: first those that people look at, and each at some time."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator
 
-# How often in a row the one that waits longest lets another go before.
+# How often in a row the document that has waited longest is passed over.
 _MOST_PASSED = 3
 
 
 class Turns:
-    """As many turns at a time as there are ``places``; who waits for one is known by a uri."""
+    """Gives turns to documents, as many at a time as there are ``places``."""
 
     def __init__(self, places: int) -> None:
         self._places = places
-        """Those that are free."""
+        """How many turns are free."""
         self._waiting: list[tuple[str, asyncio.Future[None]]] = []
-        """Who came first is first."""
+        """The uris of the documents that wait, those that came first in front."""
         self._passed = 0
         self._clock = itertools.count(1)
         self._looked_at: dict[str, int] = {}
-        """When somebody last looked at a document, in steps of the clock."""
+        """By uri, the tick of the clock at which somebody last looked at the document."""
 
     def prioritize(self, uri: str) -> None:
         """Let a document go before those that nobody has looked at since.
 
-        Clients do not say what is visible: it is taken for what was last opened, edited, or asked about.
+        Clients do not say what is visible: a document that is opened, edited, or asked about is looked at.
         """
         self._looked_at[uri] = next(self._clock)
 
@@ -37,7 +37,7 @@ class Turns:
 
     @contextlib.asynccontextmanager
     async def turn(self, uri: str) -> AsyncIterator[None]:
-        """A turn of a document, as soon as there is one."""
+        """Wait for a turn, and hold it while this is entered."""
         await self._begin(uri)
         try:
             yield
@@ -46,7 +46,7 @@ class Turns:
 
     async def _begin(self, uri: str) -> None:
         if self._places:
-            # Nobody waits while there is room.
+            # Nobody waits while a turn is free.
             self._places -= 1
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -55,7 +55,7 @@ class Turns:
             await waiter
         except asyncio.CancelledError:
             if not waiter.cancelled():
-                # It was given the turn at the same moment.
+                # The turn was given to it at the same moment: pass it on.
                 self._end()
             raise
 

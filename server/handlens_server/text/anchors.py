@@ -1,8 +1,8 @@
 """Where spans of a text are after edits of it.
 
-A span stays with the text that it covers. Text typed before it moves it; a change of what it covers ends
-it. An edit that leaves the code as it is (comments, blank lines, formatting) ends nothing: spans are those
-of syntax nodes, and every node is found again.
+A span stays with the text that it covers. Text that is typed before it moves it; a change of the covered
+text ends it. An edit that changes no code (comments, blank lines, formatting) ends nothing: each span
+is that of a syntax node, and every node is found again.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from handlens.report import Span
 from handlens_server.text import positions, syntax
 
-# It takes a tenth of a second to parse three times as much.
+# Characters. Parsing three times as many takes a tenth of a second.
 _LARGE = 30_000
 
-# Pairs of lines to compare at most; beyond that, a changed region counts as new altogether.
+# The most pairs of lines to compare. In a larger changed region, every line counts as new.
 _MOST_PAIRS = 4_000_000
 
 
@@ -33,24 +33,24 @@ class Anchors:
         self._places = self._first = _Places({span: offsets(span, text) for span in spans})
         self._is_compared = True
         self.is_stale = False
-        """Whether the code is another one than it was."""
+        """True if the code is not the original code any more."""
 
     @property
     def text(self) -> str:
-        """The text of now."""
+        """The present text."""
         return self._text
 
     def move_to(self, text: str) -> None:
-        """Follow an edit; ``text`` is what has become of the whole text.
+        """Move the spans to where they are after an edit; ``text`` is the whole new text.
 
-        Whether the code of a large text is the same as it was is not known before ``compare_code``.
+        The code of a large text counts as changed until ``compare_code`` is called.
         """
         if text == self._text:
             return
         edits = list(_edits(self._text, text))
         followed = self._places.after(edits)
         if text == self._original:
-            text = self._original  # To be the same string makes it quick to tell that it is.
+            text = self._original  # Python compares a string with itself at once.
             self._places, self.is_stale, self._is_compared = self._first, False, True
         elif len(followed) == len(self._places) and _is_about_comments(self._text, text, edits):
             self._places = followed
@@ -61,18 +61,21 @@ class Anchors:
             self.compare_code()
 
     def compare_code(self) -> bool:
-        """Find the spans again if the code is the same after all; whether that was not known before."""
+        """Compare the present code with the original, and find all spans again if it is the same.
+
+        Returns True if the code turns out to be the same although it was taken for changed.
+        """
         if self._is_compared:
             return False
         self._is_compared = True
         moved = _same_code(self._original, self._text, self._first.spans)
         self.is_stale = moved is None
-        # Spans of something else than a syntax node move with the text around them.
+        # A span that is not that of a syntax node has moved with the text around it.
         self._places = _Places(dict(self._places) | (moved or {}))
         return not self.is_stale
 
     def span(self, span: Span) -> Span | None:
-        """Where a span is now; None if what it covered has changed."""
+        """Where a span is now; None if the text that it covered has changed."""
         if self._text == self._original:
             return span
         place = self._places.find(span)
@@ -86,7 +89,7 @@ class Anchors:
         return self._between(low, high)
 
     def covering(self, line: int, column: int) -> Iterator[tuple[Span, Span]]:
-        """The spans that a place (1-based line, 0-based column) of the text of now lies in."""
+        """The spans around a place (1-based line, 0-based column), and where they are now."""
         starts = syntax.line_starts(self._text)
         offset = starts[min(line, len(starts)) - 1] + column
         for span, now in self._between(offset - self._places.longest, offset + 1):
@@ -107,13 +110,13 @@ class Anchors:
 
 
 _Edit = tuple[int, int, int]
-"""What was replaced: start, end, and the length of what is there instead."""
+"""A replacement: its start and end in the old text, and the length of the new text there."""
 
 
 class _Places:
     """The offsets of spans in a text, in the order of their starts.
 
-    In columns: thousands of spans move at every letter that is typed above them.
+    Starts and ends are in lists of their own: thousands of spans move with every letter that is typed.
     """
 
     def __init__(self, places: Mapping[Span, tuple[int, int]]) -> None:
@@ -129,22 +132,22 @@ class _Places:
         return zip(self.spans, zip(self._starts, self._ends))
 
     def find(self, span: Span) -> tuple[int, int] | None:
-        """The start and the end of a span; None if it is not left."""
+        """The start and the end of a span; None if an edit has ended it."""
         number = self._numbers.get(span)
         return None if number is None else (self._starts[number], self._ends[number])
 
     def between(self, low: int, high: int) -> Iterator[tuple[Span, tuple[int, int]]]:
-        """The spans that start from ``low`` on, and before ``high``."""
+        """The spans that start at ``low`` or later, and before ``high``."""
         first, last = (bisect.bisect_left(self._starts, each) for each in (low, high))
         for number in range(first, last):
             yield self.spans[number], (self._starts[number], self._ends[number])
 
     def after(self, edits: Sequence[_Edit]) -> _Places:
-        """Those that are left after edits, which are in order: what an edit touches ends."""
+        """The places after ``edits``, which are in order. A span that an edit touches has none any more."""
         left = _Places({})
         first = shift = 0
         for start, end, length in (*edits, (sys.maxsize, sys.maxsize, 0)):
-            # Between the edit before this one and the end of this one: it must not begin inside.
+            # The spans that start after the edit before this one, and before the end of this one.
             last = bisect.bisect_left(self._starts, end)
             untouched = [number for number in range(first, last) if self._ends[number] <= start]
             left.spans += [self.spans[number] for number in untouched]
@@ -161,7 +164,7 @@ class _Places:
 
     @functools.cached_property
     def longest(self) -> int:
-        """The length of the longest one."""
+        """The length of the longest span."""
         return max((end - start for start, end in zip(self._starts, self._ends)), default=0)
 
 
@@ -176,7 +179,7 @@ def offsets(span: Span, text: str) -> tuple[int, int]:
 
 
 def _edits(old: str, new: str) -> Iterator[_Edit]:
-    """What was replaced, in order."""
+    """The replacements that turn ``old`` into ``new``, in order."""
     prefix = positions.common_prefix(old, new)
     limit = min(len(old), len(new)) - prefix
     suffix = min(positions.common_prefix(old[::-1], new[::-1]), limit)
@@ -212,10 +215,10 @@ _INTRICATE = re.compile(r"""["'\\]""")
 
 
 def _is_about_comments(old: str, new: str, edits: Sequence[_Edit]) -> bool:
-    """Whether edits change comments and blank lines only, told without parsing where that is safe.
+    """True if edits change comments and blank lines only, which is decided without a parser.
 
-    False where it would take a parser: where there are quotes or a backslash in the lines themselves, or
-    lines that are joined by backslashes anywhere.
+    False also where only a parser could decide: if the edited lines have quotes or backslashes, or if any
+    lines of the text are joined by backslashes.
     """
     if _JOINED.search(old) or _JOINED.search(new):
         return False
@@ -232,7 +235,7 @@ def _is_about_comments(old: str, new: str, edits: Sequence[_Edit]) -> bool:
 
 
 def _whole_lines(text: str, start: int, end: int) -> tuple[int, str]:
-    """The lines that a part of a text is in, and where they start."""
+    """The offset and the text of the whole lines that a part of a text is in."""
     starts = syntax.line_starts(text)
     first = starts[bisect.bisect_right(starts, start) - 1]
     after = bisect.bisect_right(starts, end)
@@ -240,13 +243,13 @@ def _whole_lines(text: str, start: int, end: int) -> tuple[int, str]:
 
 
 def _code(lines: str) -> list[str]:
-    """Lines that have no strings, without their comments; those that are not blank then."""
+    """The lines without comments, except those that are blank then. They must have no strings."""
     bare = (each.partition("#")[0].rstrip(" \t\f\r\n") for each in _LINE_END.split(lines))
     return [each for each in bare if each]
 
 
 def _is_in_string(text: str, offset: int) -> bool:
-    """Whether the beginning of a line is inside a string."""
+    """True if an offset, at the beginning of a line, is inside a string."""
     for match in _STRING_OR_COMMENT.finditer(text):
         if match.end() > offset:
             return match.start() < offset
@@ -254,7 +257,7 @@ def _is_in_string(text: str, offset: int) -> bool:
 
 
 def _same_code(old: str, new: str, spans: Iterable[Span]) -> dict[Span, tuple[int, int]] | None:
-    """The new offsets of spans that are those of syntax nodes; None if the code is not the same."""
+    """The offsets in ``new`` of the spans of syntax nodes; None if the code is not the same."""
     before, after = syntax.parsed(old), syntax.parsed(new)
     if before is None or after is None or before[1] != after[1]:
         return None

@@ -1,4 +1,4 @@
-"""The targets of a document, or why they cannot be told."""
+"""The targets of a document, or why they cannot be found."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from handlens_server.text import syntax
 
 @dataclass(frozen=True)
 class Discovery:
-    """What a text has to run."""
+    """The targets of a text, and the settings of its project; or why there are none."""
 
     targets: tuple[Target, ...] = ()
     failure: Failure | None = None
@@ -31,7 +31,7 @@ def name_span(target: Target) -> Span:
 
 
 def discover(text: str, file: str) -> Discovery:
-    """The targets that a file with this text has."""
+    """The targets of a file with this text."""
     if len(text) > syntax.LONGEST:
         return _too_long(text, file)
     try:
@@ -40,7 +40,7 @@ def discover(text: str, file: str) -> Discovery:
     except InvalidConfiguration as error:
         return Discovery(failure=Failure("HL305", str(error), None, ""))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        # Half the files being typed do not parse, and most of them are none of our business.
+        # Files often do not parse while somebody types, and most files have no targets: say nothing then.
         return (
             Discovery(failure=targets.parse_failure(error, file))
             if _declares(text, file)
@@ -59,7 +59,7 @@ def _too_long(text: str, file: str) -> Discovery:
 
 
 def _declares(text: str, file: str) -> bool:
-    """Whether a text that does not parse seems to have a target."""
+    """True if a text that does not parse seems to have a target."""
     if f"def {targets.PREFIX}" in text or "def example_inputs" in text:
         return True
     try:

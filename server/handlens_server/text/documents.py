@@ -1,4 +1,4 @@
-"""The texts of files: the editor's where they are open, those on disk elsewhere."""
+"""The texts of files: those of the editor where they are open, else those on disk."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from pygls.workspace import TextDocument, Workspace
 from handlens.report import Span
 from handlens_server.text import notebooks, positions
 
-# Clients take what lies behind the end of a line as its end.
+# Clients take a character behind the end of a line for its end.
 _END_OF_LINE = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
 class Part:
-    """Where the client has some lines of a text: all of them in one document, or a cell of a notebook."""
+    """Some lines of a text as the client has them: a whole document, or one cell of a notebook."""
 
     uri: str
     version: int | None = None
     first: int = 0
-    """Number of its first line, from 0."""
+    """The number of the first line, from 0."""
     last: int = sys.maxsize
-    """Number of the line behind its last one."""
+    """The number of the line behind the last one."""
 
     def range(self, whole: types.Range) -> types.Range | None:
         """A range of the whole text as one of this part; None if it is not in it."""
@@ -49,21 +49,22 @@ class Part:
 
 
 class Document(TextDocument):
-    """A text document with the protocol's line ends. pygls' own takes those of ``str.splitlines``,
-    and an edit below a form feed then changes the wrong text.
+    """A text document with the line ends of the protocol.
 
-    One that was found by the uri of a notebook's cell is the whole notebook, seen from that cell.
+    The documents of pygls have the line ends of ``str.splitlines``: an edit below a form feed changes the
+    wrong text. A document that was found by the uri of a notebook's cell is the whole notebook, and its
+    positions are those of the cell.
     """
 
     def __init__(self, *arguments: Any, file: str | None, part: Part | None = None, **options: Any):
         super().__init__(*arguments, **options)
         self.file = file
-        """The path of the document; a made-up one if it is untitled, None if it is something else."""
+        """The path of the document. It is invented for an untitled one, and None for other kinds."""
         self._part = part
 
     @cached_property
     def real_file(self) -> str | None:
-        """The path that ``file`` leads to by symbolic links, as they were when it was first asked for."""
+        """The path behind symbolic links, as they were when this was first read."""
         return self.file and os.path.realpath(self.file)
 
     @property
@@ -72,7 +73,7 @@ class Document(TextDocument):
 
     @property
     def part(self) -> Part:
-        """The part that the client's positions are in."""
+        """The part that the client's positions refer to."""
         return self._part or Part(self.uri, self.version)
 
     @property
@@ -99,7 +100,7 @@ class Document(TextDocument):
 
     @property
     def is_unsaved(self) -> bool:
-        """Whether the disk has another text than the editor."""
+        """True if the text on disk is not the text in the editor."""
         return not self.is_notebook and self.file is not None and read(self.file) != self.source
 
     @property
@@ -118,7 +119,7 @@ class Documents(Workspace):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._notebooks: dict[str, tuple[object, dict[str, Document]]] = {}
-        """By uri, what they were made from, and the views from their cells."""
+        """By the uri of a notebook, the cells that it was made from, and its document for each cell."""
 
     def _create_text_document(
         self,
@@ -141,7 +142,7 @@ class Documents(Workspace):
         scheme, _, name = uri.partition(":")
         if scheme != "untitled":
             return path_of(uri)
-        # It imports what lies beside it once it is saved, most likely in the first folder.
+        # It will most likely be saved in the first folder, and imports what lies there.
         path = os.path.join((*self.roots, tempfile.gettempdir())[0], unquote(name))
         return path if _can_exist(path) else None
 
@@ -152,7 +153,7 @@ class Documents(Workspace):
 
     @property
     def open(self) -> list[Document]:
-        """Every open document once, and a notebook's in the place of its cells'."""
+        """Every open document. A notebook is one document, and its cells are none."""
         documents = [
             each
             for uri, each in self.text_documents.items()
@@ -162,7 +163,7 @@ class Documents(Workspace):
         return documents + [next(iter(each.values())) for each in cells if each]
 
     def find(self, uri: str) -> Document | None:
-        """The open document of a uri, however the client quotes it."""
+        """The open document with a uri, however the client quotes it."""
         uri = unquote(uri)
         notebook = self._cell_in_notebook.get(uri, uri)
         if notebook in self.notebook_documents:
@@ -172,8 +173,8 @@ class Documents(Workspace):
         return document if isinstance(document, Document) else None
 
     def at(self, file: str) -> Document | None:
-        """The open document of a file, also where one of both is reached by a symbolic link."""
-        # Most of the time it is this one, and there may be thousands.
+        """The open document of a file, even if one of the two paths has a symbolic link."""
+        # This is quick, and nearly always enough; there may be thousands of documents.
         likely = self.text_documents.get(f"file://{file}")
         if isinstance(likely, Document) and likely.file == file:
             return likely
@@ -184,12 +185,12 @@ class Documents(Workspace):
         return next(found, None) or next(linked, None)
 
     def text(self, file: str) -> str | None:
-        """The text of a file: its editor's if it is open, else the disk's; None if it cannot be read."""
+        """The text of a file in the editor, or on disk if it is not open; None if it cannot be read."""
         document = self.at(file)
         return read(file) if document is None else document.source
 
     def parts(self, file: str) -> list[Part]:
-        """Where the client has the text of a file; clients compare uris as text."""
+        """The parts of a file, with the client's own uris: clients compare uris as text."""
         document = self.at(file)
         if document is None:
             return [Part(from_fs_path(file) or "")]
@@ -198,12 +199,12 @@ class Documents(Workspace):
         return [document.part]
 
     def location(self, file: str, where: types.Range) -> types.Location | None:
-        """Where the client has a range of the text of a file; None if it is in no part of a notebook."""
+        """Where the client has a range of a file's text; None if no cell of a notebook has it."""
         for part in self.parts(file):
             if (found := part.range(where)) is not None:
                 return types.Location(part.uri, found)
             if where.start == where.end == types.Position(part.last, 0):
-                # Behind the last line of a cell, which need not end with a line end.
+                # The end of a cell, whose last line need not have a line end.
                 end = types.Position(part.last - 1 - part.first, _END_OF_LINE)
                 return types.Location(part.uri, types.Range(end, end))
         return None
@@ -214,7 +215,7 @@ class Documents(Workspace):
         return self.location(span.file, where)
 
     def _cells(self, uri: str) -> dict[str, Document]:
-        """A notebook as it is seen from each of its code cells, by their uris."""
+        """By the uris of a notebook's code cells, the notebook with the positions of that cell."""
         notebook = self.notebook_documents[uri]
         found = (self.text_documents.get(unquote(each.document)) for each in notebook.cells)
         cells = [each for each in found if isinstance(each, Document) and each.is_python]
@@ -241,7 +242,7 @@ class Documents(Workspace):
         return views
 
     def root(self, file: str) -> str:
-        """The workspace folder that a file is in, or its own folder if it is in none."""
+        """The workspace folder that a file is in; the folder of the file if it is in none."""
         inside = [each for each in self.roots if Path(each) in Path(file).parents]
         return max(inside, key=len, default=str(Path(file).parent))
 
@@ -253,7 +254,7 @@ class Documents(Workspace):
 
 
 def path_of(uri: str) -> str | None:
-    """The path of a file by its uri; None for what is no file, and can be none."""
+    """The path in the uri of a file; None if there is none, or no file can have it."""
     try:
         path = to_fs_path(uri)
     except ValueError:
@@ -262,7 +263,7 @@ def path_of(uri: str) -> str | None:
 
 
 def _can_exist(path: str) -> bool:
-    """Whether a file may have this path. The system raises no OSError where it cannot even be asked."""
+    """True if a file may have this path. For other paths, the system raises something else than OSError."""
     try:
         return b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:
@@ -270,7 +271,7 @@ def _can_exist(path: str) -> bool:
 
 
 def read(file: str) -> str | None:
-    """The text of a file on disk with the line ends it has, decoded as Python would decode it.
+    """The text of a file on disk with its own line ends, decoded as Python would decode it.
 
     None for a file that cannot be read or decoded.
     """

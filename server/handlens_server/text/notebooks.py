@@ -1,7 +1,7 @@
-"""The code cells of a notebook as one Python text, of which only what the targets need is left.
+"""The code cells of a notebook as one Python text, which has only what the targets need.
 
-Every line and every column is where it was. What is left out is blank: to open a notebook must not be to
-train its model.
+Every line and every column stays where it is: what is left out is replaced by blanks. Without this, opening
+a notebook would train its model.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from handlens import targets
 from handlens_server.text import positions, syntax
 
-# IPython's own: magics, shell commands, questions. A 0 stands for them, where there has to be something.
+# The syntax of IPython: magics, shell commands, questions. Each is replaced by a 0, which is an expression.
 _CELL_MAGIC = re.compile(r"\s*%%(?P<name>\w+)")
 _PYTHON_CELL_MAGICS = ("time", "timeit", "capture", "prun")
 _LINE = re.compile(r"^([ \t]*)(?:[%!?][^\r\n]*|[\w.]+[ \t]*\?{1,2}[ \t]*)$", re.MULTILINE)
@@ -26,7 +26,7 @@ def height(cell: str) -> int:
 
 
 def text(cells: Iterable[str]) -> str:
-    """What is to be run of the cells, in their order; all of it if it does not parse."""
+    """The text to be run: what the targets need of the cells, or all of it if it does not parse."""
     whole = "".join(_ended(_without_magics(each)) for each in cells)
     parsed = syntax.parsed(whole)
     return whole if parsed is None else _needed(whole, parsed[0])
@@ -56,16 +56,16 @@ def _blank(text: str) -> str:
 
 
 def _needed(whole: str, tree: ast.Module) -> str:
-    """The text without the statements that no target has a use for.
+    """The text without the statements that no target needs.
 
-    A target needs what binds a name that it uses, and so on from there; and whatever else has to do with a
-    variable that it needs, since that may change it.
+    A target needs the statements that bind the names that it uses, and those that these need in turn. It
+    also needs every statement that uses a variable which it needs: the statement may change the variable.
     """
-    kept = {each for each in tree.body if _is_target(each)}
+    needed = {each for each in tree.body if _is_target(each)}
     names: set[str] = set()
     variables: set[str] = set()
     while True:
-        names |= {name for each in kept for name in _used(each)}
+        names |= {name for each in needed for name in _used(each)}
         found = {
             each
             for each in tree.body
@@ -74,12 +74,12 @@ def _needed(whole: str, tree: ast.Module) -> str:
             or not variables.isdisjoint(_used(each))
         }
         variables |= {name for each in found for name in _bound(each) if _is_variable(each)} & names
-        if found <= kept:
+        if found <= needed:
             break
-        kept |= found
+        needed |= found
     columns = syntax.Columns(whole)
     for each in tree.body:
-        if each not in kept and (place := columns.place(each)) is not None:
+        if each not in needed and (place := columns.place(each)) is not None:
             start, end = place
             for decorator in getattr(each, "decorator_list", ()):
                 start = min(start, whole.rindex("@", 0, (columns.place(decorator) or place)[0]))

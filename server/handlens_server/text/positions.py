@@ -1,7 +1,7 @@
 """Between our spans (1-based lines, 0-based code points) and LSP positions (0-based, code units).
 
-Pure functions. Whatever lies outside the text is clamped to it, as the protocol asks for, so a span
-of an older text gives a nearby position and never an exception.
+All functions are pure. A place outside of the text is moved to its nearest end, as the protocol asks for:
+a span of an older text gives a nearby position and never an exception.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from handlens.report import Span
 
 @lru_cache(16)
 def split_lines(text: str) -> tuple[str, ...]:
-    """The lines of a text with their ends; after the last line end comes one more, empty line.
+    """The lines of a text with their line ends; after the last line end comes one more, empty line.
 
     The protocol and Python's parser know three line ends. ``str.splitlines`` knows more: a form
     feed or U+2028 in a file would shift every line below it.
@@ -37,7 +37,7 @@ def units(text: str, encoding: PositionEncodingKind | str) -> int:
 
 
 def code_points(line: str, character: int, encoding: PositionEncodingKind | str) -> int:
-    """How many code points of a line the first ``character`` code units hold.
+    """How many code points are in the first ``character`` code units of a line.
 
     A position inside a character counts as before it; one past the end of the line as its end.
     """
@@ -81,13 +81,13 @@ def from_position(
 
 
 def offset(position: Position, lines: Sequence[str], encoding: PositionEncodingKind | str) -> int:
-    """The code points that come before a position in the text that ``lines`` make up."""
+    """How many code points come before a position in the text that ``lines`` make up."""
     line, column = from_position(position, lines, encoding)
     return sum(len(each) for each in lines[: line - 1]) + column
 
 
 def at(offset: int, lines: Sequence[str], encoding: PositionEncodingKind | str) -> Position:
-    """The position behind so many code points of the text that ``lines`` make up."""
+    """The position behind the first ``offset`` code points of the text that ``lines`` make up."""
     for number, line in enumerate(lines[:-1], 1):
         if offset < len(line):
             return to_position(number, offset, lines, encoding)
@@ -96,7 +96,7 @@ def at(offset: int, lines: Sequence[str], encoding: PositionEncodingKind | str) 
 
 
 def common_prefix(a: str, b: str) -> int:
-    """How many characters two texts begin with alike."""
+    """The length of the beginning that two texts have in common."""
     low, high = 0, min(len(a), len(b))
     while low < high:
         middle = (low + high + 1) // 2

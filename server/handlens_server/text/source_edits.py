@@ -1,4 +1,7 @@
-"""Edits of Python source on somebody's behalf. An edit that would change more than it says is not made."""
+"""Edits of the user's source: suppressions and ``keep_float``.
+
+An edit that would change anything beside that is refused.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ class Edit:
 
 
 def suppress(text: str, span: Span, code: str) -> Edit:
-    """A comment that suppresses ``code`` in the lines of ``span``; one that is there gets the code too.
+    """Suppress ``code`` in the lines of ``span``, by a new comment or in the one that is there.
 
     Raises NoEdit where no line has room for a comment.
     """
@@ -45,12 +48,12 @@ def suppress(text: str, span: Span, code: str) -> Edit:
             return Edit(
                 start + comment.column, start + comment.end_column, f"# handlens: ignore[{codes}]"
             )
-    # Where a string or a continued line ends later, a comment would become part of it.
+    # A comment inside of a string or of a continued line would become part of it.
     for line in range(span.end_line, span.line - 1, -1):
         content = lines[line - 1].rstrip("\r\n")
-        kept = len(content.rstrip())
+        width = len(content.rstrip())
         start = starts[line - 1]
-        edit = Edit(start + kept, start + len(content), f"  # handlens: ignore[{code}]")
+        edit = Edit(start + width, start + len(content), f"  # handlens: ignore[{code}]")
         changed = edit.apply(text)
         if _code(changed) == _code(text) and any(
             each.line == line and code in each.codes for each in suppressions(changed)
@@ -60,7 +63,7 @@ def suppress(text: str, span: Span, code: str) -> Edit:
 
 
 def remove_suppression(text: str, line: int) -> Edit:
-    """Take the suppression of a line away, and the line if nothing else is on it. Raises NoEdit."""
+    """Remove the suppression of a line, and the line if nothing else is on it. Raises NoEdit."""
     lines, starts = positions.split_lines(text), _starts(text)
     comment = next((each for each in suppressions(text) if each.line == line), None)
     if comment is None:
@@ -75,7 +78,7 @@ def remove_suppression(text: str, line: int) -> Edit:
 
 
 def keep_float(text: str, target: Target, module: str) -> Edit:
-    """Name ``module`` in the ``keep_float`` of what a target function returns. Raises NoEdit."""
+    """Add ``module`` to the ``keep_float`` that a target function returns. Raises NoEdit."""
     name = json.dumps(module, ensure_ascii=False)
     returned = _returned(text, target.name)
     place = functools.partial(_place, syntax.Columns(text))
@@ -85,7 +88,7 @@ def keep_float(text: str, target: Target, module: str) -> Edit:
         )
         before = returned.elts
     elif isinstance(returned, ast.Dict) and returned.values and None not in returned.keys:
-        listed = _kept(returned)
+        listed = _keep_float_value(returned)
         last = returned.values[-1]
         if listed is None:
             edit = _insert(place(last)[1], f', "keep_float": [{name}]')
@@ -98,27 +101,27 @@ def keep_float(text: str, target: Target, module: str) -> Edit:
         before = returned.values
     else:
         raise NoEdit(f"{target.name} does not return a pair or a mapping that is written out")
-    if not _keeps(edit.apply(text), target.name, module, before):
+    if not _adds_module(edit.apply(text), target.name, module, before):
         raise NoEdit(f"what {target.name} returns is too intricate to be edited")
     return edit
 
 
 def keep_float_configured(text: str, target: Target, module: str) -> Edit:
-    """Name ``module`` in the ``keep_float`` of a target in the text of a pyproject.toml. Raises NoEdit."""
-    # It takes a while to import, which a server that starts has no need of.
+    """Add ``module`` to the ``keep_float`` of a target in a pyproject.toml. Raises NoEdit."""
+    # Importing it takes a while, and a server that starts does not need it.
     import tomlkit
     import tomlkit.exceptions
 
     try:
         document = tomlkit.parse(text)
         table = document["tool"]["handlens"]["targets"][target.name]
-        kept = table.get("keep_float")
-        if kept is None:
+        listed = table.get("keep_float")
+        if listed is None:
             table["keep_float"] = [module]
-        elif module in kept:
+        elif module in listed:
             raise NoEdit(f"{target.name} keeps {module} in float already")
         else:
-            kept.append(module)
+            listed.append(module)
         changed = tomlkit.dumps(document)
     except (tomlkit.exceptions.TOMLKitError, TypeError, AttributeError, ValueError) as error:
         raise NoEdit(f"pyproject.toml cannot be edited: {error}") from error
@@ -129,12 +132,12 @@ def keep_float_configured(text: str, target: Target, module: str) -> Edit:
 
 
 def _around(line: str, comment: Suppression) -> tuple[str, str]:
-    """What is on a line before and after a suppression; what comes after is a comment."""
+    """The text of a line before and after a suppression; the text after it is a comment."""
     return line[: comment.column].rstrip(), line[comment.end_column :].strip()
 
 
 def _returned(text: str, name: str) -> ast.expr | None:
-    """What the only return of a function returns, its last statement."""
+    """The expression that a function returns in its last statement. Raises NoEdit for other functions."""
     parsed = syntax.parsed(text)
     body = parsed[0].body if parsed else []
     function = next(
@@ -156,7 +159,7 @@ def _mapping(
     inputs: tuple[int, int],
     name: str,
 ) -> Edit:
-    """A mapping in place of the pair ``model, inputs``."""
+    """Replace the pair ``model, inputs`` by a mapping that also has ``keep_float``."""
     outside = text[whole[0] : model[0]] + text[model[1] : inputs[0]] + text[inputs[1] : whole[1]]
     if set("".join(outside.split())) - set("(),"):
         # A comment would be lost.
@@ -178,26 +181,26 @@ def _insert(at: int, text: str) -> Edit:
     return Edit(at, at, text)
 
 
-def _kept(mapping: ast.Dict) -> ast.expr | None:
+def _keep_float_value(mapping: ast.Dict) -> ast.expr | None:
     pairs = zip(mapping.keys, mapping.values)
     return next(
         (v for k, v in pairs if isinstance(k, ast.Constant) and k.value == "keep_float"), None
     )
 
 
-def _keeps(text: str, name: str, module: str, before: Sequence[ast.expr]) -> bool:
-    """Whether a function returns what it did, with ``module`` at the end of its ``keep_float``."""
+def _adds_module(text: str, name: str, module: str, before: Sequence[ast.expr]) -> bool:
+    """True if a function returns what it did, and ``module`` at the end of ``keep_float``."""
     try:
         returned = _returned(text, name)
     except NoEdit:
         return False
-    listed = _kept(returned) if isinstance(returned, ast.Dict) else None
+    listed = _keep_float_value(returned) if isinstance(returned, ast.Dict) else None
     if not isinstance(returned, ast.Dict) or not isinstance(listed, (ast.List, ast.Tuple)):
         return False
     *others, last = listed.elts
     mine = [ast.dump(each) for each in returned.values if each is not listed]
     theirs = [ast.dump(each) for each in before]
-    # Where there was a list before, it has one element less.
+    # If there was a list before, it had one element less.
     there = [ast.dump(type(listed)(others, listed.ctx))] if len(mine) < len(theirs) else []
     return (
         isinstance(last, ast.Constant)

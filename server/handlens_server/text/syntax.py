@@ -1,4 +1,4 @@
-"""Python source as the parser reads it, in the offsets of its text."""
+"""Syntax trees of Python source, and where their nodes are in the text."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from handlens_server.text import positions
 _CLASS_NAME = re.compile(r"\bclass\s+(\w+)")
 
 
-# Python takes a second to parse as many characters, and the server answers nothing meanwhile. Models that
-# somebody wrote have a twentieth of it.
+# Characters. Python takes a second to parse as many, and the server answers nothing meanwhile. Models that
+# people write have a twentieth of that.
 LONGEST = 1_000_000
 
 
 @functools.lru_cache(4)
 def tree(text: str) -> ast.Module | None:
-    """The syntax tree of a text; None for what does not parse, or is too long."""
+    """The syntax tree of a text; None for a text that does not parse, or is too long."""
     if len(text) > LONGEST:
         return None
     try:
@@ -34,7 +34,7 @@ def tree(text: str) -> ast.Module | None:
 
 @functools.lru_cache(4)
 def parsed(text: str) -> tuple[ast.Module, str] | None:
-    """The syntax tree of a text, and all of it but the places; None for what does not parse."""
+    """The syntax tree of a text, and its dump without positions; None if the text does not parse."""
     found = tree(text)
     try:
         return None if found is None else (found, ast.dump(found))
@@ -44,11 +44,11 @@ def parsed(text: str) -> tuple[ast.Module, str] | None:
 
 @dataclass(frozen=True)
 class ModuleClass:
-    """A class with a ``forward``, which is what models are made of."""
+    """A class with a ``forward``: models are made of these."""
 
     name: Span
     last: int
-    """Its last line."""
+    """The last line of the class."""
 
 
 def module_classes(text: str, file: str) -> list[ModuleClass]:
@@ -68,7 +68,7 @@ def module_classes(text: str, file: str) -> list[ModuleClass]:
 
 
 def _statements(tree: ast.Module) -> Iterator[ast.AST]:
-    """All statements of a tree. Nearly all of its nodes are expressions."""
+    """All nodes of a tree but expressions, which are nearly all of them and have no classes inside."""
     left: list[ast.AST] = [tree]
     while left:
         for each in ast.iter_child_nodes(left.pop()):
@@ -78,13 +78,13 @@ def _statements(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 class Columns:
-    """From the parser's lines and columns, which count bytes, to offsets in a text."""
+    """Translates the parser's lines and columns, which count bytes, to offsets in a text."""
 
     def __init__(self, text: str) -> None:
         self._lines = list(positions.split_lines(text))
         self._starts = list(line_starts(text))
         if text.startswith(BOM):
-            # The parser does not count it.
+            # The parser does not count the byte order mark.
             self._lines[0], self._starts[0] = self._lines[0][1:], 1
 
     def place(self, node: ast.AST) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""A target function for a model class, written from its text: a start, for its author to complete."""
+"""Writes a target function for a model class from its text: a draft that the author completes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from handlens_server.text import syntax
 
 _INDENT = "    "
 
-# The layers whose first argument says how wide the input is, and the input's shape behind the batch.
+# Layers whose first argument is the width of the input, and the shape of the input without the batch.
 _SHAPES = {
     "Conv1d": "{}, 64",
     "Conv2d": "{}, 64, 64",
@@ -25,7 +25,7 @@ _TOKENS = "torch.randint(0, 100, (1, 16))"
 
 
 def model_classes(text: str, first: int, last: int) -> Iterator[ast.ClassDef]:
-    """The model classes that have their header in some lines (from 1) and that no target calls yet."""
+    """The model classes that have a header in the lines from ``first`` to ``last``, and no target."""
     tree = syntax.tree(text)
     for node in tree.body if tree else ():
         if (

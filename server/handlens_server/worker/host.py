@@ -1,4 +1,4 @@
-"""One worker: started when first needed, shared by the runs, started again once it is dead."""
+"""One worker: it is started when first needed, shared by all runs, and replaced when it has died."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ logger = logging.getLogger(__name__)
 
 _PATIENCE_S = 4.0
 
-# A worker that ends soon is not started again at once: the second time in a row after one second, then
-# after two, four, and so on.
+# A worker that dies within this time of its start is replaced after a pause if the one before it did, too:
+# after one second, then two, four, and so on.
 _SOON_S = 60.0
 _LONGEST_PAUSE_S = 30.0
 
@@ -26,11 +26,11 @@ class State(enum.Enum):
     IDLE = "idle"
     """No worker yet."""
     WAITING = "waiting"
-    """The last ones died soon after they started: the next one is not started at once."""
+    """The last workers died soon after their start: the next one is started after a pause."""
     STARTING = "starting"
     """Its interpreter imports torch."""
     READY = "ready"
-    """It takes runs."""
+    """Runs can be started in it."""
     UNUSABLE = "unusable"
     """Its interpreter could not start it; the next run tries again."""
     CLOSED = "closed"
@@ -52,7 +52,7 @@ class Host:
         """How many workers in a row died soon after they started."""
 
     async def worker(self) -> Worker:
-        """The live worker. Cancelling this leaves its start alone: the next run will want it warm.
+        """The live worker. Cancelling this does not cancel its start, for the next run needs it.
 
         Raises WorkerUnusable.
         """
@@ -99,13 +99,13 @@ class Host:
             try:
                 await asyncio.wait_for(worker.close(), _PATIENCE_S)
             except asyncio.TimeoutError:
-                # A process that the model left behind has the worker's output open. Let it.
+                # A process that the model left behind still has the worker's output open. Leave it alone.
                 logger.warning("worker %s: its output is still open", self.interpreter)
 
     def _started(self, task: asyncio.Task[Worker]) -> None:
         self._starting = None
         if not task.cancelled():
-            # The runs that waited may all have been cancelled; then nobody else asks for it.
+            # Retrieve the exception: if all runs that waited were cancelled, nobody else does.
             task.exception()
 
     def _enter(self, state: State, detail: str = "") -> None:

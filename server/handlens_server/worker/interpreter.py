@@ -1,4 +1,4 @@
-"""Which Python runs the models of a workspace folder."""
+"""Chooses the Python that runs the models of a workspace folder."""
 
 from __future__ import annotations
 

@@ -11,28 +11,28 @@ from handlens_server.worker.host import Host
 
 
 class Pool:
-    """Hands out warm workers."""
+    """Gives each run the worker of its folder, started and ready."""
 
     def __init__(
         self, on_output: Callable[[str], None], on_unusable: Callable[[str], None]
     ) -> None:
         self._on_output = on_output
         self._on_unusable = on_unusable
-        """Told once of each interpreter that is unusable, and again if it was usable since."""
+        """Called once for each interpreter that is unusable, and again if it was usable in between."""
         self._hosts: dict[str, Host] = {}
-        """By folder."""
+        """The hosts by workspace folder."""
         self._problems: dict[str, str] = {}
-        """By interpreter, why it is unusable."""
+        """By interpreter, the reason why it is unusable."""
         self._closing: set[asyncio.Task[None]] = set()
 
     async def worker(self, setting: str | None, root: str) -> Worker:
         """The worker for files under ``root``. Raises WorkerUnusable."""
         python = interpreter.choose(setting, root)
-        # The user's code opens files by relative paths, so a worker belongs to a folder too.
+        # The user's code opens files by relative paths, so each folder has its own worker.
         host = self._hosts.get(root)
         if host is None or host.interpreter != python:
             if host is not None:
-                # To wait for it would let another document of the folder replace it meanwhile, too.
+                # Without awaiting it: meanwhile, another document of the folder would close the host again.
                 self._close(host)
             host = self._hosts[root] = Host(python, root, self._on_output)
         try:
@@ -46,7 +46,7 @@ class Pool:
         return worker
 
     def problem(self, root: str) -> str | None:
-        """Why there is no worker for files under ``root``; None if there is one, or none was needed yet."""
+        """The reason why files under ``root`` have no worker; None if they have one or needed none yet."""
         host = self._hosts.get(root)
         return self._problems.get(host.interpreter) if host else None
 
@@ -58,7 +58,7 @@ class Pool:
         await asyncio.gather(*self._closing)
 
     def _close(self, host: Host) -> None:
-        """Have a host closed, whatever becomes of the run that asked for it."""
+        """Close a host in a task of its own, so that cancelling the run does not interrupt it."""
         task = asyncio.create_task(host.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

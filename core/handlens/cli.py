@@ -25,7 +25,8 @@ import click
 from rich.console import Console
 
 from handlens import __version__, targets
-from handlens.diagnosis import rules
+from handlens.diagnosis import selection
+from handlens.diagnosis.rules.worker_failed import WorkerFailed
 from handlens.project import ProjectSettings, project_settings
 from handlens.rendering import jsondocument, terminal
 from handlens.rendering.run_status import RunStatus
@@ -88,7 +89,7 @@ def _codes_option(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> tuple[str, ...]:
     try:
-        return rules.parse_codes(values)
+        return selection.parse_codes(values)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 
@@ -302,7 +303,7 @@ async def _run(
                     worker, environment = await Worker.start(interpreter, status.output)
                     torch_version = environment.torch
                 report = await worker.run(plan.request, status.stage)
-                if report.error and report.error.rule == "HL304":
+                if report.error and report.error.rule == WorkerFailed.code:
                     # All that the run printed has arrived when its worker is closed, not before.
                     await worker.close()
                     worker = None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ from functools import cache
 from typing import Any, Literal, TypeVar
 
 VERSION = 1
+
+BOM = "\ufeff"
+"""What some editors write first into a text. Files are decoded without it, buffers may have it."""
 
 Severity = Literal["error", "warning", "information", "hint"]
 Verdict = Literal["ok", "exact", "no-signal", "non-finite", "not-compared"]
@@ -47,6 +51,26 @@ class Span:
 
 
 @dataclass(frozen=True)
+class FloatFormat:
+    """What a floating point type can represent."""
+
+    significant_bits: int
+    """Bits of a normal number's significand, the implicit one included."""
+    smallest_normal: float
+    largest: float
+
+    @property
+    def smallest_spacing(self) -> float:
+        """The distance between two neighbouring subnormal numbers."""
+        return self.smallest_normal * 2.0 ** (1 - self.significant_bits)
+
+    @property
+    def overflow(self) -> float:
+        """The smallest number that is rounded to infinity: half a spacing beyond the largest one."""
+        return self.largest + 2.0 ** (math.frexp(self.largest)[1] - self.significant_bits - 1)
+
+
+@dataclass(frozen=True)
 class Quantizer:
     """One quantizer that takes part in an op: of its weight, its output, or an input it reads.
 
@@ -68,6 +92,8 @@ class Quantizer:
     """The dimension along which there is a scale for each index; None where there is none."""
     observed: tuple[float, float] | None = None
     """Smallest and largest value that calibration gave it; None where that is not known."""
+    format: FloatFormat | None = None
+    """What its type can represent; None for integers."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +232,9 @@ class OpReport:
         """The op as people write it: ``conv2d`` for ``aten.conv2d.default``."""
         return op_name(self.op)
 
+    def quantizers_of(self, role: Literal["weight", "output", "input"]) -> list[Quantizer]:
+        return [each for each in self.quantizers if each.role == role]
+
 
 def op_name(op: str) -> str:
     """``conv2d`` for ``aten.conv2d.default``."""
@@ -223,6 +252,26 @@ class Related:
 
 
 @dataclass(frozen=True)
+class Cause:
+    """Why something is as it is, and what to do about it; false where that is not known.
+
+    In JSON it is its ``str``: one line that says why, and below it what helps, if that is known.
+    """
+
+    why: str = ""
+    help: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.why)
+
+    def __str__(self) -> str:
+        return f"{self.why}\n{self.help}" if self.help else self.why
+
+
+NO_CAUSE = Cause()
+
+
+@dataclass(frozen=True)
 class Finding:
     """Something a person should look at. Without a span it is about the target as a whole."""
 
@@ -232,8 +281,7 @@ class Finding:
     handle: int | None
     span: Span | None
     related: tuple[Related, ...] = ()
-    cause: str = ""
-    """Why, and what to do about it, in words a person acts on; empty where it is not known."""
+    cause: Cause = NO_CAUSE
 
 
 @dataclass(frozen=True)
@@ -244,8 +292,7 @@ class Failure:
     message: str
     span: Span | None
     traceback: str
-    cause: str = ""
-    """Why, and what to do about it, as a ``Finding`` has it; empty where it is not known."""
+    cause: Cause = NO_CAUSE
     related: tuple[Related, ...] = ()
 
 
@@ -425,7 +472,7 @@ def failed(target: str, file: str, recipe: str, error: Failure) -> Report:
 
 def digest(text: str) -> str:
     """The SHA-256 of a source text in hexadecimal; line ends and a byte order mark make no difference."""
-    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.removeprefix(BOM).replace("\r\n", "\n").replace("\r", "\n")
     return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -444,7 +491,19 @@ def load(text: str) -> Document:
 
 def to_json(value: Any) -> dict[str, Any]:
     """A dataclass of this module as JSON data."""
-    return dataclasses.asdict(value)
+    return {key: _written(getattr(value, key)) for key in _fields(value.__class__)}
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, Cause):
+        return str(value)
+    if dataclasses.is_dataclass(value):
+        return to_json(value)
+    if isinstance(value, tuple):
+        return [_written(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _written(each) for key, each in value.items()}
+    return value
 
 
 _T = TypeVar("_T")
@@ -465,6 +524,9 @@ def _fields(kind: type) -> dict[str, Any]:
 
 def _read(kind: Any, data: Any) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Cause:
+        why, _, help = data.partition("\n")
+        return Cause(why, help)
     if dataclasses.is_dataclass(kind):
         hints = _fields(typing.cast(type, kind))
         return kind(**{key: _read(hints[key], value) for key, value in data.items()})  # type: ignore[operator]

@@ -12,12 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from handlens.report import Failure, Span
+from handlens.diagnosis.rules.target_failed import TargetFailed
+from handlens.report import BOM, Failure, Span
 
 PREFIX = "handlens_"
-
-BOM = "\ufeff"
-"""What some editors write first into a text. Files are decoded without it, buffers may have it."""
 
 _NAME = re.compile(r"\s*(?:def|class)\s+(?P<name>\w+)")
 
@@ -88,7 +86,7 @@ def parse_failure(error: Exception, file: str) -> Failure:
         start = error.lineno, max((error.offset or 1) - 1, 0)
         end = error.end_lineno or error.lineno, (error.end_offset or 0) - 1
         span = Span(file, *start, *(end if end > start else (start[0], start[1] + 1)))
-    return Failure("HL301", f"{Path(file).name} does not parse: {reason}", span, "")
+    return Failure(TargetFailed.code, f"{Path(file).name} does not parse: {reason}", span, "")
 
 
 def _target(

@@ -30,6 +30,11 @@ def decibels(ratio: float) -> str:
     return f"{round(ratio, 1) + 0.0:.1f} dB"
 
 
+def percent(share: float) -> str:
+    """A share from 0 to 1 as people write it."""
+    return "< 0.1 %" if 0 < share < 0.001 else f"{100 * share:.3g} %"
+
+
 def ratio(verdict: Verdict, sqnr_db: float | None) -> str:
     """A ratio, or in a word or two why there is none."""
     return _ratio(_SHORT, verdict, sqnr_db)

@@ -38,7 +38,7 @@ from handlens.comparison.fakequantize import FakeQuantizer
 from handlens.comparison.lost_writes import lost_writes
 from handlens.comparison.masks import is_masked
 from handlens.comparison.memory import aliased_by, bodies
-from handlens.comparison.quantizers import cast_to, describe, value_of
+from handlens.comparison.quantizers import cast, describe, value_of
 from handlens.comparison.recorder import Measurements, Recorder
 from handlens.comparison.sides import ActualSide, Destination, ReferenceSide, clone
 from handlens.comparison.trials import Trials
@@ -463,7 +463,10 @@ class _Merger:
             self._model_inputs[source] = recorder
             value = self._reference.copies[self._counterparts[origin]]
             self._record(f"model_input_{source.name}", recorder, value, (made,))
-        quantizer = describe(source, "input") if is_dequantize(source) else cast_to(source)
+        if is_dequantize(source):
+            quantizer = describe(source, "input")
+        else:
+            quantizer = cast("input", source.meta["val"].dtype)
         return self._counterparts[origin], quantizer, self._model_inputs[source]
 
     def _multiplied(self, reference: Node) -> Recorder | None:

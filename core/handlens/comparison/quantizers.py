@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from torch.fx import Node
 
 from handlens.capture.handles import is_dequantize
 from handlens.comparison.fakequantize import FakeQuantizer
-from handlens.report import Quantizer
+from handlens.report import FloatFormat, Quantizer
 
 Role = Literal["weight", "output", "input"]
 Granularity = Literal["per-tensor", "per-channel", "per-group", "per-token"]
@@ -47,10 +48,17 @@ def describe(node: Node, role: Role) -> Quantizer:
     )
 
 
-def cast_to(node: Node) -> Quantizer:
-    """The quantizer that a cast of an input of the model is."""
-    dtype = str(node.meta["val"].dtype).removeprefix("torch.")
-    return Quantizer("input", dtype, "per-value", None, None, None, None)
+def cast(role: Role, dtype: torch.dtype) -> Quantizer:
+    """The quantizer that a cast to a floating point type is."""
+    numbers = torch.finfo(dtype)
+    significant_bits = 1 - round(math.log2(numbers.eps))
+    return Quantizer(
+        role,
+        str(dtype).removeprefix("torch."),
+        "per-value",
+        *(None, None, None, None),
+        format=FloatFormat(significant_bits, numbers.smallest_normal, numbers.max),
+    )
 
 
 def _granularity(name: str, scale: Any) -> Granularity:

@@ -9,6 +9,9 @@ from rich.text import Text
 
 from handlens import words
 from handlens.diagnosis.rules import RULES
+from handlens.diagnosis.rules.inherited_error import InheritedError
+from handlens.diagnosis.rules.reference_differs import ReferenceDiffers
+from handlens.diagnosis.rules.stays_in_float import StaysInFloat
 from handlens.rendering.view import SEVERITIES, STYLES, View, clean, count
 from handlens.report import (
     Coverage,
@@ -88,7 +91,7 @@ def _verified(verified: Verification) -> Iterable[Text]:
     level = words.level(verified)
     text = Text(clean(words.verified(verified)), STYLES[level] if level else "")
     if verified.verdict == "differs":
-        text.append(": see HL204")
+        text.append(f": see {ReferenceDiffers.code}")
     yield _row("verified", text)
     if way := words.way(verified):
         yield _row("", Text(way))
@@ -104,7 +107,7 @@ def _coverage(coverage: Coverage, quantized_by: Sequence[QuantizedBy]) -> Iterab
     kinds = Counter(clean(op_name(each.op)) for each in coverage.in_float)
     if kinds:
         left = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
-        yield _row("left in float", Text(f"{left} (HL205)"))
+        yield _row("left in float", Text(f"{left} ({StaysInFloat.code})"))
     reasons = Counter(clean(each.reason) for each in coverage.unmatched)
     label = "not compared"
     for reason, times in reasons.most_common():
@@ -116,8 +119,10 @@ def _loss_of(handle: int | None, heirs: int, report: Report, view: View) -> str:
     for op in report.ops:
         if op.handle == handle:
             place = f" ({view.place(op.span)})" if op.span else ""
-            return f"{inheriting(heirs)} the loss of {clean(op.name)}{place} (HL102)"
-    return f"{count(heirs, 'op')} with the sum of small losses upstream (HL102)"
+            return (
+                f"{inheriting(heirs)} the loss of {clean(op.name)}{place} ({InheritedError.code})"
+            )
+    return f"{count(heirs, 'op')} with the sum of small losses upstream ({InheritedError.code})"
 
 
 def _lowest(report: Report, view: View) -> Text:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from handlens.diagnosis.rules.worker_failed import WorkerFailed
 from handlens.report import Failure, Report, Severity, Span
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "information", "hint")
@@ -52,7 +53,7 @@ class View:
     def has_detail(self, error: Failure) -> bool:
         """Whether the traceback of an error is shown."""
         # What a worker printed before it died is all that there is to go by.
-        return bool(error.traceback) and (self.verbose or error.rule == "HL304")
+        return bool(error.traceback) and (self.verbose or error.rule == WorkerFailed.code)
 
 
 def clean(text: str) -> str:

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from handlens.diagnosis.rules import RULES, select
+from handlens.diagnosis.rules import RULES
+from handlens.diagnosis.rules.rule import Rule
+from handlens.diagnosis.selection import select
 from handlens.diagnosis.suppressions import suppress, suppressions
 from handlens.diagnosis.thresholds import ChosenThresholds, Thresholds, thresholds_for
 from handlens.report import Finding, Span
@@ -28,11 +30,16 @@ def codes(findings: list[Finding]) -> list[str]:
 # -- documentation ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", RULES)
-def test_every_rule_has_a_page_that_names_it(code: str) -> None:
-    page = PAGES / f"{code}.md"
-    assert page.read_text("utf-8").startswith(f"# {code} {RULES[code].name}\n")
-    assert RULES[code].url.endswith(f"docs/rules/{page.name}")
+@pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.code)
+def test_the_page_of_a_rule_is_made_from_its_docstring(rule: Rule) -> None:
+    page = PAGES / f"{rule.code}.md"
+    assert page.read_text("utf-8") == rule.page, "run `python docs/rules.py`"
+    assert rule.page.startswith(f"# {rule.code} {rule.name}\n\n")
+    assert rule.url.endswith(f"docs/rules/{page.name}")
+
+
+def test_a_rule_with_a_page_is_registered() -> None:
+    assert {type(rule) for rule in RULES.values()} == set(Rule.__subclasses__())
 
 
 def test_there_is_no_page_for_a_rule_that_is_not_there() -> None:

@@ -12,10 +12,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from handlens.diagnosis.rules.target_failed import TargetFailed
-from handlens.report import BOM, Failure, Span
+from handlens.report import Span
 
 PREFIX = "handlens_"
+
+BOM = "\ufeff"
+"""What some editors write first into a text. Files are decoded without it, buffers may have it."""
 
 _NAME = re.compile(r"\s*(?:def|class)\s+(?P<name>\w+)")
 
@@ -39,6 +41,11 @@ class Target:
     """For a configured target its keys (``model``, ``example_inputs``, …) and ``module:callable``s."""
     keep_float: tuple[str, ...] = ()
     """For a configured target the paths of the modules that stay in float."""
+
+    @property
+    def declaration(self) -> Span:
+        """Where a finding about the target as a whole is shown."""
+        return Span(os.path.abspath(self.file), self.line, self.column, self.line, self.end_column)
 
 
 class InvalidConfiguration(ValueError):
@@ -76,17 +83,6 @@ def _declared(text: str, file: str) -> tuple[Target, ...]:
         if isinstance(node, ast.ClassDef) and _is_runnable_module(node)
     ]
     return (*functions, *classes)
-
-
-def parse_failure(error: Exception, file: str) -> Failure:
-    """The failure of a file that does not parse: ``discover`` raised ``error``."""
-    reason = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
-    span = None
-    if isinstance(error, SyntaxError) and error.lineno:
-        start = error.lineno, max((error.offset or 1) - 1, 0)
-        end = error.end_lineno or error.lineno, (error.end_offset or 0) - 1
-        span = Span(file, *start, *(end if end > start else (start[0], start[1] + 1)))
-    return Failure(TargetFailed.code, f"{Path(file).name} does not parse: {reason}", span, "")
 
 
 def _target(

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from handlens.report import BOM, Span
-from handlens.targets import parse
+from handlens.report import Span
+from handlens.targets import BOM, parse
 from handlens_server import positions
 
 _CLASS_NAME = re.compile(r"\bclass\s+(\w+)")

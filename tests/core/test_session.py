@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from handlens.diagnosis.thresholds import ChosenThresholds
-from handlens.report import BOM, Document, Report, digest, dump, load
+from handlens.report import Document, Report, digest, dump, load
+from handlens.targets import BOM
 
 from .conftest import RunText
 

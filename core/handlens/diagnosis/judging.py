@@ -3,7 +3,7 @@ suppressions need no other run."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import groupby
 
@@ -12,6 +12,7 @@ from handlens.diagnosis.rules.rule import Measured
 from handlens.diagnosis.suppressions import suppress
 from handlens.diagnosis.thresholds import ChosenThresholds, thresholds_in_force
 from handlens.report import Finding, Report, Span
+from handlens.targets import discover
 
 
 def judge(
@@ -19,20 +20,31 @@ def judge(
     chosen: Iterable[ChosenThresholds],
     texts: Mapping[str, str],
     declaration: Span,
-    unused_in: Collection[str] = (),
 ) -> Report:
     """The report with its findings made anew; one of a run that failed has nothing to judge.
 
     ``chosen`` are thresholds that take the place of those that suit the recipe, each over those before
     it; ``texts`` have the suppressions, by file. ``declaration`` is where a finding about the target as a
-    whole is shown. A suppression of nothing is a finding in the files ``unused_in``.
+    whole is shown. A suppression of nothing is a finding in that file, if it declares no other target.
     """
     if report.coverage is None:
         return report
-    thresholds = thresholds_in_force(report.recipe, chosen)
+    thresholds = thresholds_in_force(report, chosen)
     measured = Measured(report, report.coverage, thresholds, declaration)
-    remaining, suppressed = suppress(_findings(measured), texts, unused_in)
+    remaining, suppressed = suppress(
+        _findings(measured), texts, _decided_alone(texts, declaration.file)
+    )
     return replace(report, findings=tuple(remaining), suppressed=suppressed)
+
+
+def _decided_alone(texts: Mapping[str, str], file: str) -> list[str]:
+    """The files in which one target alone decides whether a suppression is used."""
+    try:
+        alone = len(discover(texts.get(file, ""), file)) == 1
+    except (SyntaxError, ValueError):
+        # A target that cannot be found now may have use for it.
+        return []
+    return [file] if alone else []
 
 
 def _findings(measured: Measured) -> Iterator[Finding]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from handlens.diagnosis.grouping import by_expression
 from handlens.diagnosis.neighbours import Neighbours
 from handlens.diagnosis.origins import Origins, sqnr
-from handlens.diagnosis.thresholds import Thresholds
-from handlens.report import OpReport, Severity
+from handlens.report import OpReport, Severity, Thresholds
 
 
 @dataclass(frozen=True)

@@ -12,32 +12,10 @@ KEEP = "keep the op in float"
 CALIBRATE = "calibrate with inputs like those the model meets"
 
 
-def share_of_loss(share: float) -> str:
-    # Noises that cancel make one of them more than their sum.
-    return "all" if share >= 0.995 else f"{100 * share:.0f} %"
-
-
-def number(value: float) -> str:
-    return f"{value:.3g}"
-
-
-def interval(low: float, high: float) -> str:
-    return f"{number(low)} to {number(high)}"
-
-
-def at_module(message: str, module: str) -> str:
-    """``message``, and the module that it is about if there is one."""
-    return f"{message} · {module}" if module else message
-
-
-def in_module(op: OpReport) -> str:
-    return f"{op.name} in {op.module}" if op.module else op.name
-
-
 def instance(op: OpReport) -> Related:
     """An op as another place that belongs to a finding."""
     value = op.verdict if op.sqnr_db is None else words.decibels(op.sqnr_db)
-    return Related(at_module(f"{op.name} {value}", op.module), op.span, op.handle)
+    return Related(words.at_module(f"{op.name} {value}", op.module), op.span, op.handle)
 
 
 def number_format(quantizer: Quantizer) -> str:
@@ -51,6 +29,6 @@ def number_format(quantizer: Quantizer) -> str:
 def loudest_channel(channels: Channels) -> str:
     weight = " of its weight" if channels.role == "weight" else ""
     return (
-        f"channel {channels.widest}{weight} reaches {number(channels.widest_magnitude)}, "
-        f"the median channel {number(channels.median_magnitude)}"
+        f"channel {channels.widest}{weight} reaches {words.number(channels.widest_magnitude)}, "
+        f"the median channel {words.number(channels.median_magnitude)}"
     )

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from handlens.diagnosis.rules import RULES
 from handlens.diagnosis.rules.unused_suppression import UnusedSuppression
-from handlens.report import BOM, Finding, Span
+from handlens.report import Finding, Span
+from handlens.targets import BOM
 
 _SUPPRESSION = re.compile(r"#\s*handlens:\s*ignore(?:\[(?P<codes>[^\]]*)\])?\s*(?=#|$)")
 
@@ -35,6 +36,8 @@ class Suppression:
 def suppressions(text: str) -> list[Suppression]:
     """The suppression comments in ``text``; those of its readable part if it does not tokenize."""
     found: list[Suppression] = []
+    if "handlens:" not in text:
+        return found
     if text.startswith(BOM):
         # Columns count it.
         text = " " + text[1:]

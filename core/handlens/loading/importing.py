@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import CodeType, ModuleType
 
-from handlens.report import BOM
+from handlens.targets import BOM
 
 
 def _nowhere(file: str) -> bool:

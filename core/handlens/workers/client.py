@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from handlens.dataclass_json import from_json
 from handlens.diagnosis.rules.worker_failed import WorkerFailed
-from handlens.report import Failure, Report, Span, failed, from_json
+from handlens.report import Failure, Report, Span, failed
 from handlens.request import RunRequest
 from handlens.workers import wire
 

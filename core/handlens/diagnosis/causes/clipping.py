@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from handlens.diagnosis.causes.loss import Loss
-from handlens.diagnosis.phrases import CALIBRATE, interval, number, share_of_loss
+from handlens.diagnosis.phrases import CALIBRATE
 from handlens.diagnosis.ranges import ends
 from handlens.report import Cause, Quantizer
-from handlens.words import percent
+from handlens.words import interval, number, percent, portion
 
 # Calibration has seen a value if it came within this part of it: two batches are never quite alike.
 _SEEN = 0.9
@@ -36,7 +36,7 @@ def clipped(
     why = f"{percent(saturated)} of {whose}"
     reach = None if quantizer is None else ends(quantizer)
     low, high = values
-    cost = f"clipping them is {share_of_loss(share)} of what it loses"
+    cost = f"clipping them is {portion(share)} of what it loses"
     if quantizer is None or reach is None or low is None or high is None:
         return Cause(f"{why} lie outside its quantizer's range; {cost}")
     above = high - reach[1] >= reach[0] - low

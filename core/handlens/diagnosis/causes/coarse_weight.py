@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from handlens.diagnosis.causes.loss import Loss
-from handlens.diagnosis.phrases import KEEP, number_format, share_of_loss
+from handlens.diagnosis.phrases import KEEP, number_format
 from handlens.report import NO_CAUSE, Cause, OpReport, Quantizer
+from handlens.words import portion
 
 
 def explain(loss: Loss) -> Cause:
     weights = loss.op.quantizers_of("weight")
     if len(weights) != 1:
         return NO_CAUSE
-    share = share_of_loss(loss.own_weight_share)
+    share = portion(loss.own_weight_share)
     return Cause(
         f"its weight ({_format(loss.op, weights[0])}) accounts for {share} of what it loses", KEEP
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from handlens.diagnosis.causes.loss import Loss
-from handlens.diagnosis.phrases import KEEP, interval, number
+from handlens.diagnosis.phrases import KEEP
 from handlens.diagnosis.ranges import levels, steps_used
 from handlens.report import NO_CAUSE, Cause
+from handlens.words import interval, number
 
 
 def explain(loss: Loss) -> Cause:

@@ -6,9 +6,10 @@ import math
 
 from handlens.diagnosis.causes.clipping import clipped
 from handlens.diagnosis.causes.loss import MOST, Loss
-from handlens.diagnosis.phrases import CALIBRATE, KEEP, interval, number_format, share_of_loss
+from handlens.diagnosis.phrases import CALIBRATE, KEEP, number_format
 from handlens.diagnosis.ranges import ends, levels, steps_used
 from handlens.report import NO_CAUSE, Cause, ModelInput
+from handlens.words import interval, portion
 
 
 def explain(loss: Loss) -> Cause:
@@ -22,7 +23,7 @@ def explain(loss: Loss) -> Cause:
         )
     return _wide_range(worst) or Cause(
         f"the model's input {worst.name} ({number_format(worst.quantizer)}) accounts for "
-        f"{share_of_loss(share)} of what it loses",
+        f"{portion(share)} of what it loses",
         KEEP,
     )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from handlens.diagnosis.causes.loss import NEAR_FLOOR_DB, Loss
-from handlens.diagnosis.phrases import KEEP, number
+from handlens.diagnosis.phrases import KEEP
 from handlens.diagnosis.ranges import largest
 from handlens.report import NO_CAUSE, Cause
+from handlens.words import number
 
 # Where the largest value is this many times the rms, at most 1.6 % of the values come half as far:
 # were it more, their squares alone would be more than the mean square.

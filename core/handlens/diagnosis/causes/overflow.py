@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from handlens.diagnosis.causes.loss import Loss
-from handlens.diagnosis.phrases import number
 from handlens.diagnosis.ranges import largest
 from handlens.report import NO_CAUSE, Cause
+from handlens.words import number
 
 
 def explain(loss: Loss) -> Cause:

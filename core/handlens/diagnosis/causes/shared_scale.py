@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from handlens.diagnosis.causes.loss import Loss
-from handlens.diagnosis.phrases import in_module, interval, number
 from handlens.diagnosis.ranges import FAR_WIDER, largest, levels, same_scale, steps_used
 from handlens.report import NO_CAUSE, Cause
+from handlens.words import in_module, interval, number
 
 # Ops that put their inputs beside one another: these get one scale.
 _SIDE_BY_SIDE = {"cat", "stack"}
@@ -25,8 +25,9 @@ def explain(loss: Loss) -> Cause:
         if largest(loudest) < FAR_WIDER * largest(op):
             continue
         line = f" at line {reader.span.line}" if reader.span else ""
+        louder = in_module(loudest.name, loudest.module)
         return Cause(
-            f"the {reader.name}{line} gives it one scale with {in_module(loudest)}, which reaches "
+            f"the {reader.name}{line} gives it one scale with {louder}, which reaches "
             f"{number(largest(loudest))}: its own values, {interval(low, high)}, use "
             f"{steps} of {levels(output)} steps",
             f"keep the {reader.name} in float",

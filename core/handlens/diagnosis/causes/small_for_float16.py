@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from handlens.diagnosis.causes.loss import Loss
-from handlens.diagnosis.phrases import number
 from handlens.report import NO_CAUSE, Cause
-from handlens.words import percent
+from handlens.words import number, percent
 
 
 def explain(loss: Loss) -> Cause:

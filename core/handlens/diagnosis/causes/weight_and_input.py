@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from handlens.diagnosis.causes.loss import MOST, Loss
-from handlens.diagnosis.phrases import KEEP, share_of_loss
+from handlens.diagnosis.phrases import KEEP
 from handlens.report import NO_CAUSE, Cause
+from handlens.words import portion
 
 
 def explain(loss: Loss) -> Cause:
-    share = share_of_loss(loss.op.weight_share or 0.0)
+    share = portion(loss.op.weight_share or 0.0)
     inputs = loss.op.quantizers_of("input")
     if inputs and inputs[0].granularity == "per-token":
         input_ = "its input"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from handlens.diagnosis.causes.loss import Loss
-from handlens.diagnosis.phrases import CALIBRATE, interval
+from handlens.diagnosis.phrases import CALIBRATE
 from handlens.diagnosis.ranges import FAR_WIDER, ends, levels, steps_used
 from handlens.report import NO_CAUSE, Cause
+from handlens.words import interval
 
 
 def explain(loss: Loss) -> Cause:

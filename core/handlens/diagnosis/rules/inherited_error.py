@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from handlens.diagnosis.losses import Expression, Losses
 from handlens.diagnosis.origins import sqnr
-from handlens.diagnosis.phrases import at_module, in_module, instance
+from handlens.diagnosis.phrases import instance
 from handlens.diagnosis.rules.rule import Measured, Rule
 from handlens.report import Finding, Related
-from handlens.words import decibels
+from handlens.words import at_module, decibels, in_module
 
 
 class InheritedError(Rule):
@@ -56,7 +56,7 @@ class InheritedError(Rule):
         related = [instance(each) for each in expression.instances if each is not op]
         origin = losses.inherited[op.handle] or losses.origins.not_finite(op)
         if origin is not None:
-            source = f"inherited from {in_module(origin)}"
+            source = f"inherited from {in_module(origin.name, origin.module)}"
             place = instance(origin)
             related.insert(0, Related(f"origin: {place.message}", place.span, place.handle))
         elif losses.origins.are_many(op):

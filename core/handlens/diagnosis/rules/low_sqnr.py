@@ -6,10 +6,10 @@ from handlens.diagnosis import causes
 from handlens.diagnosis.causes.loss import MOST, Loss
 from handlens.diagnosis.losses import Expression, Losses
 from handlens.diagnosis.origins import sqnr
-from handlens.diagnosis.phrases import KEEP, at_module, instance
+from handlens.diagnosis.phrases import KEEP, instance
 from handlens.diagnosis.rules.rule import Measured, Rule
 from handlens.report import Cause, Finding, OpReport, Related
-from handlens.words import decibels
+from handlens.words import at_module, decibels
 
 
 class LowSqnr(Rule):

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from handlens.diagnosis import causes
 from handlens.diagnosis.causes.loss import Loss
 from handlens.diagnosis.grouping import by_expression
-from handlens.diagnosis.phrases import at_module, instance
+from handlens.diagnosis.phrases import instance
 from handlens.diagnosis.rules.rule import Measured, Rule
 from handlens.report import Finding
+from handlens.words import at_module
 
 
 class NonFinite(Rule):

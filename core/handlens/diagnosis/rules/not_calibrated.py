@@ -3,9 +3,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from handlens.diagnosis.grouping import by_line
-from handlens.diagnosis.phrases import CALIBRATE, at_module
+from handlens.diagnosis.phrases import CALIBRATE
 from handlens.diagnosis.rules.rule import Measured, Rule
 from handlens.report import Cause, Finding, Related
+from handlens.words import at_module
 
 _CAUSE = Cause("scales and zero points are what an observer starts with", CALIBRATE)
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from handlens.diagnosis.phrases import at_module
 from handlens.diagnosis.rules.rule import Measured, Rule
 from handlens.report import Cause, Finding, op_name
+from handlens.words import at_module
 
 
 class ReferenceDiffers(Rule):

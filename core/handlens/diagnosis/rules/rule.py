@@ -9,8 +9,7 @@ from functools import cached_property
 from typing import ClassVar
 
 from handlens.diagnosis.losses import Losses
-from handlens.diagnosis.thresholds import Thresholds
-from handlens.report import Coverage, Finding, Report, Span
+from handlens.report import Coverage, Finding, Report, Span, Thresholds
 
 DOCUMENTATION = "https://github.com/handlens/handlens/blob/main/docs/rules"
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from handlens.diagnosis import causes
 from handlens.diagnosis.causes.loss import Loss
-from handlens.diagnosis.phrases import at_module
 from handlens.diagnosis.rules.rule import Measured, Rule
 from handlens.report import Finding
+from handlens.words import at_module
 
 # Clipping costs accuracy where it is a quarter of what the op loses, or more: without it the op would be
 # better by 1.2 dB at least.

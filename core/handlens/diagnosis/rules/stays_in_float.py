@@ -3,9 +3,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from handlens.diagnosis.grouping import by_line
-from handlens.diagnosis.phrases import at_module
 from handlens.diagnosis.rules.rule import Measured, Rule
 from handlens.report import Finding, Related, op_name
+from handlens.words import at_module
 
 
 class StaysInFloat(Rule):

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 from handlens.diagnosis.rules.rule import Rule
+from handlens.report import Failure, Span
 
 
 class TargetFailed(Rule):
@@ -33,3 +36,14 @@ class TargetFailed(Rule):
     code = "HL301"
     name = "target-failed"
     can_be_suppressed = False
+
+
+def does_not_parse(error: Exception, file: str) -> Failure:
+    """The failure of a file of which ``targets.discover`` raised ``error``."""
+    reason = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
+    span = None
+    if isinstance(error, SyntaxError) and error.lineno:
+        start = error.lineno, max((error.offset or 1) - 1, 0)
+        end = error.end_lineno or error.lineno, (error.end_offset or 0) - 1
+        span = Span(file, *start, *(end if end > start else (start[0], start[1] + 1)))
+    return Failure(TargetFailed.code, f"{Path(file).name} does not parse: {reason}", span, "")

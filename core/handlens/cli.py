@@ -24,7 +24,9 @@ import click
 from rich.console import Console
 
 from handlens import __version__, targets
-from handlens.diagnosis import judge, rules
+from handlens.diagnosis import judge, selection
+from handlens.diagnosis.rules.target_failed import does_not_parse
+from handlens.diagnosis.rules.worker_failed import WorkerFailed
 from handlens.project import ProjectSettings, project_settings
 from handlens.rendering.formats import FORMATS
 from handlens.rendering.run_status import RunStatus
@@ -86,7 +88,7 @@ def _codes_option(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> tuple[str, ...]:
     try:
-        return rules.parse_codes(values)
+        return selection.parse_codes(values)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 
@@ -204,7 +206,7 @@ def _plan(argument: str, recipe: str | None, given: dict[str, Any]) -> list[Plan
     except InvalidConfiguration as error:
         raise Refused(str(error)) from error
     except (SyntaxError, ValueError, RecursionError) as error:
-        report = failed(wanted, file, recipe or "", targets.parse_failure(error, file))
+        report = failed(wanted, file, recipe or "", does_not_parse(error, file))
         return [Plan(settings, report=report)]
     if wanted:
         found = [_named(wanted, found, name)]
@@ -286,7 +288,7 @@ async def _run(
                     worker, environment = await Worker.start(interpreter, status.output)
                     torch_version = environment.torch
                 report = await worker.run(plan.request, status.stage)
-                if report.error and report.error.rule == "HL304":
+                if report.error and report.error.rule == WorkerFailed.code:
                     # All that the run printed has arrived when its worker is closed, not before.
                     await worker.close()
                     worker = None

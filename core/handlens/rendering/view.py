@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from handlens.diagnosis.rules.worker_failed import WorkerFailed
 from handlens.report import Failure, Report, Severity, Span
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class View:
     def has_detail(self, error: Failure) -> bool:
         """Whether the traceback of an error is shown."""
         # What a worker printed before it died is all that there is to go by.
-        return bool(error.traceback) and (self.verbose or error.rule == "HL304")
+        return bool(error.traceback) and (self.verbose or error.rule == WorkerFailed.code)
 
 
 def clean(text: str) -> str:

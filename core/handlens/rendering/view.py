@@ -44,8 +44,7 @@ class View:
     of any length."""
 
     def path(self, file: str) -> str:
-        below = os.path.relpath(file, self.folder) if os.path.isabs(file) else file
-        return clean(file if below.startswith(os.pardir) else below)
+        return shown_path(file, self.folder)
 
     def place(self, span: Span) -> str:
         """``path:line:column``, counted from 1 as editors do."""
@@ -60,6 +59,12 @@ class View:
         """Whether the traceback of an error is shown."""
         # What a worker printed before it died is all that there is to go by.
         return bool(error.traceback) and (self.verbose or error.rule == "HL304")
+
+
+def shown_path(file: str, folder: str) -> str:
+    """The name of a file, relative to ``folder`` if the file is below it."""
+    below = os.path.relpath(file, folder) if os.path.isabs(file) else file
+    return clean(file if below.startswith(os.pardir) else below)
 
 
 def clean(text: str) -> str:

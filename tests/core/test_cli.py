@@ -18,7 +18,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-import tomllib
+import tomlkit
 
 from handlens import __version__, cli, report
 from handlens.dataclass_json import to_json
@@ -584,7 +584,9 @@ def test_without_a_server_it_says_how_to_install_one(
 
 
 def test_this_project_declares_the_server(tmp_path: Path) -> None:
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    declared = tomlkit.parse((ROOT / "pyproject.toml").read_text()).unwrap()["project"][
+        "entry-points"
+    ]
     (line,) = (f"{name} = {value}" for name, value in declared["handlens.commands"].items())
     install(tmp_path, line)
     path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])

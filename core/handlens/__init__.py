@@ -10,9 +10,7 @@ if TYPE_CHECKING:
         CUSTOM_KEY,
         NUMERIC_DEBUG_HANDLE_KEY,
         bfs_trace_with_node_process,
-        convert_pt2e,
         generate_numeric_debug_handle,
-        prepare_pt2e,
     )
     from handlens.numeric_debugger.loggers import (
         NodeAccuracySummary,
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
         extract_results_from_loggers,
         prepare_for_propagation_comparison,
     )
+    from handlens.numeric_debugger.pt2e import convert_pt2e, prepare_pt2e
 
 __version__ = "0.1.0"
 
@@ -51,7 +50,7 @@ if not TYPE_CHECKING:
         `handlens targets` may wait for it.
         """
         if name in __all__:
-            for module in ("capture.handles", "numeric_debugger.loggers"):
+            for module in ("capture.handles", "numeric_debugger.loggers", "numeric_debugger.pt2e"):
                 found = importlib.import_module(f"handlens.{module}")
                 if hasattr(found, name):
                     return getattr(found, name)

@@ -376,6 +376,28 @@ class NonFinite:
 
 
 @dataclass(frozen=True)
+class Thresholds:
+    """Accumulated SQNR, in dB, under which an op is worth a look; how much clipping is too much.
+
+    The defaults suit 8 bits, with which one op at the noise floor has about 40 dB: the information is for
+    what is 10 dB under it, the warning for 20 dB, the error for 30 dB.
+    """
+
+    error_db: float = 10.0
+    warning_db: float = 20.0
+    information_db: float = 30.0
+    saturated_share: float = 0.01
+
+    def severity(self, sqnr_db: float) -> Severity | None:
+        """The severity of an accumulated SQNR in dB, or None where it is fine."""
+        if sqnr_db < self.error_db:
+            return "error"
+        if sqnr_db < self.warning_db:
+            return "warning"
+        return "information" if sqnr_db < self.information_db else None
+
+
+@dataclass(frozen=True)
 class Report:
     """The result of one run of one target."""
 
@@ -400,6 +422,8 @@ class Report:
     verified: Verification | None = None
     non_finite: NonFinite | None = None
     """Where the float model itself gives NaN or Inf, if that matters."""
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    """Those that suit the recipe. What somebody chose takes their place where a report is judged."""
     files: tuple[str, ...] = ()
     """The workspace files that the run imported beside its own: other texts of them are another run."""
     digests: dict[str, str] = field(default_factory=dict)

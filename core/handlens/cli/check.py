@@ -16,12 +16,14 @@ from rich.console import Console
 from handlens import __version__, targets
 from handlens.cli.ending import COULD_NOT_RUN, FINDINGS, NOTHING_FOUND, Refused
 from handlens.cli.plans import Plan, plans_of, shown
-from handlens.diagnosis import rules
+from handlens.diagnosis import judge, rules
 from handlens.loading.module import read
+from handlens.project import ProjectSettings
 from handlens.rendering.formats import FORMATS
 from handlens.rendering.run_status import RunStatus
 from handlens.rendering.view import View
-from handlens.report import Document, Failure, Report
+from handlens.report import Document, Failure, Report, digest
+from handlens.request import RunRequest
 from handlens.workers.client import Worker, WorkerUnusable
 
 
@@ -162,11 +164,21 @@ async def _run(
                     await worker.close()
                     worker = None
                     report = _with_output(report, report.error, status.recent)
-                reports.append(report)
+                reports.append(_judged(report, plan.run, plan.settings))
         finally:
             if worker is not None:
                 await worker.close()
     return reports, torch_version
+
+
+def _judged(report: Report, request: RunRequest, settings: ProjectSettings) -> Report:
+    """The report with its findings, which depend on the comments in the texts that were executed."""
+    texts: dict[str, str] = {}
+    for file, digested in report.digests.items():
+        text = request.text if file == request.target.file else _read(file)
+        if text is not None and digest(text) == digested:
+            texts[file] = text
+    return judge(report, (settings.thresholds,), texts, request.target.declaration)
 
 
 def _with_output(report: Report, error: Failure, output: Iterable[str]) -> Report:

@@ -57,10 +57,7 @@ def plans_of(
         found = [_named(wanted, found, name)]
     workspace = (str(_workspace(file)),)
     return [
-        Plan(
-            settings,
-            RunRequest(target, text, recipe, settings.recipe, workspace, (settings.thresholds,)),
-        )
+        Plan(settings, RunRequest(target, text, recipe, settings.recipe, workspace))
         for target in found
     ]
 

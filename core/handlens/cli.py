@@ -13,7 +13,6 @@ import functools
 import json
 import os
 import sys
-import tokenize
 import traceback
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from typing import Any, NoReturn, TextIO
 import click
 from rich.console import Console
 
-from handlens import __version__, targets
+from handlens import __version__, source_text, targets
 from handlens.diagnosis import rules
 from handlens.project import ProjectSettings, project_settings
 from handlens.rendering import jsondocument, terminal
@@ -234,8 +233,7 @@ def _text_of_argument(file: str) -> str:
     if os.path.isdir(file):
         raise Refused(f"{file} is a folder; name a Python file")
     try:
-        with tokenize.open(file) as stream:
-            return stream.read()
+        return source_text.read(file)
     except OSError as error:
         raise Refused(f"cannot read {file}: {error.strerror}") from error
     except (SyntaxError, ValueError) as error:
@@ -343,8 +341,7 @@ def _print_text(
 @functools.cache
 def _read(file: str) -> str | None:
     try:
-        with tokenize.open(file) as stream:
-            return stream.read()
+        return source_text.read(file)
     except (OSError, SyntaxError, ValueError):
         return None
 

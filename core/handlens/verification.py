@@ -3,8 +3,10 @@ comparison compute what the two graphs compute by themselves?"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Set
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -26,7 +28,7 @@ from handlens.loading.inputs import Inputs, cloned
 from handlens.loading.preserving import as_given
 from handlens.loading.subject import Subject
 from handlens.recipes import Quantized
-from handlens.report import Difference, Verification
+from handlens.report import Difference, Span, Verification
 
 # What another order of additions leaves of float32, in dB; and of a model that computes in half precision,
 # where every op rounds to 74 or 56 dB.
@@ -73,7 +75,17 @@ def verify(
         actual = _compared(model, plain.actual) if isinstance(model, list) else Statistics()
         verification = replace(verification, actual_sqnr_db=actual.sqnr_db)
     after.restore()
+    if folder := os.environ.get("HANDLENS_DUMP_GRAPH"):
+        _dump(comparison, places.declaration, Path(folder))
     return Verified(comparison, replace(verification, comparison=how))
+
+
+def _dump(comparison: Comparison, target: Span, folder: Path) -> None:
+    """Write the code of a comparison graph into a folder, for people who debug Handlens."""
+    if isinstance(comparison.module, GraphModule):
+        folder.mkdir(parents=True, exist_ok=True)
+        code = comparison.module.print_readable(print_output=False)
+        (folder / f"{Path(target.file).stem}_line_{target.line}.py").write_text(code, "utf-8")
 
 
 class _Runs:

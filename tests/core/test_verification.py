@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from handlens import verification
@@ -311,3 +313,21 @@ def test_a_buffer_that_is_written_and_returned_is_compared(run_text: RunText) ->
     assert (report.verified.verdict, report.verified.comparison) == ("exact", "merged")
     assert report.coverage is not None
     assert report.coverage.matched == report.coverage.ops
+
+
+# -- debugging -------------------------------------------------------------------------------------
+
+
+def test_the_comparison_graph_is_written_into_a_folder(
+    run_text: RunText, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "graphs"
+    monkeypatch.setenv("HANDLENS_DUMP_GRAPH", str(folder))
+    model = "\nclass Model(nn.Linear):\n    pass\n"
+    report = run(run_text, model, "return Model(4, 4).eval(), (torch.randn(2, 4),)")
+    assert report.error is None
+    [file] = folder.iterdir()
+    code = file.read_text()
+    assert file.name == "model_line_9.py"
+    assert "quantized_decomposed" in code
+    assert f"self.handle_{report.ops[0].handle}(" in code

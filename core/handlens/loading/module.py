@@ -6,17 +6,10 @@ import importlib
 import importlib.util
 import os
 import sys
-import tokenize
 from collections.abc import Iterable
 from types import ModuleType
 
 from handlens.loading.importing import Finder, Loader, Sources
-
-
-def read(file: str) -> str:
-    """The text of a Python file, in the encoding that it declares."""
-    with tokenize.open(file) as stream:
-        return stream.read()
 
 
 def load(sources: Sources, search: Iterable[str] = ()) -> ModuleType:

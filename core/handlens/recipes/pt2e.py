@@ -23,7 +23,7 @@ from handlens.recipes.keeping import Keeping, kept_handles
 from handlens.recipes.leftovers import Annotated, left_by, quantized_by
 from handlens.recipes.observing import observing
 from handlens.recipes.recipe import CalibrationFailed, Quantized, float_module, without_observers
-from handlens.recipes.sources import hide_gru_layers, write_source_functions
+from handlens.recipes.source_functions import hide_gru_layers, write_source_functions
 
 
 @dataclass(frozen=True)

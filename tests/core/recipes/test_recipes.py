@@ -126,7 +126,7 @@ def test_conversion_of_a_model_trained_quantized_does_search(
     config = get_default_x86_inductor_quantization_config(is_qat=trained)
     quantizer = X86InductorQuantizer().set_global(config)
     model = captured(TwoLinears(), x).program.module()
-    recipes.sources.write_source_functions(model)
+    recipes.source_functions.write_source_functions(model)
     prepare = prepare_qat_pt2e if trained else prepare_pt2e
     prepared = prepare(model, quantizer)
     prepared(x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch.fx import GraphModule
@@ -24,6 +24,7 @@ from handlens.recipes.leftovers import Annotated, left_by, quantized_by
 from handlens.recipes.observing import observing
 from handlens.recipes.recipe import CalibrationFailed, Quantized, float_module, without_observers
 from handlens.recipes.source_functions import hide_gru_layers, write_source_functions
+from handlens.report import Thresholds
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Pt2eRecipe:
     make_quantizer: Callable[[], Quantizer]
     claims: tuple[str, ...] = ()
     """Names of the ops that it is known for, ``conv2d`` say."""
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
         """Raises CalibrationFailed, and whatever the quantizer raises."""
@@ -97,4 +99,6 @@ def compose(recipes: list[Pt2eRecipe]) -> Pt2eRecipe:
 
     claims = tuple(dict.fromkeys(claim for each in recipes for claim in each.claims))
     name = "+".join(each.name for each in recipes)
-    return Pt2eRecipe(name, make_quantizer, claims)
+    # The coarsest decides.
+    thresholds = min((each.thresholds for each in recipes), key=lambda each: each.warning_db)
+    return Pt2eRecipe(name, make_quantizer, claims, thresholds)

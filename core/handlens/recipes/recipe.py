@@ -15,6 +15,7 @@ from handlens.comparison.memory import initialize
 from handlens.comparison.ops import has_effect
 from handlens.loading.inputs import Inputs
 from handlens.loading.subject import Subject
+from handlens.report import Thresholds
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Recipe(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """From which SQNR on an op is worth a look in its number format."""
+        ...
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
         """Both graphs of a program that has handles. It and the subject's model are left as they are.

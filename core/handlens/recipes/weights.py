@@ -7,7 +7,7 @@ but for them, so that its ops match those of the reference by construction.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -65,6 +65,7 @@ class WeightRecipe:
     """The quantizers of a quantized weight, that of the layer's input included if it has one."""
     restriction: str = ""
     """Which layers have a configuration, in words that follow "it has 100 inputs and 10 outputs, and"."""
+    thresholds: report.Thresholds = field(default_factory=report.Thresholds)
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
         """Raises CannotQuantize, UnknownRecipe, and whatever ``quantize_`` raises."""

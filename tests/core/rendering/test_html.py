@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from handlens.rendering import page
+from handlens.rendering import html
 from handlens.rendering.view import View
 from handlens.report import (
     Coverage,
@@ -47,7 +47,7 @@ def report(ops, **fields) -> Report:
 
 
 def render(*reports: Report) -> str:
-    return page.render(Document("1.0", "2.13.0", reports), VIEW)
+    return html.render(Document("1.0", "2.13.0", reports), VIEW)
 
 
 class Reader(HTMLParser):

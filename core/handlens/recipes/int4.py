@@ -41,11 +41,13 @@ def _describe(weight: Any) -> tuple[Quantizer, ...]:
     return (Quantizer("weight", "uint4", "per-group", extent, None, 0, 15, rms),)
 
 
-WEIGHT_ONLY = WeightRecipe(
-    _NAME,
-    _config,
-    _describe,
-    f"4 bit weights need a multiple of {min(_GROUPS)} inputs and of {_OUTPUTS} outputs",
-    # An op at the noise floor has about 20 dB: at 0 dB the noise is as loud as the signal.
-    Thresholds(0.0, 5.0, 10.0),
+RECIPES = (
+    WeightRecipe(
+        _NAME,
+        _config,
+        _describe,
+        f"4 bit weights need a multiple of {min(_GROUPS)} inputs and of {_OUTPUTS} outputs",
+        # An op at the noise floor has about 20 dB: at 0 dB the noise is as loud as the signal.
+        Thresholds(0.0, 5.0, 10.0),
+    ),
 )

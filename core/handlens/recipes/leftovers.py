@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -13,15 +13,14 @@ from torch.fx import GraphModule, Node
 from handlens.capture.handles import handle_of
 from handlens.capture.nodes import (
     HALF,
-    bodies,
     dtype,
     dtype_name,
     graph_modules,
     is_dequantize,
     is_quantize,
     op_name,
-    value_of,
 )
+from handlens.recipes.regions import with_regions
 from handlens.report import QuantizedBy
 
 KEPT = "keep_float asks for it"
@@ -38,45 +37,11 @@ RECURRENT = frozenset(
 )
 _FAMILIES = (_CONVOLUTIONS, frozenset(("linear",)) | RECURRENT, frozenset(("embedding",)))
 
-_higher_order = torch.ops.higher_order
-REGIONS = frozenset(
-    (
-        _higher_order.wrap_with_set_grad_enabled,
-        _higher_order.wrap_with_autocast,
-        _higher_order.tag_activation_checkpoint,
-    )
-)
-"""What calls its body once, as it is."""
-
-_KNOWN = {
-    _higher_order.cond: "a branch of torch.cond",
-    _higher_order.while_loop: "the body of a while_loop",
-    _higher_order.map_impl: "the body of a map",
-    _higher_order.scan: "the body of a scan",
-    _higher_order.wrap_with_autocast: "torch.autocast",
-    _higher_order.tag_activation_checkpoint: "a checkpointed region",
-}
-
 
 def relatives(kinds: Iterable[str]) -> frozenset[str]:
     """The kinds of op that are expected to be quantized where those of ``kinds`` are."""
     wanted = set(kinds)
     return frozenset().union(*(each for each in _FAMILIES if each & wanted))
-
-
-def with_regions(model: GraphModule, region: str = "") -> Iterator[tuple[Node, str]]:
-    """Every node of a graph and of the bodies it calls, and the innermost region that it is in."""
-    for node in model.graph.nodes:
-        yield node, region
-        for body in bodies(node):
-            yield from with_regions(value_of(body), _region(node))
-
-
-def _region(node: Node) -> str:
-    if node.target is _higher_order.wrap_with_set_grad_enabled:
-        return "torch.enable_grad()" if node.args[0] else "torch.no_grad()"
-    known: dict[Any, str] = _KNOWN
-    return known.get(node.target, "another op")
 
 
 @dataclass(frozen=True)

@@ -37,12 +37,11 @@ from handlens.recipes.keeping import kept_handles
 from handlens.recipes.leftovers import (
     KEPT,
     RECURRENT,
-    REGIONS,
     quantized_by,
     relatives,
-    with_regions,
 )
 from handlens.recipes.recipe import CannotQuantize, Quantized, float_module
+from handlens.recipes.regions import CALLED_ONCE, with_regions
 
 _KINDS = relatives(("linear",))
 
@@ -123,7 +122,7 @@ class _Layers:
         """What each input of a region is, in the graph that calls it."""
         for graph_module in graph_modules(program):
             for caller in graph_module.graph.nodes:
-                if graph_module in self._called and caller.target in REGIONS:
+                if graph_module in self._called and caller.target in CALLED_ONCE:
                     for body in bodies(caller):
                         self._called.add(value_of(body))
                         self._operands |= operands(caller, body)

@@ -161,13 +161,13 @@ class _Plain:
         self._reference = run.graph(quantized.reference) if reference_too else None
 
     def gives(self, outputs: Any) -> bool:
-        """Whether a comparison has computed what the graphs compute, to the bit."""
+        """True if a comparison has computed what the graphs compute, to the bit."""
         if self._reference is not None and not _equal(self._reference, outputs.reference):
             return False
         return _equal(self.actual, outputs.actual)
 
     def varies(self) -> bool:
-        """Whether a graph differs from itself when it is run twice."""
+        """True if a graph differs from itself when it is run twice."""
         again = self._run.graph(self._quantized.actual)
         if self._reference is not None:
             reference = self._run.graph(self._quantized.reference)

@@ -28,13 +28,13 @@ Frame = tuple[str, CodeType, int]
 
 
 def is_installed(file: str) -> bool:
-    """Whether a file belongs to an installed package rather than to somebody's workspace."""
+    """True if a file belongs to an installed package rather than to somebody's workspace."""
     return file.startswith(_STANDARD_LIBRARY) or _PACKAGE_FOLDERS.search(file) is not None
 
 
 @cache
 def is_source(file: str) -> bool:
-    """Whether a frame's file is source that a person may have written."""
+    """True if a frame's file is source that a person may have written."""
     if file.startswith("<"):
         return False
     path = os.path.abspath(file)

@@ -30,7 +30,7 @@ def failure(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, of Python's or of torch's."""
+    """True if an allocation failed, of Python's or of torch's."""
     return isinstance(error, MemoryError) or _NO_MEMORY in (_text(error) or "")
 
 
@@ -90,7 +90,7 @@ def _span(error: BaseException, shown: Callable[[str], bool]) -> Span | None:
 
 
 def _is_of_dynamo(error: BaseException) -> bool:
-    """Whether symbolic execution raised an exception: the lines that it executed are not in its traceback,
+    """True if symbolic execution raised an exception: the lines that it executed are not in its traceback,
     and it raises from None what has a reason."""
     return type(error).__module__.startswith("torch._dynamo")
 

@@ -78,7 +78,7 @@ def _readings(
 
 
 def _takes_one_sequence(signature: inspect.Signature) -> bool:
-    """Whether ``forward`` says that its only argument is a list or a tuple."""
+    """True if ``forward`` says that its only argument is a list or a tuple."""
     required = [
         each for each in signature.parameters.values() if each.default is inspect.Parameter.empty
     ]

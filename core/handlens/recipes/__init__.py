@@ -50,9 +50,9 @@ RECIPES: dict[str, Recipe] = {
 
 
 def resolve(recipe: str | Callable[[], Quantizer]) -> Recipe:
-    """The recipe of a name in ``RECIPES``, a ``"module:callable"`` or a callable, either of which
-    returns a torchao ``Quantizer``. Several, joined with ``+``, quantize together.
+    """Find the recipe for a name in ``RECIPES``, a ``"module:callable"``, or a callable.
 
+    The callable returns a torchao ``Quantizer``. Several names, joined with ``+``, quantize together.
     Raises UnknownRecipe, and whatever importing the module raises.
     """
     if callable(recipe):

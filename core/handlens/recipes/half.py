@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from handlens import report
 from handlens.capture.export import Captured, capture
-from handlens.capture.handles import handle_of
+from handlens.capture.handles import nodes_by_handle
 from handlens.capture.nodes import (
     dtype_name,
     example,
@@ -32,7 +32,6 @@ from handlens.recipes.half_keep_float import add_cast, keep_float
 from handlens.recipes.keeping import kept_handles
 from handlens.recipes.leftovers import KEPT
 from handlens.recipes.recipe import CastFailed, Quantized, float_module
-from handlens.recipes.regions import with_regions
 
 # An op at the noise floor has 56 dB in bfloat16. In float16 it has 74 dB, but few miss the 50 dB of a deep
 # float16 model, so the thresholds of bfloat16 hold for both.
@@ -41,7 +40,7 @@ _THRESHOLDS = report.Thresholds(25.0, 35.0, 45.0)
 
 @dataclass(frozen=True)
 class HalfRecipe:
-    """A named half precision."""
+    """Casts a model to a type of half precision."""
 
     name: str
     dtype: torch.dtype
@@ -59,16 +58,8 @@ class HalfRecipe:
             keep_float(actual, reference, kept)
         name = dtype_name(self.dtype)
         quantizer = report.Quantizer("output", name, "per-value", None, None, None, None)
-        before = {
-            handle: _dtypes(node)
-            for node, _ in with_regions(reference)
-            if (handle := handle_of(node)) is not None
-        }
-        after = {
-            handle: _dtypes(node)
-            for node, _ in with_regions(actual)
-            if (handle := handle_of(node)) is not None
-        }
+        before = {h: _dtypes(node) for h, node in nodes_by_handle(reference).items()}
+        after = {h: _dtypes(node) for h, node in nodes_by_handle(actual).items()}
         in_float = {
             handle: _why(dtypes, after.get(handle, set()), self.dtype, handle in kept)
             for handle, dtypes in before.items()

@@ -37,7 +37,7 @@ def _config(layer: nn.Linear) -> Any:
 
 def _describe(weight: Any) -> tuple[Quantizer, ...]:
     extent, rms = scales(weight.scale_and_zero[..., 0])
-    # The zero point is a floating point number among the weights, so that it is not one of the integers.
+    # The zero point is a weight, a floating point number, so there is no integer to report.
     return (Quantizer("weight", "uint4", "per-group", extent, None, 0, 15, rms),)
 
 

@@ -20,7 +20,7 @@ _SECOND = {
     "batch_norm", "group_norm", "instance_norm",
 }  # fmt: skip
 _LAST = {"linear", "layer_norm", "rms_norm", "embedding", "addmm"}
-# Ops that leave the channels of their first input in its dimension, beside those that torch calls pointwise.
+# Ops whose output has its channels where the first input has them, beside those that torch calls pointwise.
 _SAME_DIM = {
     "hardswish", "prelu", "log_sigmoid", "to", "_to_copy", "type_as", "dropout", "contiguous", "clone",
     "detach", "alias", "cat", "slice", "pad", "constant_pad_nd", "getitem", "split", "split_with_sizes",
@@ -37,8 +37,8 @@ _SAMPLED = 1 << 13
 def channel_dim(node: Node, known: Mapping[Node, int | None]) -> int | None:
     """The dimension of the channels of an op's output, counted from 0; None if it is not certain.
 
-    ``known`` has those of the nodes before. A dimension of positions, tokens or heads is not one of channels,
-    even if it has the same size.
+    ``known`` has those of the nodes before. A dimension of positions, tokens or heads is not one of
+    channels, even if it has the same size.
     """
     name, shape = op_name(node).rstrip("_"), _shape(node)
     if shape is None or is_complex(node):
@@ -143,8 +143,8 @@ class ChannelNoise:
 
     @classmethod
     def of(cls, reference: Tensor, actual: Tensor, own: tuple[Tensor, Tensor]) -> ChannelNoise:
-        """The sums of one execution, from samples. ``own`` has the results of the op from reference inputs: in
-        the quantized way, and without noise."""
+        """The sums of one execution, from samples. ``own`` has the results of the op from reference inputs,
+        in the quantized way and without noise."""
         errors = _error(reference, actual), _error(own[1], own[0])
         return cls(*(each.double().square().sum(0) for each in (reference, *errors)))
 

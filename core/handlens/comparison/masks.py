@@ -1,9 +1,9 @@
 """Positions that a mask takes out of a softmax.
 
-Any value that is low enough masks a position: -1e9, the smallest float, -inf. These differ from each other by
-more than all other values of a model, so they would hide its noise. An op that nothing but a softmax reads is
-therefore compared without the positions that are, in both models, far below the largest of their row, and
-without the rows that both models mask wholly. The softmax itself is compared in full.
+Any value that is low enough masks a position: -1e9, the smallest float, -inf. These differ from each other
+by more than all other values of a model, so they would hide its noise. An op that nothing but a softmax
+reads is therefore compared without the positions that are, in both models, far below the largest of their
+row, and without the rows that both models mask wholly. The softmax itself is compared in full.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def _keeps_rows(source: Node, user: Node) -> bool:
 def masked(reference: Tensor, actual: Tensor) -> Tensor | None:
     """The positions that both models mask; None if there are none.
 
-    A wholly masked row with infinities in one model is compared, because softmax makes NaN or another
-    distribution of it.
+    A wholly masked row that has infinities is compared all the same: its softmax is NaN, or another
+    distribution.
     """
     if reference.shape != actual.shape or not reference.numel():
         return None

@@ -35,7 +35,7 @@ _COMPOSED = "CompositeImplicitAutograd"
 
 
 class Memory:
-    """Which nodes of a graph name the same memory: that of the same nodes, or the same storages of constants."""
+    """Which nodes of a graph name the same memory. Memory is told by its roots: see ``_of``."""
 
     def __init__(self, model: GraphModule) -> None:
         self._roots: dict[Node, frozenset[Hashable]] = {}
@@ -75,6 +75,7 @@ class Memory:
         )
 
     def _of(self, node: Node) -> frozenset[Hashable]:
+        """The roots of a node: the nodes whose ops allocated its memory, or the storage of a constant."""
         if node.op == "get_attr":
             value = value_of(node)
             # Two names of one tensor, and tensors that are views of one, share what is written.

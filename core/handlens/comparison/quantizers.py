@@ -1,4 +1,4 @@
-"""The parameters of quantize and dequantize nodes, as a report describes them and as one module has them."""
+"""Quantizers from the arguments of quantize and dequantize nodes: as a report has them, or as a module."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _granularity(name: str, scale: Any) -> Granularity:
 
 
 def fake_quantizer(quantize: Node) -> FakeQuantizer | None:
-    """One module for a quantize node and its dequantize nodes; None if its values might differ from theirs."""
+    """A module for a quantize node and its dequantize nodes; None if its values might differ."""
     ops = torch.ops.quantized_decomposed
     if quantize.target is not ops.quantize_per_tensor.default:
         return None

@@ -293,7 +293,7 @@ def test_where_no_comparison_gives_the_bits_of_the_graphs_the_outputs_alone_are_
     run_text: RunText, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = run(run_text, _CHAIN, _CHAINED)
-    monkeypatch.setattr(verification._Plain, "gives", lambda *_: False)
+    monkeypatch.setattr(verification._Plain, "agrees_with", lambda *_: False)
     report = run(run_text, _CHAIN, _CHAINED)
     assert report.verified is not None
     assert report.verified.comparison == "outputs"

@@ -13,7 +13,7 @@ _BLOCK = 1 << 18
 
 
 def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Tensors of one shape as vectors in the same order of values: that of memory, if their strides agree."""
+    """Tensors of one shape as vectors in one order of values: that of memory, if their strides agree."""
     if all(each.is_contiguous() for each in tensors):
         return tuple(each.view(-1) for each in tensors)
     strides = tensors[0].stride()

@@ -48,8 +48,9 @@ def measure(reference: Tensor, actual: Tensor, introduced: Introduced | None = N
 class Introduced:
     """The noise that an op introduces, in float32, measured while a block of its reference is in the cache.
 
-    ``before`` is the op computed in the quantized way from reference inputs, before its output is quantized;
-    None if that is the reference itself. ``quantizers`` are those of its output that it is charged for.
+    ``before`` is the op computed in the quantized way from reference inputs, before its output is
+    quantized; None if that is the reference itself. ``quantizers`` are those of its output that it is
+    charged for.
     """
 
     def __init__(self, before: Tensor | None, quantizers: Sequence[FakeQuantizer]) -> None:
@@ -132,8 +133,10 @@ def clipping(reference: Tensor, quantizer: FakeQuantizer) -> tuple[int, float]:
 def _measure_float32(
     r: Tensor, a: Tensor, before: Tensor | None, introduced: Introduced | None
 ) -> Sums | None:
-    """Sums in float32 within a block, which rounds them to about six digits, and in float64 over the blocks.
-    None for values whose squares float32 cannot hold."""
+    """Sums in float32 within a block, which rounds them to about six digits, and in float64 over blocks.
+
+    None for values whose squares float32 cannot hold.
+    """
     scratch = torch.empty(block_size(r), dtype=torch.float32, device=r.device)
     parts: list[Tensor] = []
     befores = [None] * len(blocks(r)) if before is None else blocks(before)
@@ -204,7 +207,7 @@ def _measure_any(r: Tensor, a: Tensor) -> Sums:
         if not bool(both.all()):
             sums.non_finite += int((known & ~there).sum())
             sums.unknown += int((~known).sum())
-            # The range includes reference values that overflow in the actual tensor: it shows how large they are.
+            # The range includes reference values that overflow in the actual tensor.
             _extend(sums, r_block[known], a_block[there])
             sums.nan += int(torch.isnan(r_block).sum())
             r_block, a_block, error = r_block[both], a_block[both], error[both]

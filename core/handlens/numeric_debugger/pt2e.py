@@ -41,8 +41,10 @@ def prepare_pt2e(model: GraphModule, quantizer: Any) -> GraphModule:
 def convert_pt2e(
     model: GraphModule, use_reference_representation: bool = False, fold_quantize: bool = True
 ) -> GraphModule:
-    """Call torchao's ``convert_pt2e``, and give every dequantize node the handle of the node whose output it
-    dequantizes. Quantize nodes have no handle, because their output is in another unit."""
+    """Call torchao's ``convert_pt2e``, and give every dequantize node the handle of the dequantized node.
+
+    Quantize nodes have no handle, because their output is in another unit.
+    """
     with _without_qat_folding(model):
         converted: GraphModule = quantize_pt2e.convert_pt2e(
             model, use_reference_representation, fold_quantize

@@ -206,7 +206,7 @@ class Recorder(nn.Module):
         return ChannelNoise.of(r, sample(actual, dim), (computed, wanted))
 
     def _introduced(self, reference: Any, before: Any) -> Introduced | None:
-        """What measures the introduced noise together with the accumulated one; None if float32 cannot."""
+        """The measurement of the introduced noise in the same pass; None if it needs more than float32."""
         tensors = [reference] if before is None else [reference, before]
         if not all(isinstance(each, Tensor) and each.dtype == torch.float32 for each in tensors):
             return None

@@ -47,7 +47,7 @@ class HalfRecipe:
     thresholds: report.Thresholds = _THRESHOLDS
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
-        """Raises CastFailed."""
+        """Cast the model, and export it again. Raises CastFailed."""
         kept = kept_handles(captured, subject.keep_float)
         reference = float_module(captured)
         half = self._capture(captured, subject)

@@ -38,7 +38,7 @@ class Pt2eRecipe:
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
-        """Raises CalibrationFailed, and whatever the quantizer raises."""
+        """Prepare, calibrate and convert. Raises CalibrationFailed, and whatever the quantizer raises."""
         kept = kept_handles(captured, subject.keep_float)
         quantizer = self.make_quantizer()
         makers = quantizer.quantizers if isinstance(quantizer, ComposableQuantizer) else [quantizer]
@@ -70,6 +70,7 @@ class Pt2eRecipe:
         )
 
     def _unquantized(self, actual: GraphModule, kept: frozenset[int]) -> tuple[str, ...]:
+        """The kinds of op that the recipe claims, that the graph has, and of which none is quantized."""
         there: set[str] = set()
         quantized: set[str] = set()
         for node in actual.graph.nodes:

@@ -68,7 +68,10 @@ class WeightRecipe:
     thresholds: report.Thresholds = field(default_factory=report.Thresholds)
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
-        """Raises CannotQuantize, UnknownRecipe, and whatever ``quantize_`` raises."""
+        """Quantize the weights of linear ops.
+
+        Raises CannotQuantize, UnknownRecipe, and whatever ``quantize_`` raises.
+        """
         kept = kept_handles(captured, subject.keep_float)
         reference, actual = float_module(captured), float_module(captured)
         described: dict[int, tuple[report.Quantizer, ...]] = {}
@@ -188,7 +191,7 @@ class _Layers:
 
 
 def _what_computes_weight(layer: nn.Linear) -> tuple[str, str] | None:
-    """What computes the weight of a layer at every call, and the call that removes it; None if nothing."""
+    """Find what computes the weight of a layer at every call, and the call that removes it."""
     if parametrize.is_parametrized(layer, "weight"):
         parametrizations = layer.parametrizations
         assert isinstance(parametrizations, nn.ModuleDict)

@@ -231,7 +231,8 @@ def message(finding: Finding, result: Result) -> str:
     """What the diagnostic of a finding says."""
     # Some clients show the first line alone: it has to be the finding's message.
     note = _PREVIOUS if result.is_previous else ""
-    return "\n".join(filter(None, (clean(finding.message), clean_lines(finding.cause), note)))
+    lines = clean(finding.message), clean_lines(str(finding.cause)), note
+    return "\n".join(filter(None, lines))
 
 
 def data(finding: Finding, result: Result) -> dict[str, str | int | None]:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from handlens import targets
+from handlens.diagnosis.rules.target_failed import does_not_parse
 from handlens.project import ProjectSettings, project_settings
 from handlens.report import Failure, Span
 from handlens.targets import InvalidConfiguration, Target
@@ -42,9 +43,7 @@ def discover(text: str, file: str) -> Discovery:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         # Files often do not parse while somebody types, and most files have no targets: say nothing then.
         return (
-            Discovery(failure=targets.parse_failure(error, file))
-            if _declares(text, file)
-            else Discovery()
+            Discovery(failure=does_not_parse(error, file)) if _declares(text, file) else Discovery()
         )
 
 

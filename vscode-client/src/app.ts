@@ -1,4 +1,4 @@
-/** Everything that is loaded once a file is open that there is something to do for. */
+/** The parts that are loaded once a relevant file is open. */
 
 import * as vscode from "vscode";
 import type { CommandName } from "./commandIds";
@@ -124,7 +124,7 @@ export class App {
     }
   }
 
-  /** A uri as the server was told it. */
+  /** A uri in the form that was sent to the server. */
   private identify(uri: vscode.Uri): string {
     return this.server.client.code2ProtocolConverter.asUri(uri);
   }

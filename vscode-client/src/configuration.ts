@@ -1,8 +1,8 @@
-/** What the server is told of the settings. */
+/** The settings as they are sent to the server. */
 
 export const SECTION = "handlens";
 
-/** What `${…}` stands for in a setting. */
+/** The values of the variables `${…}` in a setting. */
 export interface Variables {
   workspaceFolder: string | undefined;
   userHome: string;
@@ -23,8 +23,8 @@ export function substitute(text: string, variables: Variables): string {
 }
 
 /**
- * The section as the server is told it: `interpreter` is what the user set, and if that is nothing, what
- * the Python extension has active. Without either the server chooses.
+ * The section as it is sent to the server. If the user set no `interpreter`, it has the one that is active
+ * in the Python extension; without either, the server chooses.
  */
 export function completed(
   section: unknown,

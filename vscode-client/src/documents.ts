@@ -1,4 +1,4 @@
-/** Which document the user is at. */
+/** Finds the document that the user is at. */
 
 import * as vscode from "vscode";
 
@@ -10,7 +10,7 @@ export const SELECTOR: vscode.DocumentFilter[] = [
 
 const CELL_SCHEME = "vscode-notebook-cell";
 
-/** The document that the server knows: a cell's is its notebook. */
+/** The uri of a document for the server: for a cell, that of its notebook. */
 export function ownerOf(document: vscode.TextDocument): vscode.Uri {
   if (document.uri.scheme !== CELL_SCHEME) {
     return document.uri;

@@ -1,4 +1,4 @@
-/** The entry: registers the commands, and loads the rest once there is something to do. */
+/** The entry: registers the commands, and loads the rest once a file is about PyTorch. */
 
 import * as vscode from "vscode";
 import type { App } from "./app";
@@ -34,7 +34,7 @@ function startWhenNeeded(context: vscode.ExtensionContext, start: () => void): v
   const found = (): void => {
     vscode.Disposable.from(...waiting).dispose();
     waiting = [];
-    // Not as part of the activation, which others wait for: the language client takes a while to load.
+    // Not awaited: other extensions wait for the activation, and the language client is slow to load.
     setImmediate(start);
   };
   waiting = [
@@ -58,7 +58,7 @@ function startWhenNeeded(context: vscode.ExtensionContext, start: () => void): v
     }),
   );
   vscode.workspace.textDocuments.forEach(look);
-  // A report that was open when the window was closed comes back, and needs its server.
+  // VS Code restores a report that was open when the window was closed; it needs the server.
   const isReport = ({ input }: vscode.Tab): boolean =>
     input instanceof vscode.TabInputWebview && input.viewType.endsWith(REPORT_VIEW);
   if (waiting.length > 0 && vscode.window.tabGroups.all.some(({ tabs }) => tabs.some(isReport))) {

@@ -1,4 +1,4 @@
-/** How a line of the server's log is to be shown. */
+/** Reads the level of each line of the server's log. */
 
 export type Level = "error" | "warn" | "info" | "debug";
 
@@ -12,7 +12,7 @@ const LEVELS: Record<string, Level> = {
   CRITICAL: "error",
 };
 
-/** Tells the level of each line of standard error, and strips what the channel writes itself. */
+/** Reads the level of each line, and strips the time and the level, which the channel writes itself. */
 export class LogLines {
   private level: Level = "info";
 
@@ -22,7 +22,7 @@ export class LogLines {
       this.level = LEVELS[entry[1] ?? "INFO"] ?? "info";
       return { level: this.level, text: line.slice(entry[0].length) };
     }
-    // What follows an entry belongs to it; a traceback is an error whatever it follows.
+    // Lines after an entry have its level, but for a traceback, which is always an error.
     if (line.startsWith("Traceback (most recent call last)")) {
       this.level = "error";
     }

@@ -1,4 +1,4 @@
-/** Two output channels: what server and client log, and what models and their worker print. */
+/** Two output channels: the log of server and client, and the output of models and workers. */
 
 import * as readline from "node:readline";
 import * as vscode from "vscode";
@@ -9,12 +9,12 @@ export class Logs implements vscode.Disposable {
   readonly server = vscode.window.createOutputChannel("Handlens", { log: true });
   private workerChannel: vscode.OutputChannel | undefined;
 
-  /** It is there once somebody looks for it or a model prints something. */
+  /** Created when it is first shown, or a model prints something. */
   get worker(): vscode.OutputChannel {
     return (this.workerChannel ??= vscode.window.createOutputChannel("Handlens: Model Output"));
   }
 
-  /** A message of the server: what models print comes as `Log`, and is theirs. */
+  /** Writes a message of the server; those of type `Log` are what models print. */
   onMessage({ type, message }: LogMessageParams): void {
     switch (type) {
       case MessageType.Error:
@@ -34,7 +34,7 @@ export class Logs implements vscode.Disposable {
     }
   }
 
-  /** Follow the server's standard error, which is its log. */
+  /** Copies the server's standard error, which is its log. */
   follow(stderr: NodeJS.ReadableStream): void {
     const lines = new LogLines();
     readline.createInterface({ input: stderr, crlfDelay: Infinity }).on("line", (line) => {

@@ -1,10 +1,10 @@
-/** What the server and the client say to each other beyond LSP. */
+/** The messages between server and client that LSP does not have. */
 
 import type { Location, Position, Range } from "vscode-languageclient";
 import { NotificationType, RequestType } from "vscode-languageclient";
 
 export type Verdict = "ok" | "exact" | "no-signal" | "non-finite" | "not-compared";
-/** Whether the reference computes what the model computes: to the bit, up to rounding, or not. */
+/** The result of comparing the reference with the model: equal to the bit, up to rounding, or not. */
 export type Verified = "exact" | "ok" | "differs" | "not-checked";
 export type Severity = "error" | "warning" | "information" | "hint";
 
@@ -14,7 +14,7 @@ export interface Status {
   uri: string;
   trusted: boolean;
   targets: TargetStatus[];
-  /** Why nothing can run at all. */
+  /** The reason why nothing can run at all. */
   problem: string | null;
 }
 
@@ -31,7 +31,7 @@ export interface TargetStatus {
   percentage: number | null;
   recipe: string | null;
   output: { verdict: Verdict; sqnr_db: number | null } | null;
-  /** What the result was checked against, and how that went. */
+  /** The result of the check against the model. */
   verified: Verified | null;
   findings: Record<Severity, number>;
   /** The message of a run that failed. */

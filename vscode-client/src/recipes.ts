@@ -19,7 +19,7 @@ export const RECIPES: readonly RecipeChoice[] = [
 
 const PART = /^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$/;
 
-/** What is wrong with a recipe that was typed in; undefined if it can be one. */
+/** Says what is wrong with the name of a recipe; undefined if it may be right. */
 export function problemOf(recipe: string): string | undefined {
   const parts = recipe.split("+").map((part) => part.trim());
   const wrong = parts.find(

@@ -1,4 +1,4 @@
-/** Which target of a document is looked at, for all that shows one target only. */
+/** Remembers the selected target of each document. */
 
 import * as vscode from "vscode";
 import type { Status, TargetStatus } from "./protocol";
@@ -11,7 +11,7 @@ export interface Selected {
 export class Selection implements vscode.Disposable {
   private readonly names = new Map<string, string>();
   private readonly changed = new vscode.EventEmitter<Selected>();
-  /** Somebody selected another target. */
+  /** Fires when somebody selected another target. */
   readonly onDidChange = this.changed.event;
 
   /** The selected target of a document; the first one until somebody selects another. */

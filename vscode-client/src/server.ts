@@ -60,7 +60,7 @@ export class Server implements vscode.Disposable {
         ...vscode.workspace.getConfiguration().get<object>(SECTION),
         workspaceTrusted: vscode.workspace.isTrusted,
       }),
-      // Links of these commands and no others are followed from hovers.
+      // Hovers may link to these commands, and to no others.
       markdown: { isTrusted: { enabledCommands: [SERVER_COMMANDS.rerun, SERVER_COMMANDS.report] } },
       middleware: {
         workspace: {
@@ -72,7 +72,7 @@ export class Server implements vscode.Disposable {
           },
         },
         executeCommand: (command, args: unknown[], next) => {
-          // In lenses and hovers "the report" is a page in a browser; here there is a view of our own.
+          // The report of lenses and hovers is a page in a browser: show our view instead.
           const [uri, form] = args;
           if (command === SERVER_COMMANDS.report && typeof uri === "string" && form !== "json") {
             return showReport(vscode.Uri.parse(uri));
@@ -109,7 +109,7 @@ export class Server implements vscode.Disposable {
     return this.current;
   }
 
-  /** Start the server if it is not there; resolves once it answers, or cannot. */
+  /** Start the server if it does not run; resolves once it answers, or has failed. */
   start(): Promise<void> {
     if (this.client.isRunning()) {
       return Promise.resolve();
@@ -117,7 +117,7 @@ export class Server implements vscode.Disposable {
     return (this.starting ??= this.tryToStart().finally(() => (this.starting = undefined)));
   }
 
-  /** Start it again, with the Python that is right now. */
+  /** Start the server again, with the Python that is chosen now. */
   async restart(): Promise<void> {
     await this.stop();
     this.statuses.clear();
@@ -132,7 +132,7 @@ export class Server implements vscode.Disposable {
     }
   }
 
-  /** Send a command of the server, once that is there. */
+  /** Send a command to the server, once it runs. */
   async execute(command: string, ...args: unknown[]): Promise<unknown> {
     await this.start();
     return this.client.isRunning()
@@ -140,7 +140,7 @@ export class Server implements vscode.Disposable {
       : undefined;
   }
 
-  /** Ask the server if it is there, and else take `otherwise`: a look at a report starts nothing. */
+  /** Send a request if the server runs, else return `otherwise`: looking at a report starts nothing. */
   ask<P, R>(
     type: RequestType<P, R, void>,
     parameters: P,
@@ -182,7 +182,7 @@ export class Server implements vscode.Disposable {
     }
   }
 
-  /** Find the Python that runs the server; gives a sentence if there is none. */
+  /** Find the Python that runs the server; returns a sentence if there is none. */
   private async choosePython(): Promise<string | undefined> {
     if (process.platform === "win32") {
       return (
@@ -204,7 +204,7 @@ export class Server implements vscode.Disposable {
     return choice.problem;
   }
 
-  /** A process of the server; the language client asks for another one after a crash. */
+  /** Start a process of the server; the language client asks for another one after a crash. */
   private launch(): Promise<ChildProcess> {
     const bundle = vscode.Uri.joinPath(this.context.extensionUri, "bundled").fsPath;
     // Isolated: PYTHONPATH and the user's packages are for models, and get to the worker all the same,
@@ -244,7 +244,7 @@ export class Server implements vscode.Disposable {
     });
   }
 
-  /** What the server is told of a section for a scope. */
+  /** The settings of a section for a scope, as they are sent to the server. */
   private async answer(item: ConfigurationItem | undefined, answer: unknown): Promise<unknown> {
     if (item?.section !== SECTION) {
       return answer;
@@ -262,7 +262,7 @@ export class Server implements vscode.Disposable {
     this.reconfigure();
   }
 
-  /** Let the server ask for the settings again: it runs again what another interpreter has to run. */
+  /** Let the server ask for the settings again; it repeats runs if the interpreter is another one. */
   private reconfigure(): void {
     if (this.client.isRunning()) {
       void this.client.sendNotification(DidChangeConfigurationNotification.type, {
@@ -273,7 +273,7 @@ export class Server implements vscode.Disposable {
 
   private async trusted(): Promise<void> {
     if (this.client.isRunning()) {
-      // What the workspace sets and which environment is active counts from now on, and comes first.
+      // From now on the settings of the workspace and its active environment count: send them first.
       this.reconfigure();
       await this.client.sendNotification(DidGrantTrustNotification, {});
     }
@@ -284,7 +284,7 @@ function variables(folder: vscode.Uri | undefined): Variables {
   return { workspaceFolder: folder?.fsPath, userHome: os.homedir(), env: process.env };
 }
 
-/** Says what this client can do beyond LSP. */
+/** Tells the server what this client can do beyond LSP. */
 class Capabilities implements StaticFeature {
   fillClientCapabilities(capabilities: ClientCapabilities): void {
     const ours = { images: true, commandLinks: true, diagnosticsInHover: true, status: true };
@@ -300,7 +300,7 @@ class Capabilities implements StaticFeature {
   clear(): void {}
 }
 
-/** The language client's own handling of crashes, and word of what it decides. */
+/** Handles crashes as the language client does, and tells what that has decided. */
 class CrashHandler implements ErrorHandler {
   readonly error: ErrorHandler["error"];
 

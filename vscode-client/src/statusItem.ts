@@ -1,4 +1,4 @@
-/** The language status item: how the target is that the user is at. */
+/** The language status item: the state of the target that the user is at. */
 
 import * as vscode from "vscode";
 import { COMMANDS } from "./commandIds";
@@ -9,7 +9,7 @@ import type { Server } from "./server";
 import type { Statuses } from "./statuses";
 import { describe, type StatusText } from "./statusText";
 
-// “2 min ago” is wrong by so much at most.
+// “2 min ago” may be out of date by this much.
 const REFRESH_MS = 30_000;
 
 const ACTIONS: Record<StatusText["action"], vscode.Command> = {

@@ -1,4 +1,4 @@
-/** How the status of a document reads. */
+/** Puts the status of a document into words. */
 
 import type { Severity, Status, TargetStatus } from "./protocol";
 import { ratio } from "./report/model/format";
@@ -8,24 +8,24 @@ export interface StatusText {
   detail: string;
   severity: "information" | "warning" | "error";
   busy: boolean;
-  /** What a click leads to. */
+  /** The effect of a click. */
   action: "menu" | "declare" | "trust" | "restart" | "rerun";
 }
 
 export type ServerState =
   { kind: "off" | "starting" | "running" } | { kind: "failed"; problem: string };
 
-/** What is known of the document that the user is at. */
+/** All that is known about the document that the user is at. */
 export interface Known {
   server: ServerState;
   status: Status | undefined;
   /** The target that is selected; undefined if there is none. */
   target: TargetStatus | undefined;
-  /** Whether the document is about PyTorch at all. */
+  /** True if the document is about PyTorch. */
   isRelevant: boolean;
 }
 
-/** What is said of a document. */
+/** The text about a document. */
 export function describe({ server, status, target, isRelevant }: Known, now: Date): StatusText {
   if (server.kind === "failed") {
     return said("Handlens stopped", server.problem, "error", "restart");
@@ -91,7 +91,7 @@ export function accuracy({ output }: Pick<TargetStatus, "output">): string {
   return ratio(output.verdict, output.sqnr_db);
 }
 
-/** How many there are, of those that matter: what is only information counts where nothing else is. */
+/** Counts errors and warnings; information is counted only if there are none of these. */
 function findings({ error, warning, information }: Record<Severity, number>): string {
   const parts = [
     ...(error > 0 ? [plural(error, "error")] : []),
@@ -100,7 +100,7 @@ function findings({ error, warning, information }: Record<Severity, number>): st
   return parts.join(", ") || (information > 0 ? `${information} information` : "no findings");
 }
 
-/** How long ago something was, as people say it. */
+/** The time since a date, in words. */
 export function ago(then: Date, now: Date): string {
   const minutes = Math.floor((now.getTime() - then.getTime()) / 60_000);
   if (Number.isNaN(minutes)) {

@@ -1,4 +1,4 @@
-/** What the server has last said of each document. */
+/** The last status of each document. */
 
 import * as vscode from "vscode";
 import type { Status } from "./protocol";
@@ -13,13 +13,13 @@ export class Statuses implements vscode.Disposable {
   }
 
   take(status: Status): void {
-    // The server repeats a uri as the protocol spells it; here it is as VS Code does.
+    // Uris from the server are spelled as LSP does; convert them to the spelling of VS Code.
     const uri = vscode.Uri.parse(status.uri).toString();
     this.byUri.set(uri, { ...status, uri });
     this.changed.fire({ ...status, uri });
   }
 
-  /** The server is gone, and what it said holds no more. */
+  /** Forgets everything, because the server is gone. */
   clear(): void {
     this.byUri.clear();
   }

@@ -7,7 +7,7 @@ const KEY = "recipe";
 
 type Item = vscode.QuickPickItem & { choice?: string | null };
 
-/** Let the user pick the recipe for this folder; the server runs the targets with it by itself. */
+/** Let the user pick the recipe for this folder; the server then runs the targets with it. */
 export async function compareRecipe(): Promise<void> {
   const document = activeDocument();
   const resource = document && ownerOf(document);
@@ -59,7 +59,7 @@ async function typedIn(current: string): Promise<string | undefined> {
   return typed?.trim();
 }
 
-/** Where a choice for a document belongs: as near to it as there is a place for settings. */
+/** The scope in which to save a choice for a document: the nearest one that has settings. */
 function target(resource: vscode.Uri | undefined): vscode.ConfigurationTarget {
   const { workspaceFolders, workspaceFile, getWorkspaceFolder } = vscode.workspace;
   if (!workspaceFolders?.length) {
@@ -70,7 +70,7 @@ function target(resource: vscode.Uri | undefined): vscode.ConfigurationTarget {
     : vscode.ConfigurationTarget.Workspace;
 }
 
-/** Remove the setting wherever it is: one that is left would still go over the target's own. */
+/** Remove the setting from all scopes: one that stays would override the target's own recipe. */
 async function remove(configuration: vscode.WorkspaceConfiguration): Promise<void> {
   const set = configuration.inspect(KEY);
   const places = [

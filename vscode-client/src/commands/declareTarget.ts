@@ -3,7 +3,7 @@ import { activeDocument, textsOf } from "../documents";
 import { DECLARE_TARGET_KIND } from "../protocol";
 import type { Server } from "../server";
 
-// As short as a target can be: docs and hovers tell of calibration data and the rest.
+// A minimal target: docs and hovers explain calibration data and the rest.
 const TEMPLATE = `
 
 def handlens_\${1:main}():
@@ -64,7 +64,7 @@ async function apply({ edit, command }: vscode.CodeAction): Promise<void> {
   }
 }
 
-/** Show what was inserted, for it is seldom near the caret. */
+/** Show the inserted text, which is seldom near the caret. */
 function reveal(edit: vscode.WorkspaceEdit): void {
   for (const [uri, [first]] of edit.entries()) {
     const editor = vscode.window.visibleTextEditors.find(

@@ -4,7 +4,7 @@ import type { Status, TargetStatus } from "../protocol";
 
 type Item = vscode.QuickPickItem & { command?: string; args?: unknown[] };
 
-/** What can be done about a document, and what is wrong with it in full, from the status item. */
+/** The menu of the status item: the full text of a problem, and the actions for the document. */
 export async function menu(
   status: Status | undefined,
   target: TargetStatus | undefined,

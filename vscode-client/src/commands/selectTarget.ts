@@ -41,7 +41,7 @@ function described(target: TargetStatus): string {
 }
 
 async function goTo(uri: vscode.Uri, { range }: TargetStatus): Promise<void> {
-  // Lines of a notebook's whole text say nothing of its cells.
+  // The range is one of the notebook's whole text, and not of a cell.
   if (range === null || activeDocument()?.uri.toString() !== uri.toString()) {
     return;
   }

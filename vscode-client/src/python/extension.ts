@@ -1,4 +1,4 @@
-/** What the Python extension has active, where it is installed; its API, as far as it is used here. */
+/** The interpreter that is active in the Python extension, and the part of its API that is used here. */
 
 import * as vscode from "vscode";
 
@@ -19,17 +19,17 @@ interface Environment {
   executable: { uri: vscode.Uri | undefined };
 }
 
-// It may be busy finding environments. What it says later is taken then.
+// It may still search for environments. Its later answer arrives as a change.
 const PATIENCE_MS = 3000;
 
-/** The interpreters that the Python extension has active, a folder each. */
+/** The interpreter that is active in the Python extension, by folder. */
 export class ActivePythons implements vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<void>();
-  /** Some folder's interpreter is another one now. */
+  /** Fires when the interpreter of a folder has changed. */
   readonly onDidChange = this.changed.event;
   private api: Promise<PythonExtension | undefined> | undefined;
   private subscription: vscode.Disposable | undefined;
-  /** What was answered last, by folder. */
+  /** The last answer for each folder. */
   private readonly known = new Map<string, string | undefined>();
 
   /** The path of the interpreter for a folder, or for no folder; undefined where it is not known. */
@@ -67,7 +67,7 @@ export class ActivePythons implements vscode.Disposable {
     }
     try {
       const api = await extension.activate();
-      // It tells everything twice: only what differs from what is known is passed on.
+      // The Python extension reports each change twice: pass on the first one.
       this.subscription = api.environments.onDidChangeActiveEnvironmentPath(() => {
         for (const key of this.known.keys()) {
           void this.look(key ? vscode.Uri.parse(key) : undefined);
@@ -75,7 +75,7 @@ export class ActivePythons implements vscode.Disposable {
       });
       return api;
     } catch {
-      // It has said so itself.
+      // The Python extension has told the user itself.
       return undefined;
     }
   }

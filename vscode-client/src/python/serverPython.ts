@@ -1,4 +1,4 @@
-/** Which Python runs the server: any from 3.10 on, since the server carries all that it imports. */
+/** Chooses the Python that runs the server: any from 3.10 on, for its packages come with it. */
 
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
@@ -11,21 +11,21 @@ import {
   type Version,
 } from "./version";
 
-// A first start of an interpreter on a slow disk takes seconds; one that hangs must not keep us waiting.
+// Starting an interpreter from a slow disk takes seconds; do not wait forever for one that hangs.
 const PATIENCE_MS = 15_000;
 
 export interface Candidate {
   /** A path, or the name of a command. */
   command: string;
-  /** Where it comes from, for messages. */
+  /** The origin of the choice, for messages. */
   origin: string;
 }
 
-/** Who may have chosen one. */
+/** The sources of a choice. */
 export interface Sources {
   /** `handlens.serverInterpreter`; nothing else is tried if it is set. */
   setting: string | undefined;
-  /** What the Python extension has active; undefined where there is none or it is not trusted. */
+  /** The interpreter that is active in the Python extension; undefined if there is none or it is not trusted. */
   active: string | undefined;
 }
 
@@ -33,7 +33,7 @@ export type Choice =
   | { python: string; version: Version; problem?: undefined }
   | { problem: string; python?: undefined };
 
-/** Where to look, in this order. */
+/** The candidates, in the order in which they are tried. */
 export function candidates({ setting, active }: Sources): Candidate[] {
   if (setting) {
     return [{ command: setting, origin: "handlens.serverInterpreter" }];

@@ -8,9 +8,9 @@ export type Version = readonly [major: number, minor: number];
 /** Prints what `parseVersion` reads, on every Python that there has been. */
 export const PRINT_VERSION = 'import sys; print("handlens %d.%d" % sys.version_info[:2])';
 
-/** The version in what an interpreter printed for `PRINT_VERSION`; undefined if it is none. */
+/** Reads the version from the output of `PRINT_VERSION`; undefined if it has none. */
 export function parseVersion(output: string): Version | undefined {
-  // Wrappers and sitecustomize modules may have their own say.
+  // Wrappers and sitecustomize modules may print lines of their own.
   const found = /^handlens (\d+)\.(\d+)\s*$/m.exec(output);
   return found ? [Number(found[1]), Number(found[2])] : undefined;
 }

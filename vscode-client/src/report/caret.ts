@@ -1,10 +1,10 @@
 import * as vscode from "vscode";
 import type { ReportSource } from "./source";
 
-// Moving through a file asks for the places where the caret rests, not for all on the way.
+// In milliseconds: the server is asked only for places where the caret rests.
 const REST_MS = 80;
 
-/** Follows the caret and says which ops are where it rests; only the last place counts. */
+/** Watches the caret, and tells which ops are at the place where it rests. */
 export class Caret implements vscode.Disposable {
   private timer: NodeJS.Timeout | undefined;
   private request: vscode.CancellationTokenSource | undefined;
@@ -30,13 +30,13 @@ export class Caret implements vscode.Disposable {
     this.refresh();
   }
 
-  /** The next selection of a document is one that we make: it says nothing about what the user looks at. */
+  /** Marks the next selection of a document as our own, which says nothing about the user. */
   expect(uri: string, selection: vscode.Selection): void {
     this.expected = { uri, selection };
     this.stop();
   }
 
-  /** Asks again about where the caret is: the answer may have changed with the results. */
+  /** Asks again about the place of the caret: other results may have other ops there. */
   refresh(): void {
     this.follow(vscode.window.activeTextEditor, false);
   }
@@ -60,7 +60,7 @@ export class Caret implements vscode.Disposable {
   }
 
   private follow(editor: vscode.TextEditor | undefined, moved: boolean): void {
-    // The view itself being active leaves no editor; what the caret was on stays highlighted.
+    // There is no editor while the view itself is active: its highlights stay.
     if (!editor || this.isExpected(editor)) {
       return;
     }
@@ -83,7 +83,7 @@ export class Caret implements vscode.Disposable {
         this.found(uri, ops, moved);
       }
     } catch {
-      // A server that is busy, stopped or cancelled us has nothing to highlight.
+      // No answer, because the server is busy or stopped, or cancelled the request: highlight nothing.
     } finally {
       request.dispose();
       if (this.request === request) {

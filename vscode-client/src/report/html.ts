@@ -21,7 +21,7 @@ export function html(webview: vscode.Webview, extensionUri: vscode.Uri): string 
 </html>`;
 }
 
-/** What a panel may do: run our script, read what we shipped. */
+/** The rights of a panel: it may run our script, and read the files that were built for it. */
 export function options(extensionUri: vscode.Uri): vscode.WebviewOptions {
   return {
     enableScripts: true,

@@ -1,15 +1,15 @@
-/** What the panel and its page say to each other. */
+/** The messages between a panel and its page. */
 
 import type { OpDetail, ReportData, TargetStatus } from "./data";
 
-/** What the page shows beside the numbers. */
+/** The context that the page shows beside the numbers. */
 export interface ViewState {
   readonly uri: string;
   readonly file: string;
   readonly target: string;
   /** All targets of the document; more than one can be chosen from. */
   readonly targets: readonly string[];
-  /** Whether the server has said anything about the document. */
+  /** True once the server has sent a status of the document. */
   readonly connected: boolean;
   readonly trusted: boolean;
   readonly problem: string | null;
@@ -29,7 +29,7 @@ export type HostMessage =
   | {
       readonly type: "caret";
       readonly handles: readonly number[];
-      /** Whether the user went there: then one of them is what is looked at. */
+      /** True if the user moved the caret, and so looks at one of these ops. */
       readonly moved: boolean;
     };
 
@@ -44,7 +44,7 @@ export type PageMessage =
   | { readonly type: "target"; readonly name: string }
   | { readonly type: "command"; readonly command: Command };
 
-/** What a page sent, or null if a page of ours cannot have sent it. */
+/** The message that a page sent; null if it is none of these. */
 export function pageMessage(value: unknown): PageMessage | null {
   if (typeof value !== "object" || value === null) {
     return null;
@@ -68,7 +68,7 @@ export function pageMessage(value: unknown): PageMessage | null {
   }
 }
 
-/** What says after a reload of the window which report a panel showed. */
+/** The state of a panel, from which a reload of the window restores its report. */
 export interface Shown {
   readonly uri: string;
   readonly target: string;

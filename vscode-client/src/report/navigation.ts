@@ -2,7 +2,7 @@ import * as vscode from "vscode";
 import type { Location } from "vscode-languageclient";
 
 /**
- * Shows an expression in an editor and selects it; gives the editor's document and selection.
+ * Shows an expression in an editor and selects it. Returns the document and the selection.
  *
  * An editor that shows the file already is used wherever it is; else the group that the user last edited
  * in, never the one with the report in it: that would hide what was clicked on.

@@ -34,7 +34,7 @@ export class Session implements vscode.Disposable {
         }
       }),
       source.onDidChange((status) => {
-        // The server's way to write a uri may not be the editor's.
+        // The server may write a uri in another way than the editor.
         if (vscode.Uri.parse(status.uri).toString() === uri) {
           this.update();
         }
@@ -42,9 +42,9 @@ export class Session implements vscode.Disposable {
     ];
     this.update();
     if (!source.status(uri)) {
-      // After a reload of the window the document may be in no editor: the server hears of it when it is open.
+      // After a reload of the window, no editor may have the document: open it, so that the server knows it.
       vscode.workspace.openTextDocument(vscode.Uri.parse(uri)).then(undefined, () => {
-        // A file that is gone has no report; the view goes on to say that it waits.
+        // The file is gone and has no report; the view still says that it waits.
       });
     }
   }
@@ -62,7 +62,7 @@ export class Session implements vscode.Disposable {
     this.panel.reveal(undefined, true);
   }
 
-  /** Show another target, wherever it was chosen. */
+  /** Shows another target of the document. */
   select(target: string): void {
     if (target !== this.target) {
       this.choose(target);
@@ -83,7 +83,7 @@ export class Session implements vscode.Disposable {
     this.post({ type: "state", state });
     const each = state.status;
     const known = each ? `${state.target} ${each.generation} ${each.state === "stale"}` : undefined;
-    // A run in progress changes no number; its end does, and so does an edit that makes them stale.
+    // Numbers change with the end of a run, and with an edit that makes them stale.
     if (each && each.state !== "running" && known !== this.known) {
       this.known = known;
       void this.load(state.target);
@@ -120,7 +120,7 @@ export class Session implements vscode.Disposable {
         this.caret.refresh();
       }
     } catch {
-      // The server is starting, stopping or was told to forget about it; its next status asks again.
+      // The server is starting or stopping, or cancelled the request: ask again with its next status.
       if (this.loading === request) {
         this.known = undefined;
       }
@@ -132,7 +132,7 @@ export class Session implements vscode.Disposable {
   private async receive(message: PageMessage): Promise<void> {
     switch (message.type) {
       case "ready":
-        // A page that was hidden has been thrown away, and starts again with what is known here.
+        // VS Code discards a hidden page: the new one starts with the state that is held here.
         this.ready = true;
         this.post({ type: "state", state: this.state(this.source.status(this.uri)) });
         if (this.report) {
@@ -175,7 +175,7 @@ export class Session implements vscode.Disposable {
         this.post({ type: "detail", generation: report.generation, handle, detail });
       }
     } catch {
-      // The page keeps what the report says about the op.
+      // The page still shows what the report says about the op.
     } finally {
       request.dispose();
     }
@@ -187,7 +187,7 @@ export class Session implements vscode.Disposable {
     }
     const cancellation = new vscode.CancellationTokenSource();
     try {
-      // Asked for anew: the text may have been edited since the op was selected.
+      // Ask now: the text may have been edited since the op was selected.
       const { target } = this.report;
       const location = await this.source.location(this.uri, target, handle, cancellation.token);
       if (!location) {
@@ -233,7 +233,7 @@ export class Session implements vscode.Disposable {
   }
 
   private post(message: HostMessage): void {
-    // Before the page has asked for it nobody listens; a hidden panel gets all when it is shown again.
+    // Nobody listens before the page has asked; a hidden panel gets everything when it is shown again.
     if (this.ready && this.panel.visible) {
       void this.panel.webview.postMessage(message);
     }

@@ -1,4 +1,4 @@
-/** What the report view needs of the extension around it. */
+/** The parts of the extension that the report view uses. */
 
 import type * as vscode from "vscode";
 import type { Location } from "vscode-languageclient";
@@ -30,7 +30,7 @@ export interface ReportSource {
   ): Promise<readonly { readonly target: string; readonly handle: number }[]>;
 }
 
-/** What is done in the view and concerns others. */
+/** Events in the view that other parts react to. */
 export interface ReportActions {
   /** Another target of a document was chosen. */
   select(uri: string, target: string): unknown;

@@ -36,7 +36,7 @@ export function lowest(values: Float32Array, from: number, to: number): number {
   return low;
 }
 
-/** One lane of modules per depth, of those that tell ops apart: a module that has all of them does not. */
+/** One lane of modules per depth; depths at which one module has all ops are left out. */
 export function lanes(network: Network, most: number): Run[][] {
   const found: Run[][] = [];
   for (let depth = 1; found.length < most; depth++) {
@@ -118,7 +118,7 @@ const FEW = 8;
 const MANY = 40;
 const MOST = 160;
 
-/** The modules down to the depth at which a screen still shows them all; further, if that is but a few. */
+/** The modules down to the depth at which they all fit a screen, or deeper if those are few. */
 export function blocks(network: Network): Block[] {
   let groups = grouped(network, 1);
   for (let depth = 2; depth <= 5; depth++) {

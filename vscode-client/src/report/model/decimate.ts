@@ -1,6 +1,6 @@
 import type { Window } from "./scale";
 
-/** What is left of a series for columns of pixels; NaN where a column has no value. */
+/** A series reduced to columns of pixels; NaN for a column without a value. */
 export interface Columns {
   readonly low: Float32Array;
   readonly high: Float32Array;
@@ -41,7 +41,7 @@ export function columns(values: Float32Array, window: Window, width: number): Co
   return { low, high, first, last };
 }
 
-/** Whether there are so many ops to a pixel that columns are drawn in their place. */
+/** True if there are so many ops to a pixel that columns are drawn instead of them. */
 export function crowded(window: Window, width: number): boolean {
   return window.to - window.from > 1.5 * width;
 }

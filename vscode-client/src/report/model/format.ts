@@ -13,12 +13,12 @@ export function ratio(verdict: Verdict, decibels: number | null): string {
   return decibels === null ? VERDICTS[verdict] : db(decibels);
 }
 
-/** How accurate the quantized model is at an op: what is left in float is never called exact. */
+/** The accuracy of the quantized model at an op. An op left in float is never called exact. */
 export function accumulated(op: OpData): string {
   return op.in_float && op.verdict === "exact" ? "no noise" : ratio(op.verdict, op.sqnr_db);
 }
 
-/** What an op loses by itself. */
+/** The accuracy that an op loses by itself. */
 export function introduced(op: OpData): string {
   return op.in_float && op.introduced_verdict === "exact"
     ? "not quantized"
@@ -56,7 +56,7 @@ export function count(number: number, noun: string, plural = `${noun}s`): string
   return `${whole(number)} ${number === 1 ? noun : plural}`;
 }
 
-/** A whole number with its thousands apart. */
+/** A whole number with separators between thousands. */
 export function whole(number: number): string {
   return String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 }

@@ -2,7 +2,7 @@ import type { Network } from "./network";
 import { RANKS } from "./network";
 import type { Window } from "./scale";
 
-/** What is known of the plot where a pointer is. */
+/** The part of the plot that decides which op a pointer means. */
 export interface Target {
   readonly x: number;
   readonly y: number;
@@ -12,9 +12,9 @@ export interface Target {
   readonly pixel: (ratio: number) => number;
 }
 
-// How far from a point a pointer may be and still mean it, in pixels.
+// The distance in pixels up to which a pointer means a point.
 const REACH = 7;
-// A finding is what people aim at.
+// Points with findings count as nearer by this many pixels, for people aim at them.
 const PULL = 5;
 
 /** The op in the column under a pointer; −1 beside the network. */

@@ -91,7 +91,7 @@ export function nextFinding(network: Network, from: number, direction: 1 | -1): 
   return found.findLast((index) => index < from) ?? from;
 }
 
-/** How an op is remembered beyond the run that measured it. */
+/** The identity of an op, by which another run is searched for it. */
 export interface Remembered {
   readonly handle: number;
   readonly name: string;
@@ -116,9 +116,9 @@ export function remember(network: Network, index: number): Remembered | null {
 }
 
 /**
- * The op that was remembered, in a report of another run; −1 if it is gone.
+ * The index of a remembered op in the report of another run; −1 if it is gone.
  *
- * A handle says which op it is only as long as the model is the same: after an edit it may be another op's.
+ * A handle identifies an op only while the model stays the same: after an edit another op may have it.
  */
 export function recall(network: Network, remembered: Remembered | null): number {
   if (!remembered) {

@@ -9,7 +9,7 @@ export interface Sorting {
   readonly descending: boolean;
 }
 
-/** What findings are about, the gravest first; then what has the lowest ratio. */
+/** Sorts ops with findings first, by severity, and the others by their ratio. */
 export const WORST_FIRST: Sorting = { by: "severity", descending: true };
 
 export interface Filter {
@@ -50,7 +50,7 @@ function has(network: Network, index: number, words: readonly string[]): boolean
   return words.every((word) => text.includes(word));
 }
 
-// Sorted by value an op without a ratio stands where its verdict belongs: NaN before all, exact after all.
+// Ops without a ratio are sorted by their verdict: NaN before all others, exact after them.
 const BEYOND: Readonly<Record<Verdict, number>> = {
   "non-finite": -Infinity,
   "no-signal": -1e9,

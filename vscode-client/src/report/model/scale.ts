@@ -1,6 +1,6 @@
 /** Scales of the network plot: decibels upwards, ops from left to right. */
 
-// One op decides nothing about how far the axis reaches: what is beyond is drawn at its end.
+// A single op must not stretch the axis: ratios beyond this are drawn at its end.
 const LOWEST_DB = -20;
 const HIGHEST_DB = 100;
 
@@ -42,7 +42,7 @@ export function ticks(range: Range, space: number, least = 28): number[] {
   return found;
 }
 
-/** The pixel of a ratio between `top` and `bottom`; what is beyond the range is drawn at its end. */
+/** The pixel of a ratio between `top` and `bottom`; ratios beyond the range are drawn at its ends. */
 export function pixelOf(ratio: number, range: Range, top: number, bottom: number): number {
   const within = Math.min(Math.max(ratio, range.low), range.high);
   return bottom - ((within - range.low) / (range.high - range.low)) * (bottom - top);
@@ -77,7 +77,7 @@ export function pan(window: Window, by: number, count: number): Window {
   return { from, to: from + width };
 }
 
-/** The window moved as little as brings an op into view, with some of what is around it. */
+/** The window, moved just far enough to show an op with some of its neighbours. */
 export function reveal(window: Window, index: number, count: number): Window {
   const width = window.to - window.from;
   const margin = Math.min(width * 0.1, 10);

@@ -1,7 +1,7 @@
 import { count, db, ratio } from "./format";
 import type { Network } from "./network";
 
-/** What the network plot shows, in sentences: its text alternative. */
+/** The text alternative of the network plot, in sentences. */
 export function summary(network: Network): string {
   const { report, ops } = network;
   const parts = [`SQNR along ${count(ops.length, "op")}.`];

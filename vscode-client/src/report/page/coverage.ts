@@ -7,10 +7,10 @@ import { placeLink } from "./place";
 import type { Send } from "./select";
 import type { Store } from "./store";
 
-// A reason that holds for thousands of ops is understood from fewer.
+// More ops would not make a reason any clearer.
 const SHOWN = 200;
 
-/** What was compared, what was not and why, and where the time went. */
+/** The ops that were compared, those that were not and why, and the time by stage. */
 export class CoveragePanel {
   readonly element = el("section");
 
@@ -62,7 +62,7 @@ function coverage(coverage: Coverage, send: Send): HTMLElement[] {
   ];
 }
 
-/** One reason; its ops are listed when somebody looks: there may be thousands. */
+/** One reason. Its ops are listed once it is opened, for there may be thousands. */
 function reasonOf({ reason, ops }: Reason, send: Send, open: boolean): HTMLElement {
   const details = el(
     "details",

@@ -1,4 +1,4 @@
-/** Elements by plain calls. Text is always text: names of ops and files may be anything. */
+/** Makes elements. Text is never HTML, because names of ops and files may be anything. */
 
 type Child = Node | string | null | undefined | false;
 
@@ -54,7 +54,7 @@ export function button(
   return element;
 }
 
-/** Calls `act` in the next frame, once, however often it is asked to before. */
+/** Calls `act` once in the next frame, however often this is called before. */
 export function framed(act: () => void): () => void {
   let asked = false;
   return () => {
@@ -68,7 +68,7 @@ export function framed(act: () => void): () => void {
   };
 }
 
-/** Whether the user asked for less motion. */
+/** True if the user asked for less motion. */
 export function still(): boolean {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }

@@ -9,7 +9,7 @@ const SHAPES: Readonly<Record<Severity, string>> = {
   hint: "M8 4.6A3.4 3.4 0 1 1 8 11.4 3.4 3.4 0 1 1 8 4.6Z",
 };
 
-/** The sign of a severity, named for screen readers unless it stands beside its name. */
+/** The sign of a severity; it has a name for screen readers unless the name stands beside it. */
 export function glyph(severity: Severity, named = true): SVGSVGElement {
   return svg(
     "svg",

@@ -7,7 +7,7 @@ import { glyph, icon, ICONS } from "./glyphs";
 import type { Send } from "./select";
 import type { Store } from "./store";
 
-/** Target, output ratio, state and facts; it stays in place while what it says changes. */
+/** The head of the page: target, output ratio, state and facts. Its elements stay, and their texts change. */
 export class Header {
   readonly element: HTMLElement;
   private readonly output = el("div", "output");
@@ -38,7 +38,7 @@ export class Header {
       this.progress,
     );
     store.on(["view", "network"], () => this.render());
-    // "3 min ago" grows old without anything else happening.
+    // “3 min ago” has to change even if nothing happens.
     setInterval(() => this.renderState(), 30_000);
   }
 
@@ -56,7 +56,7 @@ export class Header {
   }
 
   private renderTitle(view: ViewState): void {
-    // A list that is being chosen from must not be replaced under the pointer.
+    // Do not replace a list while the user chooses from it.
     const targets = [view.file, view.target, ...view.targets].join("\n");
     if (targets === this.targets) {
       return;
@@ -125,7 +125,7 @@ function targetList(view: ViewState, chosen: (name: string) => void): HTMLElemen
   );
   list.value = view.target;
   list.addEventListener("change", () => chosen(list.value));
-  // The heading of the page is the list itself.
+  // The list is the heading of the page.
   return el("h1", "", {}, list);
 }
 
@@ -172,7 +172,7 @@ function bigOutput(report: ReportData): Node[] {
   ];
 }
 
-/** How grave the output's accuracy is: what was not compared is not known to be good. */
+/** The severity of the output's accuracy. An output that was not compared may be bad. */
 function levelOf(
   { verdict, sqnr_db, mse }: NonNullable<ReportData["output"]>,
   { error_db, warning_db, information_db }: ReportData["thresholds"],
@@ -199,7 +199,7 @@ function levelOf(
   }
 }
 
-// What is not well with the check against the model; the words of the server are too long for a head.
+// The check against the model, if it did not succeed; the server's words are too long for the head.
 const DOUBTS: Readonly<Partial<Record<Verified, readonly [string, Severity]>>> = {
   differs: ["reference ≠ model", "error"],
   "not-checked": ["not against the model", "warning"],

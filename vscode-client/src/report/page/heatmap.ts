@@ -21,7 +21,7 @@ export class HeatMap {
     private readonly send: Send,
     private readonly tooltip: Tooltip,
   ) {
-    // Built when it is looked at: what is in view first comes first.
+    // Built when it comes into view, after the parts that are seen first.
     store.on(["network", "tab"], () => this.build());
     store.on(["selected", "caret"], () => this.mark());
   }
@@ -211,7 +211,7 @@ export class HeatMap {
     event.preventDefault();
   }
 
-  /** The tab key stops at one cell of all; arrows move that stop. */
+  /** The tab key stops at a single cell; arrows move the stop to another one. */
   private rove(row: number, cell: number): void {
     const line = this.cells[Math.min(Math.max(row, 0), this.cells.length - 1)];
     const next = line?.[Math.min(Math.max(cell, 0), line.length - 1)];

@@ -9,10 +9,10 @@ import { select } from "./select";
 import type { Send } from "./select";
 import type { Store } from "./store";
 
-// Of a line that runs more often, the worst are enough.
+// If a line runs more often, its worst ops are shown.
 const INSTANCES = 40;
 
-/** All that is known of the selected op: what the report says at once, the rest when the server has answered. */
+/** All about the selected op: first from the report, then with the details that the server answers. */
 export class Inspector {
   readonly element = el("section", "inspector", { "aria-label": "Selected op", tabindex: 0 });
 
@@ -46,7 +46,7 @@ export class Inspector {
       ...(op.in_float ? [el("p", "in-float", {}, op.in_float)] : []),
       ...(known?.errors ? [histogram(known.errors)] : []),
       known ? rows(known.rows) : el("p", "hint-text", { "aria-hidden": "true" }, "…"),
-      // Not while held keys pass by: by then nothing is known.
+      // Not for ops that a held key passes: their details never arrive.
       ...(known ? this.instances(network, op, selected) : []),
     );
   }
@@ -152,7 +152,7 @@ function histogram(errors: Histogram): HTMLElement {
   const width = WIDTH / errors.counts.length;
   const size = (errors.high - errors.low) / errors.counts.length;
   const bars = errors.counts.map((number, i) => {
-    // The root, so that the tails are seen: they are what saturation and outliers look like.
+    // The square root makes the tails visible, which show saturation and outliers.
     const height = (HEIGHT - 2) * Math.sqrt(number / top);
     const from = errors.low + i * size;
     return svg(

@@ -1,4 +1,4 @@
-/** The page of the report view: state, views, and the way between them and the panel. */
+/** The page of the report view: it makes the state and the views, and connects them to the panel. */
 
 import "./report.css";
 import type { HostMessage, PageMessage } from "../messages";
@@ -56,7 +56,7 @@ store.on(["selected", "network"], () => {
   live.textContent =
     shown && op ? sentence(op, selected, shown.ops.length, shown.findings.get(selected) ?? []) : "";
 });
-// The plot says its value by itself while it has the focus; once is enough.
+// The plot announces its own value while it has the focus.
 network.plot.addEventListener("focus", () => live.setAttribute("aria-live", "off"));
 network.plot.addEventListener("blur", () => live.setAttribute("aria-live", "polite"));
 

@@ -16,10 +16,10 @@ interface Notice {
   readonly actions: readonly (readonly [Command, string])[];
 }
 
-// More of them would leave no room for the plots.
+// More notices would leave no room for the plots.
 const REMARKS = 6;
 
-/** What stands in place of the plots while there are none, and above them what to know before one reads them. */
+/** Notices above the plots that a reader must know, and a text in their place if there are none. */
 export class Notices {
   readonly element = el("div", "notices", { role: "status" });
   private said = "";
@@ -50,7 +50,7 @@ export class Notices {
     );
   }
 
-  /** What the numbers are not about: that the reference is not the model, or was not checked against it. */
+  /** A notice if the reference is not the model, or was not checked against it. */
   private doubts(report: ReportData): HTMLElement[] {
     const { verified, output } = report;
     if (!verified) {
@@ -115,7 +115,7 @@ export class Notices {
     );
   }
 
-  /** Findings about no op that was compared. What is left in float by the dozen is listed in the coverage. */
+  /** Findings about no compared op. Ops left in float are many, and listed in the coverage instead. */
   private remarks({ remarks, report }: Network): HTMLElement[] {
     const differs = report.verified?.verdict === "differs";
     const said = remarks

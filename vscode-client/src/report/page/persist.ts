@@ -5,7 +5,7 @@ import type { Filter, Sorting } from "../model/order";
 import type { Window } from "../model/scale";
 import type { Store, Tab } from "./store";
 
-/** What outlives the page: when it is hidden, and when the window is reloaded. */
+/** The state that outlives the page: VS Code restores it after the page was hidden, or the window reloaded. */
 export interface Kept {
   readonly uri: string;
   readonly target: string;
@@ -31,15 +31,15 @@ const NOTHING: Kept = {
   scroll: 0,
 };
 
-/** What an earlier page left; another version of it may have left less. */
+/** The state that an earlier page left. A page of another version may have left less. */
 export function restored(state: unknown): Kept {
   return typeof state === "object" && state !== null ? { ...NOTHING, ...state } : NOTHING;
 }
 
-// Zooming changes the state with every frame.
+// Wait for a pause: zooming changes the state with every frame.
 const REST_MS = 150;
 
-/** Leaves the state for the next page, whenever it has come to rest. */
+/** Saves the state for the next page when it has stopped changing. */
 export function keep(
   store: Store,
   kept: Kept,
@@ -59,7 +59,7 @@ export function keep(
     if (uri !== last.uri || target !== last.target) {
       last = NOTHING;
     }
-    // While there is no report, what was seen of the last one is still to be come back to.
+    // Without a report, the state of the last one stays saved.
     const seen = network && {
       selected: remember(network, selected),
       window,

@@ -2,7 +2,7 @@ import { button } from "./dom";
 import { icon, ICONS } from "./glyphs";
 import type { Send } from "./select";
 
-/** A place in the source that a click leads to: of an op, or without a handle of the target. */
+/** A link to the source of an op, or without a handle to the target. */
 export function placeLink(send: Send, handle: number | null, place: string): HTMLElement | null {
   return place
     ? button(

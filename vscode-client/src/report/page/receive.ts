@@ -7,7 +7,7 @@ import { select } from "./select";
 import type { Send } from "./select";
 import type { Store } from "./store";
 
-/** Takes what the panel sends. */
+/** Handles the messages of the panel. */
 export function receive(
   store: Store,
   send: Send,
@@ -69,7 +69,7 @@ function take(
       ? rescale(kept.window, kept.count, count)
       : { from: 0, to: count };
   const { scroll } = scrolled;
-  // In one step, so that no view sees one without the other.
+  // One step, so that no view sees one of them without the other.
   store.set({ network: next, selected, detail: null, caret: [], window });
   scrolled.scroll = before ? scroll : returning ? kept.scroll : 0;
   const op = next.ops[selected];
@@ -78,7 +78,7 @@ function take(
   }
 }
 
-/** Marks the ops where the caret is; if the user went there, the worst is selected unless one of them is. */
+/** Marks the ops at the caret. If the user moved it, selects the worst of them unless one is selected. */
 function caret(store: Store, send: Send, handles: readonly number[], moved: boolean): void {
   const { network: shown, selected } = store.get();
   if (!shown) {

@@ -50,10 +50,10 @@ export function rowOf(network: Network, index: number, at: number): HTMLElement 
   return row;
 }
 
-// As much of the end of a module's path is kept whole.
+// The end of a module's path that is never cut, in characters.
 const TAIL = 22;
 
-/** A path is cut short where ops are least told apart by it: before its last parts. */
+/** A path is cut before its last parts: those tell ops apart. */
 function path(module: string): HTMLElement[] {
   const parts = module.split(".");
   let tail = parts.pop() ?? "";

@@ -4,11 +4,11 @@ import type { Store } from "./store";
 
 export type Send = (message: PageMessage) => void;
 
-// Held arrow keys pass many ops: the server is asked about the one they stop at.
+// A held arrow key passes many ops: the server is asked only about the last one.
 const REST_MS = 60;
 let timer: ReturnType<typeof setTimeout> | undefined;
 
-/** Selects an op and brings it into view in the plot; its details are asked for. */
+/** Selects an op, brings it into view in the plot, and asks for its details. */
 export function select(store: Store, send: Send, index: number): void {
   const { network, window, selected, detail } = store.get();
   const op = network?.ops[index];
@@ -26,7 +26,7 @@ export function select(store: Store, send: Send, index: number): void {
   }
 }
 
-/** Shows the source of an op. A click leaves the focus here, so that keys go on from it. */
+/** Shows the source of an op. After a click the focus stays in the view, so that keys work on. */
 export function open(store: Store, send: Send, index: number, focus: boolean): void {
   const op = store.get().network?.ops[index];
   if (op) {

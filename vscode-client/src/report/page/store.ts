@@ -6,14 +6,14 @@ import type { Window } from "../model/scale";
 
 export type Tab = "ops" | "blocks" | "op" | "coverage";
 
-/** All that the page shows; the views read it and never each other. */
+/** All that the page shows. Views read it, and never each other. */
 export interface State {
-  /** What the panel says about document and target; null until it has spoken. */
+  /** The panel's last message about document and target; null before the first one. */
   readonly view: ViewState | null;
   readonly network: Network | null;
   /** The index of the selected op, −1 for none. */
   readonly selected: number;
-  /** What the server says of it; null while it is asked. */
+  /** The server's details of the selected op; null until they arrive. */
   readonly detail: OpDetail | null;
   /** The indices of the ops where the caret is. */
   readonly caret: readonly number[];
@@ -24,7 +24,7 @@ export interface State {
   readonly filter: Filter;
 }
 
-/** Holds the state and tells those who asked when a part of it changes. */
+/** Holds the state, and calls listeners when a part of it changes. */
 export class Store {
   private readonly listeners: { keys: readonly (keyof State)[]; listener: () => void }[] = [];
 

@@ -177,7 +177,7 @@ export class OpsTable {
     this.mark();
   }
 
-  /** Says of the rows in view which is selected, and which are where the caret is. */
+  /** Marks the rows in view that are selected, or at the caret. */
   private mark(): void {
     const { selected, caret } = this.store.get();
     const carets = new Set(caret);
@@ -191,7 +191,7 @@ export class OpsTable {
     apply(this.grid, { "aria-activedescendant": active });
   }
 
-  /** Scrolls no further than it takes to see the selected row. */
+  /** Scrolls just far enough to show the selected row. */
   private reveal(): void {
     const at = this.shown.indexOf(this.store.get().selected);
     const height = this.grid.clientHeight - ROW;

@@ -1,6 +1,6 @@
 import { STEPS } from "../model/colours";
 
-/** The colours of the theme, as a canvas takes them. */
+/** The colours of the theme, in the form that a canvas accepts. */
 export interface Inks {
   readonly ground: string;
   readonly text: string;
@@ -16,10 +16,10 @@ export interface Inks {
   readonly caret: string;
   /** One per step of the heat map. */
   readonly steps: readonly string[];
-  /** What text on such a step is legible in. */
+  /** The colour of text on each step. */
   readonly onSteps: readonly string[];
   readonly font: string;
-  /** Whether colours are few: then shapes get outlines. */
+  /** True for a theme with few colours: shapes get outlines then. */
   readonly contrast: boolean;
 }
 
@@ -63,7 +63,7 @@ export function readInks(): Inks {
   };
 }
 
-/** Whether black is more legible than white on a colour. */
+/** True if black is more legible than white on a colour. */
 function darkReads(luminance: number): boolean {
   return (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05);
 }
@@ -87,7 +87,7 @@ function luminance(colour: string): number {
   return 0.2126 * (red ?? 0) + 0.7152 * (green ?? 0) + 0.0722 * (blue ?? 0);
 }
 
-/** Calls `changed` whenever the theme is another: VS Code then changes class and variables. */
+/** Calls `changed` when the theme changes: VS Code then changes class and variables. */
 export function onTheme(changed: () => void): void {
   const observer = new MutationObserver(changed);
   observer.observe(document.body, { attributeFilter: ["class", "data-vscode-theme-id"] });

@@ -4,7 +4,7 @@ import { severityOf } from "../model/network";
 import { el } from "./dom";
 import { glyph } from "./glyphs";
 
-/** What is said beside the pointer. It is for the eye alone: the live region says the same of what is selected. */
+/** The text beside the pointer. Screen readers skip it: the live region has the same about the selection. */
 export class Tooltip {
   private readonly element = el("div", "tooltip", { "aria-hidden": "true", hidden: true });
 

@@ -5,9 +5,9 @@ import type { Band } from "./layout";
 import { across } from "./scene";
 import type { Scene } from "./scene";
 
-// Names narrower than this say nothing.
+// In pixels: a narrower name would be unreadable.
 const LEGIBLE = 22;
-// A module that is this much of the network is not where something is lost.
+// A module with more of the network than this does not help to find a loss.
 const MOST = 0.25;
 
 /** The modules below the plot, one lane per depth, and the ops in the last; each in its colour. */
@@ -39,7 +39,7 @@ function paintLane(
 ): void {
   const { inks, layout } = scene;
   const height = band.bottom - band.top;
-  // Runs narrower than a pixel share it: the worst of them is seen.
+  // Blocks narrower than a pixel share one: it shows the worst of them.
   let pixel = -1;
   let worst = STEPS + 1;
   for (const run of lane) {

@@ -4,12 +4,12 @@ export interface Layout {
   readonly height: number;
   readonly left: number;
   readonly right: number;
-  /** Of the plot of ratios. */
+  /** The plot of ratios. */
   readonly top: number;
   readonly bottom: number;
   /** The lanes of modules, outermost first, then that of the ops. */
   readonly lanes: readonly Band[];
-  /** The whole network, with the window on it. */
+  /** The strip of the whole network, with a window on the part in view. */
   readonly overview: Band;
 }
 

@@ -1,7 +1,7 @@
 import { across, upwards } from "./scene";
 import type { Scene } from "./scene";
 
-/** What lies over the plot and follows pointer, selection and caret: cheap to draw again. */
+/** Draws pointer, selection and caret on a canvas above the plot, so that the plot need not be drawn again. */
 export interface Marks {
   readonly hovered: number;
   readonly selected: number;

@@ -70,7 +70,7 @@ function paintAxis(context: CanvasRenderingContext2D, scene: Scene): void {
   });
 }
 
-/** Faint lines where a module ends, of the outermost lane that has something to tell apart. */
+/** Faint lines at the ends of modules, of the outermost lane that has several. */
 function paintModules(context: CanvasRenderingContext2D, scene: Scene): void {
   const { layout, inks } = scene;
   const lane = scene.lanes.find((each) => each.length > 1);
@@ -184,7 +184,7 @@ function paintCrowd(context: CanvasRenderingContext2D, scene: Scene, width: numb
   for (let i = 0; i < width; i++) {
     const start = first[i] as number;
     if (start === start) {
-      // Half of the way from the column before is drawn here, as a line would.
+      // Reaches half of the way to the column before, as a line would.
       const from = before === before ? (before + start) / 2 : start;
       const top = upwards(scene, Math.max(high[i] as number, from));
       const bottom = upwards(scene, Math.min(low[i] as number, from));
@@ -198,7 +198,7 @@ function paintFindings(context: CanvasRenderingContext2D, scene: Scene): void {
   const { network, inks } = scene;
   context.lineWidth = 1.5;
   context.strokeStyle = inks.ground;
-  // The gravest come last, on top; of those that would cover each other one is enough.
+  // The gravest are drawn last, on top. Of those that would cover each other, one is drawn.
   for (const rank of [RANKS.information, RANKS.warning, RANKS.error]) {
     const severity = severityOf(rank) as "information" | "warning" | "error";
     context.fillStyle = inks[severity];

@@ -18,7 +18,7 @@ import { Pointer } from "./pointer";
 import type { Scene, Series } from "./scene";
 import { toolbar } from "./toolbar";
 
-// How long the plot takes to arrive at a module that was clicked on.
+// How long the plot takes to move to a module that was clicked on.
 const TRAVEL_MS = 160;
 const LANES = 3;
 
@@ -88,7 +88,7 @@ export class NetworkPlot {
     });
     new ResizeObserver(() => {
       if (this.fit()) {
-        // At once: a canvas that was resized is blank, and would flicker until the next frame.
+        // Paint at once: a resized canvas is blank, and would flicker until the next frame.
         this.paint();
         this.paintOverlay();
       }
@@ -104,7 +104,7 @@ export class NetworkPlot {
     });
   }
 
-  /** Takes the colours of another theme. */
+  /** Paints with the colours of another theme. */
   retheme(): void {
     this.inks = readInks();
     this.repaint();
@@ -185,7 +185,7 @@ export class NetworkPlot {
     };
   }
 
-  /** A canvas has as many pixels as the screen has, or its lines blur; gives whether that changed anything. */
+  /** Gives the canvas as many pixels as the screen has, for sharp lines. Returns true if it had others. */
   private fit(): boolean {
     const { clientWidth, clientHeight } = this.plot;
     const size = `${clientWidth} ${clientHeight} ${devicePixelRatio}`;

@@ -10,14 +10,14 @@ import { showAll } from "./keys";
 import { upwards } from "./scene";
 import type { Scene } from "./scene";
 
-/** What a pointer may do to the plot beside selecting. */
+/** The actions of a pointer, beside selecting. */
 export interface Effects {
   scene(): Scene | null;
   hover(index: number): void;
   travel(from: number, to: number): void;
 }
 
-// A pointer that moved less than this clicked.
+// A pointer that moved less than this, in pixels, has clicked.
 const SLOP = 4;
 // Wheels turn by lines or pages on some systems.
 const LINE = 16;
@@ -99,7 +99,7 @@ export class Pointer {
       return;
     }
     if (event.deltaY > 0 && window.to - window.from >= size && !event.ctrlKey) {
-      // All is in view: what is left to do is to scroll the page.
+      // All ops are in view: the wheel scrolls the page.
       return;
     }
     event.preventDefault();
@@ -152,7 +152,7 @@ export class Pointer {
     if (!drag || drag.moved || drag.overview) {
       return;
     }
-    // What it said is shown in full now, and it would cover what was selected.
+    // The inspector now shows all that the tooltip says, and the tooltip would cover the selection.
     this.tooltip.hide();
     const place = this.place(event);
     if (place.kind === "op") {

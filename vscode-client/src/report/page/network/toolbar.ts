@@ -30,7 +30,7 @@ const KEYS: readonly {
   },
 ];
 
-/** The head of the plot: what is drawn how, each of which can be left out, and zoom. */
+/** The head of the plot: a legend whose series can be switched off, and zoom. */
 export function toolbar(
   store: Store,
   shown: Series,

@@ -14,6 +14,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from handlens import recipes
 from handlens.capture.export import Captured, capture
 from handlens.capture.handles import generate_numeric_debug_handle
+from handlens.capture.nodes import op_of
 from handlens.capture.places import Places
 from handlens.capture.spans import is_installed
 from handlens.comparison import Comparison
@@ -30,7 +31,7 @@ from handlens.loading.preserving import as_given
 from handlens.loading.subject import BatchFailed, InvalidTarget, Subject, build
 from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
 from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
-from handlens.reporting import measured, op_of
+from handlens.reporting import measured
 from handlens.request import RunRequest
 from handlens.verification import verify
 

@@ -10,9 +10,9 @@ from torch.fx import Graph, GraphModule, Node
 
 from handlens import report
 from handlens.capture.export import Captured
-from handlens.capture.handles import graph_modules, is_observer
+from handlens.capture.nodes import graph_modules, is_observer
 from handlens.comparison.memory import initialize
-from handlens.comparison.nodes import has_effect
+from handlens.comparison.ops import has_effect
 from handlens.loading.inputs import Inputs
 from handlens.loading.subject import Subject
 from handlens.report import Thresholds

@@ -15,7 +15,7 @@ from torch._dynamo.output_graph import SubgraphTracer
 
 from handle_models import CASES
 from handlens.capture.export import Captured, capture
-from handlens.capture.handles import graph_modules
+from handlens.capture.nodes import graph_modules
 from handlens.report import Span
 
 STRICTNESS = pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from handlens.capture.handles import is_dequantize, is_quantize
+from handlens.capture.nodes import is_dequantize, is_quantize
 from handlens.loading.subject import InvalidTarget
 from handlens.report import Report
 from handlens.request import RunRequest

@@ -22,16 +22,11 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
 
 from handle_models import TwoLinears
 from handlens import recipes
-from handlens.capture.handles import (
-    convert_pt2e,
-    graph_modules,
-    handle_of,
-    is_dequantize,
-    is_quantize,
-    prepare_pt2e,
-)
+from handlens.capture.handles import handle_of
+from handlens.capture.nodes import graph_modules, is_dequantize, is_quantize
 from handlens.failures.failing_ops import failing_ops
 from handlens.loading.subject import Subject
+from handlens.numeric_debugger.pt2e import convert_pt2e, prepare_pt2e
 from handlens.recipes import CalibrationFailed
 from handlens.recipes.pt2e import Pt2eRecipe, compose
 from handlens.report import Thresholds

@@ -10,6 +10,9 @@ from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
 from handlens import targets
+from handlens.diagnosis.rules import RULES
+from handlens.diagnosis.rules.inherited_error import InheritedError
+from handlens.diagnosis.rules.unused_suppression import UnusedSuppression
 from handlens.report import Finding, Span
 from handlens_server import commands
 from handlens_server.features import diagnostics
@@ -23,8 +26,6 @@ from handlens_server.text.source_edits import Edit, NoEdit
 TITLE = "Rerun the quantization comparison"
 RERUN = "source.handlens.rerun"
 DECLARE = "refactor.handlens.declareTarget"
-
-_LOSSES = ("HL101", "HL103", "HL104")
 
 _QUICK_FIX = types.CodeActionKind.QuickFix
 
@@ -79,14 +80,14 @@ class _Actions:
         if found is None:
             return
         result, finding, span = found
-        if finding.rule == "HL203":
+        if finding.rule == UnusedSuppression.code:
             yield from self._fix(
                 "Remove the unused suppression",
                 diagnostic,
                 lambda: source_edits.remove_suppression(self.document.source, span.line),
                 preferred=True,
             )
-        elif finding.span is not None and not finding.rule.startswith("HL3"):
+        elif finding.span is not None and RULES[finding.rule].can_be_suppressed:
             yield from self._go_to_origin(diagnostic, result, finding)
             yield from self._keep_float(diagnostic, result, finding)
             yield from self._fix(
@@ -159,7 +160,9 @@ class _Actions:
     def _go_to_origin(
         self, diagnostic: types.Diagnostic, result: Result, finding: Finding
     ) -> Iterator[types.CodeAction]:
-        related = finding.related[0] if finding.rule == "HL102" and finding.related else None
+        related = (
+            finding.related[0] if finding.rule == InheritedError.code and finding.related else None
+        )
         if related is None or related.span is None or not self.state.capabilities.show_document:
             return
         where = result.location(related.span, self.state.documents)
@@ -175,7 +178,7 @@ class _Actions:
         target = result.target
         op = result.op(finding.handle)
         # Keeping an op in float helps only against the loss that quantizing it causes.
-        if target is None or op is None or finding.rule not in _LOSSES:
+        if target is None or op is None or not RULES[finding.rule].is_helped_by_keep_float:
             return
         # The target is declared in the document that was run, which may be another one.
         file = target.file

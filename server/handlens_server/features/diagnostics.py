@@ -15,6 +15,7 @@ from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
 from handlens.diagnosis.rules import RULES
+from handlens.diagnosis.rules.inherited_error import InheritedError
 from handlens.rendering.view import clean, clean_lines
 from handlens.report import Finding, Span
 from handlens_server.results.result import Result
@@ -211,7 +212,7 @@ class Diagnostics:
             diagnostic.code_description = types.CodeDescription(RULES[finding.rule].url)
         if client.diagnostic_data:
             diagnostic.data = data(finding, result)
-        if client.unnecessary_tag and finding.rule == "HL203":
+        if client.unnecessary_tag and RULES[finding.rule].marks_unnecessary_text:
             diagnostic.tags = [types.DiagnosticTag.Unnecessary]
         return diagnostic
 
@@ -257,7 +258,7 @@ def _related(finding: Finding) -> Iterator[tuple[str, Span]]:
 def _chain(finding: Finding, result: Result) -> Iterator[tuple[str, Span]]:
     """The stack of the op of a finding: the frames inside of a library, and the callers."""
     op = result.op(finding.handle)
-    if op is None or op.shown is None or finding.rule == "HL102":
+    if op is None or op.shown is None or finding.rule == InheritedError.code:
         return
     for span in reversed(op.spans[: op.shown][-_MOST_FRAMES:]):
         yield f"in {span.function or 'a module'} of a library", span

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
+from handlens.diagnosis.rules.worker_failed import WorkerFailed
 from handlens.report import Failure, Report, failed
 from handlens.request import RunRequest
 from handlens.targets import Target
@@ -196,7 +197,7 @@ class Runs:
                 request, lambda stage: self._enter(run, target, stage), settings.deadline_s
             )
             self._crashed.pop(run.uri, None)
-            if report.error is not None and report.error.rule == "HL304":
+            if report.error is not None and report.error.rule == WorkerFailed.code:
                 self._crashed[run.uri] = run.text
             return report
         except asyncio.CancelledError:
@@ -210,7 +211,7 @@ class Runs:
             reason = f"Handlens failed to run {target.name}: {error!r}. Its log has the details."
         finally:
             self._events.target_ended(run, was_cancelled)
-        failure = Failure("HL304", reason, None, detail)
+        failure = Failure(WorkerFailed.code, reason, None, detail)
         return failed(target.name, run.file, settings.recipe or "", failure)
 
     def _enter(self, run: Run, target: Target, stage: str) -> None:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from handlens import targets
+from handlens.diagnosis.rules.invalid_target import InvalidTarget
 from handlens.diagnosis.rules.target_failed import does_not_parse
 from handlens.project import ProjectSettings, project_settings
 from handlens.report import Failure, Span
@@ -39,7 +40,7 @@ def discover(text: str, file: str) -> Discovery:
         found = tuple(targets.discover(text, file))
         return Discovery(found, project=project_settings(file) if found else ProjectSettings())
     except InvalidConfiguration as error:
-        return Discovery(failure=Failure("HL305", str(error), None, ""))
+        return Discovery(failure=Failure(InvalidTarget.code, str(error), None, ""))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         # Files often do not parse while somebody types, and most files have no targets: say nothing then.
         return (
@@ -54,7 +55,7 @@ def _too_long(text: str, file: str) -> Discovery:
         f"{os.path.basename(file)} is not searched for targets: it has more than "
         f"{syntax.LONGEST:,} characters"
     )
-    return Discovery(failure=Failure("HL305", message, None, ""))
+    return Discovery(failure=Failure(InvalidTarget.code, message, None, ""))
 
 
 def _declares(text: str, file: str) -> bool:

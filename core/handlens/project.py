@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handlens import targets
-from handlens.diagnosis import rules
+from handlens.diagnosis import selection
 from handlens.diagnosis.thresholds import ChosenThresholds
 from handlens.report import Report
 from handlens.targets import InvalidConfiguration
@@ -34,7 +34,7 @@ class ProjectSettings:
         """
         if report.status == "failed":
             return report
-        findings = tuple(rules.select(report.findings, self.select, self.ignore))
+        findings = tuple(selection.select(report.findings, self.select, self.ignore))
         return dataclasses.replace(
             report,
             findings=findings,
@@ -93,6 +93,6 @@ def _code_list(table: dict[str, Any], key: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise ValueError(f"{key} is not a list of rule codes: {value!r}")
     try:
-        return rules.parse_codes(value)
+        return selection.parse_codes(value)
     except ValueError as error:
         raise ValueError(f"{key}: {error}") from error

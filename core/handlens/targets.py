@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from handlens.report import Failure, Span
+from handlens.report import Span
 
 PREFIX = "handlens_"
 
@@ -85,17 +85,6 @@ def _declared(text: str, file: str) -> tuple[Target, ...]:
         if isinstance(node, ast.ClassDef) and _is_runnable_module(node)
     ]
     return (*functions, *classes)
-
-
-def parse_failure(error: Exception, file: str) -> Failure:
-    """The failure (HL301) of a file for which ``discover`` raised ``error``."""
-    reason = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
-    span = None
-    if isinstance(error, SyntaxError) and error.lineno:
-        start = error.lineno, max((error.offset or 1) - 1, 0)
-        end = error.end_lineno or error.lineno, (error.end_offset or 0) - 1
-        span = Span(file, *start, *(end if end > start else (start[0], start[1] + 1)))
-    return Failure("HL301", f"{Path(file).name} does not parse: {reason}", span, "")
 
 
 def _target(

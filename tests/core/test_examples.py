@@ -173,8 +173,8 @@ def test_trained_convolutions_lose_what_rounding_must_cost(efficientnet_lite: Re
 def test_the_tiny_network_s_loud_channel_is_the_cause(tiny_cnn: Report) -> None:
     by_handle = {op.handle: op for op in tiny_cnn.ops}
     causes = {by_handle[f.handle].name: f.cause for f in tiny_cnn.findings if f.handle and f.cause}
-    assert causes["relu"].startswith("channel 3 reaches 436, the median channel 2.13")
-    assert causes["conv2d"].startswith("its weight")
+    assert causes["relu"].why.startswith("channel 3 reaches 436, the median channel 2.13")
+    assert causes["conv2d"].why.startswith("its weight")
 
 
 def test_the_tiny_network_loses_at_its_loud_channel(tiny_cnn: Report) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from handlens.report import Finding, Histogram, Quantizer
+from handlens.report import NO_CAUSE, Cause, Finding, Histogram, Quantizer
 from handlens_server import op_card
 from handlens_server.capabilities import Capabilities
 from handlens_server.features import hover
@@ -114,14 +114,14 @@ def test_a_hover_is_never_too_long_to_be_shown(markdown):
         replace(OP, module="|" * 100_000, op="`" * 1000, sqnr_db=i / 7, errors=errors)
         for i in range(1000)
     ]
-    cards = [op_card.card(ops, "*" * 1000, [about(OP, "#" * 1000)]) for _ in range(20)]
+    cards = [op_card.card(ops, "*" * 1000, [about(OP, Cause("#" * 1000))]) for _ in range(20)]
     client = Capabilities(markdown=markdown, images=True, command_links=True)
     text = hover.content(cards, client, "A note.", "file:///" + "é" * 1000).value
     assert len(text) < 100_000
     assert "more targets run this." in text
 
 
-def about(op, cause="", rule="HL101"):
+def about(op, cause=NO_CAUSE, rule="HL101"):
     return Finding(rule, "error", "message", op.handle, op.span, cause=cause)
 
 
@@ -134,9 +134,9 @@ def test_the_instance_that_a_finding_is_about_comes_first():
 
 def test_the_cause_comes_before_the_numbers_and_once():
     findings = [
-        about(OP, "channel *7* is loud\nclamp it"),
-        about(OP, "channel *7* is loud\nclamp it", "HL104"),
-        about(replace(OP, handle=8), "another"),
+        about(OP, Cause("channel *7* is loud", "clamp it")),
+        about(OP, Cause("channel *7* is loud", "clamp it"), "HL104"),
+        about(replace(OP, handle=8), Cause("another")),
     ]
     card = op_card.card([OP], findings=findings)
     assert op_card.markdown(card).splitlines()[2:6] == [

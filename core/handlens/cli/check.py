@@ -16,7 +16,8 @@ from rich.console import Console
 from handlens import __version__, targets
 from handlens.cli.ending import COULD_NOT_RUN, FINDINGS, NOTHING_FOUND, Refused
 from handlens.cli.plans import Plan, plans_of, shown
-from handlens.diagnosis import judge, rules
+from handlens.diagnosis import judge, selection
+from handlens.diagnosis.rules.worker_failed import WorkerFailed
 from handlens.loading.module import read
 from handlens.project import ProjectSettings
 from handlens.rendering.formats import FORMATS
@@ -31,7 +32,7 @@ def _codes_option(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> tuple[str, ...]:
     try:
-        return rules.parse_codes(values)
+        return selection.parse_codes(values)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 
@@ -159,7 +160,7 @@ async def _run(
                     worker, environment = await Worker.start(interpreter, status.output)
                     torch_version = environment.torch
                 report = await worker.run(plan.run, status.stage)
-                if report.error and report.error.rule == "HL304":
+                if report.error and report.error.rule == WorkerFailed.code:
                     # All that the run printed has arrived when its worker is closed, not before.
                     await worker.close()
                     worker = None

@@ -12,6 +12,7 @@ from typing import Any
 
 from handlens import targets
 from handlens.cli.ending import Refused
+from handlens.diagnosis.rules.target_failed import does_not_parse
 from handlens.loading.module import read
 from handlens.project import ProjectSettings, project_settings
 from handlens.rendering.view import shown_path
@@ -51,7 +52,7 @@ def plans_of(
     except InvalidConfiguration as error:
         raise Refused(str(error)) from error
     except (SyntaxError, ValueError, RecursionError) as error:
-        report = failed(wanted, file, recipe or "", targets.parse_failure(error, file))
+        report = failed(wanted, file, recipe or "", does_not_parse(error, file))
         return [Plan(settings, report)]
     if wanted:
         found = [_named(wanted, found, name)]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.fx import Node
 
-from handlens.capture.nodes import dtype_name, example, is_dequantize, value_of
+from handlens.capture.nodes import dtype_name, is_dequantize, value_of
 from handlens.comparison.fakequantize import FakeQuantizer
-from handlens.report import Quantizer
+from handlens.report import FloatFormat, Quantizer
 
 Role = Literal["weight", "output", "input"]
 Granularity = Literal["per-tensor", "per-channel", "per-group", "per-token"]
@@ -47,9 +48,17 @@ def describe(node: Node, role: Role) -> Quantizer:
     )
 
 
-def cast_to(node: Node) -> Quantizer:
-    """The quantizer that a cast of an input of the model is."""
-    return Quantizer("input", dtype_name(example(node).dtype), "per-value", None, None, None, None)
+def cast(role: Role, dtype: torch.dtype) -> Quantizer:
+    """The quantizer that stands for a cast to a floating point type."""
+    numbers = torch.finfo(dtype)
+    significant_bits = 1 - round(math.log2(numbers.eps))
+    return Quantizer(
+        role,
+        dtype_name(dtype),
+        "per-value",
+        *(None, None, None, None),
+        format=FloatFormat(significant_bits, numbers.smallest_normal, numbers.max),
+    )
 
 
 def _granularity(name: str, scale: Any) -> Granularity:

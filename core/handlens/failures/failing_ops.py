@@ -33,6 +33,7 @@ from handlens.comparison.quantized_values import is_added_cast
 from handlens.failures.exceptions import chain, frames
 from handlens.loading.inputs import Inputs, cloned
 from handlens.recipes.recipe import Quantized
+from handlens.report import NO_CAUSE, Cause
 
 _OVERFLOW = re.compile(r"value cannot be converted to type .* without overflow")
 _NO_INDEX = re.compile(r"\b(index|valid range|out of range|out of bounds|num_classes)\b", re.I)
@@ -146,8 +147,7 @@ class Explanation:
 
     model: Literal["reference", "actual", ""] = ""
     """Which of the two graphs raises by itself; the reference, if both do."""
-    cause: str = ""
-    """Why, and what to do about it, on two lines, as a ``Finding`` has it; empty where it is not known."""
+    cause: Cause = NO_CAUSE
 
 
 def explain(error: BaseException, handle: int, quantized: Quantized, inputs: Inputs) -> Explanation:
@@ -207,23 +207,23 @@ def _op(model: GraphModule, handle: int) -> Node | None:
     return None
 
 
-def mixed_types(error: BaseException, half: str) -> str:
+def mixed_types(error: BaseException, half: str) -> Cause:
     """What to do about an op that raised because it was given float32 in a model cast to ``half``."""
     text = str(error)
     if not _TYPES.search(text) or not re.search(r"\b(b?float16|Half|BFloat16)\b", text, re.I):
-        return ""
-    return (
+        return NO_CAUSE
+    return Cause(
         f"it is given float32 and {half}: the recipe casts parameters, buffers and inputs, and nothing "
-        "that forward makes\n"
-        "make it with dtype=x.dtype, or cast it with .to(x.dtype)"
+        "that forward makes",
+        "make it with dtype=x.dtype, or cast it with .to(x.dtype)",
     )
 
 
-def _beyond_range(error: BaseException, op: Node) -> str:
+def _beyond_range(error: BaseException, op: Node) -> Cause:
     """The constant of an op that its type does not have."""
     kind = dtype(op)
     if kind is None or not kind.is_floating_point or not _OVERFLOW.search(str(error)):
-        return ""
+        return NO_CAUSE
     most = torch.finfo(kind).max
     constants = [
         each
@@ -231,12 +231,12 @@ def _beyond_range(error: BaseException, op: Node) -> str:
         if isinstance(each, (int, float)) and most < abs(each) < math.inf
     ]
     if not constants:
-        return ""
+        return NO_CAUSE
     name, end = dtype_name(kind), "min" if constants[0] < 0 else "max"
     infinity = "-inf" if constants[0] < 0 else "inf"
-    return (
-        f"the constant {constants[0]:g} is beyond the range of {name}, which ends at {most:g}\n"
-        f"torch.finfo(x.dtype).{end} follows the type of what it is used with, and so does {infinity}"
+    return Cause(
+        f"the constant {constants[0]:g} is beyond the range of {name}, which ends at {most:g}",
+        f"torch.finfo(x.dtype).{end} follows the type of what it is used with, and so does {infinity}",
     )
 
 
@@ -256,16 +256,16 @@ def _source(index: Node) -> Node:
 
 def _other_index(
     index: tuple[Node, Node], source: tuple[Node, Node], known: _Values, found: _Values
-) -> str:
+) -> Cause:
     """What a quantized graph looked up in place of what the float graph does."""
     last = found.times(index[1]) - 1
     r, a = known.at(index[0], last), found.at(index[1], last)
     if last < 0 or r is None or a is None or r.shape != a.shape or torch.equal(r, a):
-        return ""
+        return NO_CAUSE
     # The one that is farthest out is beyond the table, if one of them is.
     place = int(torch.where(r != a, a.abs(), -1).flatten().argmax())
-    cause = f"its index is {int(a.flatten()[place])} where that of the float model is "
-    cause += f"{int(r.flatten()[place])}"
+    why = f"its index is {int(a.flatten()[place])} where that of the float model is "
+    why += f"{int(r.flatten()[place])}"
     r_source = known.at(source[0], known.times(source[0]) - known.times(index[0]) + last)
     a_source = found.at(source[1], found.times(source[1]) - found.times(index[1]) + last)
     if (
@@ -275,7 +275,7 @@ def _other_index(
     ):
         before, after = r_source.flatten()[place], a_source.flatten()[place]
         if before.is_floating_point() and after.dtype in HALF and before.to(after.dtype) == after:
-            cause += f": {dtype_name(after.dtype)} makes {float(after):.7g} of {float(before):.7g}"
+            why += f": {dtype_name(after.dtype)} makes {float(after):.7g} of {float(before):.7g}"
         elif before.is_floating_point() and before != after:
-            cause += f": it is made of {float(after):.7g}, not of {float(before):.7g}"
-    return f"{cause}\nmake indices of integers: what is no floating point number is not rounded"
+            why += f": it is made of {float(after):.7g}, not of {float(before):.7g}"
+    return Cause(why, "make indices of integers: what is no floating point number is not rounded")

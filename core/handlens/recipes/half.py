@@ -37,6 +37,7 @@ from handlens.capture.nodes import (
 )
 from handlens.comparison.memory import Memory, aliased_by, written_by
 from handlens.comparison.quantized_values import is_added_cast
+from handlens.comparison.quantizers import cast
 from handlens.loading.subject import Subject
 from handlens.recipes.keeping import kept_handles
 from handlens.recipes.leftovers import KEPT, with_regions
@@ -66,8 +67,7 @@ class HalfRecipe:
         if kept:
             for theirs, ours in list(zip(graph_modules(actual), graph_modules(reference))):
                 _Keeper(theirs, ours, kept).keep(is_body=ours is not reference)
-        name = dtype_name(self.dtype)
-        quantizer = report.Quantizer("output", name, "per-value", None, None, None, None)
+        quantizer = cast("output", self.dtype)
         before = {
             handle: _dtypes(node)
             for node, _ in with_regions(reference)

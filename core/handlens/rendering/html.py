@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from handlens import words
 from handlens.diagnosis.rules import RULES
+from handlens.diagnosis.rules.reference_differs import ReferenceDiffers
 from handlens.rendering.svg import bars
 from handlens.rendering.view import SEVERITIES, View, clean
 from handlens.report import Document, Finding, OpReport, Report, Severity, Span, op_name
@@ -325,7 +326,8 @@ class _Page:
         return [
             each
             for each in self.report.findings
-            if each.handle not in handles and not (self.alarm and each.rule == "HL204")
+            if each.handle not in handles
+            and not (self.alarm and each.rule == ReferenceDiffers.code)
         ]
 
     def name(self, rule: str) -> str:

@@ -9,6 +9,9 @@ from rich.text import Text
 
 from handlens import words
 from handlens.diagnosis.rules import RULES
+from handlens.diagnosis.rules.inherited_error import InheritedError
+from handlens.diagnosis.rules.reference_differs import ReferenceDiffers
+from handlens.diagnosis.rules.stays_in_float import StaysInFloat
 from handlens.rendering.view import SEVERITIES, STYLES, View, clean
 from handlens.report import (
     Coverage,
@@ -79,7 +82,7 @@ def _verified(verified: Verification) -> Iterable[Text]:
     level = words.level(verified)
     text = Text(clean(words.verified(verified)), STYLES[level] if level else "")
     if verified.verdict == "differs":
-        text.append(": see HL204")
+        text.append(f": see {ReferenceDiffers.code}")
     yield _row("verified", text)
     if way := words.way(verified):
         yield _row("", Text(way))
@@ -95,7 +98,7 @@ def _coverage(coverage: Coverage, quantized_by: Sequence[QuantizedBy]) -> Iterab
     yield _row("quantized", quantized)
     kinds = Counter(clean(op_name(each.op)) for each in coverage.in_float)
     if kinds:
-        yield _row("left in float", Text(f"{words.counts(kinds)} (HL205)"))
+        yield _row("left in float", Text(f"{words.counts(kinds)} ({StaysInFloat.code})"))
     reasons = Counter(clean(each.reason) for each in coverage.unmatched)
     label = "not compared"
     for reason, times in reasons.most_common():
@@ -107,8 +110,12 @@ def _loss_of(handle: int | None, heirs: int, report: Report, view: View) -> str:
     for op in report.ops:
         if op.handle == handle:
             place = f" ({view.place(op.span)})" if op.span else ""
-            return f"{inheriting(heirs)} the loss of {clean(op.name)}{place} (HL102)"
-    return f"{words.count(heirs, 'op')} with the sum of small losses upstream (HL102)"
+            return (
+                f"{inheriting(heirs)} the loss of {clean(op.name)}{place} ({InheritedError.code})"
+            )
+    return (
+        f"{words.count(heirs, 'op')} with the sum of small losses upstream ({InheritedError.code})"
+    )
 
 
 def _lowest(report: Report, view: View) -> Text:

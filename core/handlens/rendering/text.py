@@ -15,6 +15,8 @@ from rich.text import Text
 
 from handlens import words
 from handlens.diagnosis.rules import RULES
+from handlens.diagnosis.rules.inherited_error import InheritedError
+from handlens.diagnosis.rules.low_sqnr import LowSqnr
 from handlens.rendering.excerpt import excerpt
 from handlens.rendering.summary import inheriting, summary, tally
 from handlens.rendering.view import GUTTER, SEVERITIES, STYLES, View, clean
@@ -92,7 +94,7 @@ def _handles(finding: Finding) -> set[int]:
 
 
 def _origin(hint: Finding) -> int | None:
-    """The handle of the op that an inherited loss (HL102) came from; None if that is not known."""
+    """The handle of the op that an inherited loss came from; None if that is not known."""
     first = hint.related[0] if hint.related else None
     return None if first is None or first.span == hint.span else first.handle
 
@@ -118,7 +120,7 @@ def _findings(
         yield from excerpt(span, view, STYLES[findings[0].severity])
     notes = [note for finding in findings for note in _notes(finding, report, view)]
     if heirs:
-        notes.append(("", f"{inheriting(heirs)} this loss (HL102)"))
+        notes.append(("", f"{inheriting(heirs)} this loss ({InheritedError.code})"))
     # Two findings about an expression, say a low ratio and clipping, may have the same notes.
     for label, text in dict.fromkeys(notes):
         yield from _note(label, text, margin, width)
@@ -162,8 +164,9 @@ def _url(code: str) -> str | None:
 
 def _notes(finding: Finding, report: Report, view: View) -> Iterable[tuple[str, str]]:
     """The notes below a finding, each with its label; one note lists all other runs of the expression."""
-    for label, line in zip(("cause", "help"), finding.cause.splitlines()):
-        yield label, clean(line)
+    for label, line in (("cause", finding.cause.why), ("help", finding.cause.help)):
+        if line:
+            yield label, clean(line)
     for label, line in _measured(finding, report):
         yield label, line
     instances = _instances(finding)
@@ -177,7 +180,7 @@ def _notes(finding: Finding, report: Report, view: View) -> Iterable[tuple[str, 
 def _measured(finding: Finding, report: Report) -> Iterable[tuple[str, str]]:
     """Numbers that say where to look: how good the op could be, and the batch in which it is worst."""
     op = next((op for op in report.ops if op.handle == finding.handle), None)
-    if op is None or finding.rule != "HL101":
+    if op is None or finding.rule != LowSqnr.code:
         return
     floor, introduced = op.floor_sqnr_db, op.introduced_sqnr_db
     if floor is not None and introduced is not None and floor - introduced >= _NOTABLE_DB:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from handlens.diagnosis.rules.worker_failed import WorkerFailed
 from handlens.report import Failure, Report, Severity, Span
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class View:
 
     def has_detail(self, error: Failure) -> bool:
         """True if the traceback of an error is shown."""
-        # HL304 has no other explanation than what the worker printed before it died.
-        return bool(error.traceback) and (self.verbose or error.rule == "HL304")
+        # A worker that died leaves no other explanation than what it printed before.
+        return bool(error.traceback) and (self.verbose or error.rule == WorkerFailed.code)
 
 
 def shown_path(file: str, folder: str) -> str:

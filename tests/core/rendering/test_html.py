@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from handlens.rendering import html
 from handlens.rendering.view import View
 from handlens.report import (
+    Cause,
     Coverage,
     Difference,
     Document,
@@ -70,7 +71,9 @@ class Reader(HTMLParser):
 def test_the_page_has_what_was_measured():
     errors = Histogram(-1.0, 1.0, (1, 4, 1))
     ops = [losing_op(1, 12.5, module="blocks.0", errors=errors), losing_op(2, None, module="head")]
-    finding = Finding("HL101", "error", "conv2d 12.5 dB", 1, ops[0].span, cause="because\nof this")
+    finding = Finding(
+        "HL101", "error", "conv2d 12.5 dB", 1, ops[0].span, cause=Cause("because", "of this")
+    )
     texts = Reader(render(report(ops, findings=(finding,)))).texts
     for said in (
         "17.2 dB",
@@ -79,6 +82,7 @@ def test_the_page_has_what_was_measured():
         "12.5 dB",
         "HL101 low-sqnr",
         "because",
+        "of this",
         "why",
     ):
         assert said in texts
@@ -87,7 +91,7 @@ def test_the_page_has_what_was_measured():
 
 def test_whatever_a_text_says_it_is_text():
     op = losing_op(1, 3.0, module=HOSTILE, node=HOSTILE)
-    finding = Finding("HL101", "error", HOSTILE, 1, op.span, cause=HOSTILE)
+    finding = Finding("HL101", "error", HOSTILE, 1, op.span, cause=Cause(HOSTILE, HOSTILE))
     hostile = replace(report([op], findings=(finding,)), target=HOSTILE, recipe=HOSTILE)
     broken = failed(HOSTILE, FILE, HOSTILE, Failure("HL301", HOSTILE, None, HOSTILE))
     text = render(hostile, broken)

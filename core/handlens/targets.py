@@ -106,16 +106,17 @@ def _is_runnable_module(node: ast.ClassDef) -> bool:
     if "example_inputs" not in methods or not any(b.split(".")[-1] == "Module" for b in bases):
         return False
     init = methods.get("__init__")
-    return init is None or not _required_arguments(init)
+    return init is None or not required_arguments(init)
 
 
-def _required_arguments(function: ast.FunctionDef) -> list[str]:
-    positional = [*function.args.posonlyargs, *function.args.args][1:]
-    required = positional[: len(positional) - len(function.args.defaults)]
-    keywords = zip(function.args.kwonlyargs, function.args.kw_defaults)
+def required_arguments(method: ast.FunctionDef) -> list[ast.arg]:
+    """The arguments of a method without a default, ``self`` left out."""
+    given = method.args
+    positional = [*given.posonlyargs, *given.args][1:]
+    keywords = zip(given.kwonlyargs, given.kw_defaults)
     return [
-        *(each.arg for each in required),
-        *(each.arg for each, default in keywords if default is None),
+        *positional[: len(positional) - len(given.defaults)],
+        *(each for each, default in keywords if default is None),
     ]
 
 

@@ -18,13 +18,13 @@ from handlens.cli.ending import COULD_NOT_RUN, FINDINGS, NOTHING_FOUND, Refused
 from handlens.cli.plans import Plan, plans_of, shown
 from handlens.diagnosis import judge, selection
 from handlens.diagnosis.rules.worker_failed import WorkerFailed
-from handlens.loading.module import read
 from handlens.project import ProjectSettings
 from handlens.rendering.formats import FORMATS
 from handlens.rendering.run_status import RunStatus
 from handlens.rendering.view import View
 from handlens.report import Document, Failure, Report, digest
 from handlens.request import RunRequest
+from handlens.source_text import read
 from handlens.workers.client import Worker, WorkerUnusable
 
 

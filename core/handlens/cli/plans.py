@@ -13,11 +13,11 @@ from typing import Any
 from handlens import targets
 from handlens.cli.ending import Refused
 from handlens.diagnosis.rules.target_failed import does_not_parse
-from handlens.loading.module import read
 from handlens.project import ProjectSettings, project_settings
 from handlens.rendering.view import shown_path
 from handlens.report import Report, failed
 from handlens.request import RunRequest
+from handlens.source_text import read
 from handlens.targets import InvalidConfiguration, Target
 
 

@@ -8,8 +8,8 @@ class ExportFailed(Rule):
 
         net.py:43:16: HL302 error: Exporting Net failed: GuardOnDataDependentSymNode: Could not guard on …
 
-    Handlens tries export by tracing first and by symbolic execution after it; the message is that of the
-    first.
+    Handlens tries export by tracing first and by symbolic execution after it; the message is that
+    of the first.
 
     ## Example
 
@@ -24,13 +24,14 @@ class ExportFailed(Rule):
 
     - A branch on data: `torch.cond`, `torch.where`, or take the decision outside the model.
     - A loop over data: `torch.while_loop`, or a fixed number of steps.
-    - `.item()`, `.tolist()` and NumPy in `forward`: stay with tensors, or move them to the preparation of
-      inputs.
+    - `.item()`, `.tolist()` and NumPy in `forward`: stay with tensors, or move them to the
+      preparation of inputs.
     - Shapes that must vary: `dynamic_shapes` in the target.
-    - Export only what is quantized: make the backbone the model of the target, and leave the
-      pre- and post-processing out.
+    - Export only what is quantized: make the backbone the model of the target, and leave pre- and
+      post-processing out.
 
-    `--verbose` shows the traceback, with what `torch.export` suggests. A failure cannot be suppressed.
+    `--verbose` shows the traceback, with what `torch.export` suggests. A failure cannot be
+    suppressed.
     """
 
     code = "HL302"

@@ -11,15 +11,16 @@ from handlens.words import at_module, decibels, in_module
 
 
 class InheritedError(Rule):
-    """The SQNR of an operation is under the thresholds, but the loss came from upstream: the operation passes
-    on what was lost before it. The message names the origin.
+    """The SQNR of an operation is under the thresholds, but the loss came from upstream: the operation
+    passes on what was lost before it. The message names the origin.
 
         net.py:31:29: HL102 hint: relu 12.1 dB, inherited from conv2d in features.0
 
-    One bad operation makes everything after it look bad. Handlens measures what each operation adds to
-    the noise when its inputs are exact, so the origin gets the [HL101](HL101.md), and what follows from
-    it gets this hint. "The sum of many small losses" means that no single operation answers for it; "where it could
-    not be traced", that it came through something that was not compared.
+    One bad operation makes everything after it look bad. Handlens measures what each operation adds
+    to the noise when its inputs are exact, so the origin gets the [HL101](HL101.md), and the
+    operations that follow from it get this hint. "The sum of many small losses" means that no
+    single operation answers for it; "where it could not be traced", that it came through something
+    that was not compared.
 
     ## Example
 
@@ -31,11 +32,11 @@ class InheritedError(Rule):
 
     ## What to do
 
-    Nothing here: repair the origin, and these go with it. Where many small losses add up, no line is to
-    blame; use more bits, or keep the most sensitive part of the model in float.
+    Nothing at this line: repair the origin, and the hints go with it. Where many small losses add
+    up, no line is to blame; use more bits, or keep the most sensitive part of the model in float.
 
-    `handlens check` counts these under their origin; `--verbose` shows each. They do not change the exit
-    status.
+    `handlens check` counts the hints under their origin; `--verbose` shows each of them. They do
+    not change the exit status.
 
     ## Suppress
 

@@ -8,8 +8,8 @@ class InvalidTarget(Rule):
 
         net.py:60:5: HL305 error: handlens_main returned a Net: return (model, example_inputs), or a mapping …
 
-    A target is a function named `handlens_<name>` that takes nothing and returns `(model, example_inputs)`
-    or a mapping with these keys:
+    A target is a function named `handlens_<name>` that takes nothing and returns
+    `(model, example_inputs)` or a mapping with these keys:
 
     | key | value |
     |---|---|
@@ -32,8 +32,8 @@ class InvalidTarget(Rule):
     ## What to do
 
     The message names what was given and what is expected. For targets in pyproject.toml
-    (`[tool.handlens.targets.<name>]`), every value is a `"module:callable"` string, but `recipe`, which may be a name, and `keep_float`, which is a
-    list of module paths.
+    (`[tool.handlens.targets.<name>]`), every value is a `"module:callable"` string, but `recipe`,
+    which may be a name, and `keep_float`, which is a list of module paths.
 
     A failure cannot be suppressed.
     """

@@ -8,16 +8,18 @@ from handlens.words import decibels
 
 
 class LowOutput(Rule):
-    """The output of the quantized model is under the thresholds. The finding stands where the target is declared.
+    """The output of the quantized model is under the thresholds. The finding stands where the target
+    is declared.
 
         net.py:44:5: HL105 warning: output 17.3 dB with recipe x86
 
-    All outputs are pooled over all evaluation batches. The thresholds are those of [HL101](HL101.md), which suit
-    the recipe. It is an error if the output is NaN or infinite where the reference is finite, or is zero in the
-    reference and not in the quantized model.
+    All outputs are pooled over all evaluation batches. The thresholds are those of
+    [HL101](HL101.md), which suit the recipe. It is an error if the output is NaN or infinite where
+    the reference is finite, or is zero in the reference and not in the quantized model.
 
-    HL101 names operations, and this is about the model: many small losses can add up to an output that nobody
-    wants, with no line to blame. And an operation may lose much that the output never shows.
+    HL101 is about single operations, this rule about the model as a whole: many small losses can
+    add up to an output that nobody wants, with no line to blame. Conversely, an operation may lose
+    much that the output never shows.
 
     ## Example
 
@@ -28,18 +30,21 @@ class LowOutput(Rule):
 
     ## What to do
 
-    - Where there are findings of HL101, begin with those: they name what the output lost, and where.
-    - Where there are none, every operation loses a little. Another [recipe](../recipes.md) with finer scales or
-      more bits, calibration with more inputs, or the most sensitive part of the model in float
-      ([`keep_float`](../recipes.md#keeping-modules-in-float)) moves the sum.
-    - The ratio is of the output's values. Whether 17 dB matters is for your metric to say: a classifier may give
-      the same answers. Set `warning-db` and its like in `[tool.handlens]` to what suits the model.
+    - Where there are findings of HL101, begin with those: they name what the output lost, and
+      where.
+    - Where there are none, every operation loses a little. Another [recipe](../recipes.md) with
+      finer scales or more bits, calibration with more inputs, or the most sensitive part of the
+      model in float ([`keep_float`](../recipes.md#keeping-modules-in-float)) moves the sum.
+    - The ratio is of the output's values. Whether 17 dB matters is for your metric to say: a
+      classifier may give the same answers. Set `warning-db` and its like in `[tool.handlens]` to
+      what suits the model.
 
     In CI, `--fail-under 20` asks for an output of 20 dB, whatever the thresholds are.
 
     ## Suppress
 
-    `# handlens: ignore[HL105]` at the end of the line that declares the target, or `--ignore HL105`.
+    `# handlens: ignore[HL105]` at the end of the line that declares the target, or
+    `--ignore HL105`.
     """
 
     code = "HL105"

@@ -13,20 +13,21 @@ from handlens.words import at_module, decibels
 
 
 class LowSqnr(Rule):
-    """An operation loses accuracy by being quantized: at its output, or further down because of it, the
-    signal-to-quantization-noise ratio (SQNR) is under the thresholds.
+    """An operation loses accuracy by being quantized: at its output, or further down because of it,
+    the signal-to-quantization-noise ratio (SQNR) is under the thresholds.
 
         net.py:28:29: HL101 error: conv2d 39.7 dB, down to 3.0 dB at conv2d · conv1
 
-    The first number is the *accumulated* SQNR: how far the quantized model has drifted from the float
-    model by this operation, everything before it included. "Introduces" is the SQNR the operation would
-    have if its inputs were exact: the loss that is its own. "Down to" says where a loss that begins here
-    is worst. 20 dB means that the noise is a tenth of the signal in amplitude, 40 dB a hundredth.
+    The first number is the *accumulated* SQNR: how far the quantized model has drifted from the
+    float model by this operation, everything before it included. "Introduces" is the SQNR the
+    operation would have if its inputs were exact: the loss that is its own. "Down to" says where a
+    loss that begins here is worst. 20 dB means that the noise is a tenth of the signal in
+    amplitude, 40 dB a hundredth.
 
-    An operation at its *noise floor* loses what rounding must cost, with its bits, its scale and its values:
-    Δ²/12 for each value that is rounded to steps of Δ. The floor of one operation is about 40 dB with eight
-    well-used bits, 20 dB with four, 56 dB in bfloat16 and 74 dB in float16. The thresholds follow from it: 10,
-    20 and 30 dB under the floor.
+    An operation at its *noise floor* loses what rounding must cost, with its bits, its scale and
+    its values: Δ²/12 for each value that is rounded to steps of Δ. The floor of one operation is
+    about 40 dB with eight well-used bits, 20 dB with four, 56 dB in bfloat16 and 74 dB in float16.
+    The thresholds follow from it: 10, 20 and 30 dB under the floor.
 
     | recipe | error under | warning under | information under |
     |---|---|---|---|
@@ -35,10 +36,11 @@ class LowSqnr(Rule):
     | `bf16`, `fp16` | 25 dB | 35 dB | 45 dB |
     | setting | `error-db` | `warning-db` | `information-db` |
 
-    With four bits there is not that much room: at 0 dB the noise is as loud as the signal. float16 has the
-    thresholds of bfloat16, since few miss the 50 dB of a deep float16 model; one that falls under them has lost
-    more than rounding costs. Of recipes joined by `+` the coarsest decides. A threshold that is set holds for
-    every recipe, and those that are not set give way to it.
+    With four bits there is not that much room: at 0 dB the noise is as loud as the signal. float16
+    has the thresholds of bfloat16: a deep float16 model has about 50 dB, which is enough for nearly
+    everyone, and an operation under 45 dB has lost more than rounding costs. Of recipes joined by
+    `+` the coarsest decides. A threshold that you set holds for every recipe. One that you do not
+    set moves if it would be out of order with it.
 
     ## Example
 
@@ -53,15 +55,16 @@ class LowSqnr(Rule):
         return self.conv2(x)  # conv2d 0.6 dB, introduces 10.2 dB · conv2
     ```
 
-    The output of `conv1` has one scale for all channels. It must reach the largest value of the largest
-    channel, so the small channels share a handful of its 256 steps. At `conv1` that is hard to see, since
-    the large channel is fine; `conv2` needs the small ones.
+    The output of `conv1` has one scale for all channels. It must reach the largest value of the
+    largest channel, so the small channels share a handful of its 256 steps. At `conv1` that is hard
+    to see, since the large channel is fine; `conv2` needs the small ones.
 
     ## Causes, and what to do
 
-    The line "cause" is there where what was measured leaves no doubt, and empty otherwise. "Help" is what was seen to
-    help on models that show the cause; keeping the operation in float is said only where it is half of the loss or more.
-    "Floor" is there where the operation is 3 dB or more worse than rounding alone.
+    A finding has a line "cause" if what was measured leaves no doubt. The line "help" says what was
+    seen to help on models with that cause; it advises to keep an operation in float only if the
+    operation makes half of the loss or more. The line "floor" appears if the operation is 3 dB or
+    more worse than rounding alone.
 
     | cause | measured | what helps |
     |---|---|---|
@@ -78,14 +81,16 @@ class LowSqnr(Rule):
     | too small for float16 | the rms is below 6.1e-05, where float16 has fewer bits | scale the values up, or use bfloat16 |
     | bfloat16 | the loss is that of 8 significant bits | float16, if its range suffices |
 
-    What stays in float is named in [`keep_float`](../recipes.md#keeping-modules-in-float). In half precision, the result
-    of a kept operation is cast back, unless the model casts it on: keep what reads it as well.
+    Name what stays in float in [`keep_float`](../recipes.md#keeping-modules-in-float). In half
+    precision, the result of a kept operation is cast back, unless the model itself casts it to
+    float32 next: keep the operations that read it as well.
 
-    What a mask takes out of a softmax is not compared, as long as it is low enough in both models: -1e9, the smallest
-    number and -inf do alike.
+    Values that a mask takes out of a softmax are not compared, as long as they are low enough in
+    both models to have no weight there: -1e9, the smallest number of the type and -inf serve
+    equally well.
 
-    Where nothing stands out and every operation loses a little, quantization-aware training helps where
-    post-training quantization ends.
+    If nothing stands out and every operation loses a little, quantization-aware training goes
+    further than post-training quantization can.
 
     ## Suppress
 

@@ -16,8 +16,8 @@ class NonFinite(Rule):
 
         net.py:40:15: HL103 error: div gives NaN or Inf where the reference is finite · attention
 
-    No SQNR can describe this, and everything computed from it is lost. Only the first operation on the
-    way is reported.
+    No SQNR can describe this, and everything computed from it is lost. Only the first operation on
+    the way is reported.
 
     ## Example
 
@@ -28,14 +28,15 @@ class NonFinite(Rule):
 
     ## Causes, and what to do
 
-    Two causes are told where they are certain:
+    Two causes are named where they are certain:
 
-    - **Overflow.** The operation's values are cast to float16, and the reference goes beyond 65504. Use bfloat16, which
-      has the range of float32, or scale the values down. An operation that is kept in float32 alone is cast back and
-      overflows one operation later: keep all up to where values are small again.
-    - **A divisor that is rounded to zero.** A division, a logarithm or a reciprocal square root reads values
-      that are small in the reference and zero in the quantized model. Add an epsilon *larger* than one step of
-      the quantizer, or clamp from below.
+    - **Overflow.** The operation's values are cast to float16, and the reference goes beyond 65504.
+      Use bfloat16, which has the range of float32, or scale the values down. If one operation alone
+      is kept in float32, its result is cast back and overflows one operation later: keep all
+      operations up to where the values are small again.
+    - **A divisor that is rounded to zero.** A division, a logarithm or a reciprocal square root
+      reads values that are small in the reference and zero in the quantized model. Add an epsilon
+      *larger* than one step of the quantizer, or clamp from below.
 
     Where no cause is told:
 
@@ -43,8 +44,8 @@ class NonFinite(Rule):
 
     ## Suppress
 
-    `# handlens: ignore[HL103]` at the end of the line. Think twice: the output of such a model is seldom
-    of any use.
+    `# handlens: ignore[HL103]` at the end of the line. Think twice: the output of such a model is
+    seldom of any use.
     """
 
     code = "HL103"

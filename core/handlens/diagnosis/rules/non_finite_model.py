@@ -8,16 +8,17 @@ from handlens.words import at_module
 
 
 class NonFiniteModel(Rule):
-    """The float model itself gives NaN or Inf, before anything is quantized. The finding stands on the first operation
-    that does.
+    """The float model itself gives NaN or Inf, before anything is quantized. The finding stands on the
+    first operation that does.
 
         net.py:50:35: HL208 warning: add gives -Inf in the float model itself, and softmax makes NaN of it
            = cause: what it reads is finite, and 2 of 4 values on evaluation batch 1 are -Inf
            = softmax makes NaN of it (net.py:50:16)
 
-    Values without a number cannot be compared: all ratios leave them out, so that a model may look fine that computes
-    nothing. Observers cannot be calibrated with them either. If that is where the run ends, this rule is its error, and
-    the message names the operation at which calibration fails, too.
+    NaN and Inf cannot be compared, so all ratios leave them out: a model that computes nothing else
+    may look fine. Observers cannot be calibrated with them either. If the run fails for that
+    reason, this rule is its error, and the message also names the operation at which calibration
+    fails.
 
     ## Example
 
@@ -29,32 +30,37 @@ class NonFiniteModel(Rule):
 
     ## What is reported, and what is not
 
-    Infinities are numbers: a mask of `-inf` before a softmax is as it should be. NaN that the model replaces is what
-    somebody meant. So there is a finding only for
+    Infinities are numbers: a mask of `-inf` before a softmax is as it should be. NaN that the model
+    replaces is intended. So there is a finding only for
 
     - NaN or Inf that comes out of the model;
-    - NaN that a decision is made of: it is compared, cast to integers, or its place is asked for (`argmax`, `topk`,
-      `sort`). Tests for it (`isnan`, `==`) are none;
+    - NaN that decides something: it is compared, cast to integers, or its position is asked for
+      (`argmax`, `topk`, `sort`). Tests for NaN (`isnan`, `==`) do not count;
     - NaN or Inf at which calibration fails.
 
-    Nothing is said of NaN that goes no further: replaced by `nan_to_num`, `where` or `masked_fill`, or not selected.
+    There is no finding for NaN that goes no further: the model replaces it (`nan_to_num`, `where`,
+    `masked_fill`) or does not select it.
 
-    It stands on the operation that gives NaN of values without NaN. If those have infinities that nobody wrote down (an
-    overflow, a division by zero, `log(0)`), it stands on the operation that gives these. Where infinities were written
-    down (`masked_fill(…, -inf)`, a mask among the buffers), that place is related. A parameter or a buffer that holds
-    NaN is named at the first operation that reads it, an input at the target. There is one finding: mend it, and the next
-    run tells of the next.
+    The finding stands on the operation that makes NaN of values without NaN. If those values have
+    infinities that nobody wrote down (an overflow, a division by zero, `log(0)`), the finding
+    stands on the operation that gives the infinities. Infinities that were written down
+    (`masked_fill(…, -inf)`, a mask among the buffers) are named as a related place. A parameter or
+    a buffer that holds NaN is named at the first operation that reads it, an input at the target.
+    There is one finding at a time: repair it, and the next run reports the next one.
 
     ## What to do
 
-    - Masks: build one with `torch.where` or `&` instead of adding two, and let no row be masked wholly.
-    - Divisions, logarithms, square roots: clamp what they read, or add an epsilon.
-    - A parameter or a buffer: look at the checkpoint. Random memory of `torch.empty` is a common reason.
+    - Masks: build one with `torch.where` or `&` instead of adding two, and let no row be masked
+      wholly.
+    - Divisions, logarithms, square roots: clamp their inputs, or add an epsilon.
+    - A parameter or a buffer: look at the checkpoint. Random memory of `torch.empty` is a common
+      reason.
     - An input: look at the data that `calibration` or `evaluation` gives.
 
     ## Suppress
 
-    `# handlens: ignore[HL208]` at the end of the line. As the error of a run it cannot be suppressed.
+    `# handlens: ignore[HL208]` at the end of the line. As the error of a run it cannot be
+    suppressed.
     """
 
     code = "HL208"

@@ -12,14 +12,15 @@ _CAUSE = Cause("scales and zero points are what an observer starts with", CALIBR
 
 
 class NotCalibrated(Rule):
-    """A quantizer has no range to go by: calibration gave it nothing, or zeros only. Its scale and zero point are what an
-    observer starts with, so what it quantizes is far off.
+    """A quantizer has no range to go by: calibration gave it nothing, or zeros only. Its scale and
+    zero point are what an observer starts with, so what it quantizes is far off.
 
         net.py:22:34: HL206 warning: conv1d is not calibrated: the model's input x was zero in all of the calibration · a
 
-    Nothing else is said of such an operation, for it has no other fault that could be told. What comes after it inherits
-    the loss ([HL102](HL102.md)). If nothing at all was calibrated, there is one finding, at the target. What is zero in the
-    evaluation, too, needs no range, and is no finding.
+    Such an operation has no other finding: what else is wrong with it cannot be known before it is
+    calibrated. The operations after it inherit the loss ([HL102](HL102.md)). If nothing at all was
+    calibrated, there is one finding, at the target. Values that are zero in the evaluation, too,
+    need no range and give no finding.
 
     ## Example
 
@@ -35,7 +36,8 @@ class NotCalibrated(Rule):
 
     ## What to do
 
-    - Calibrate with inputs like those that the model meets: `calibration` in the target, an iterable of tuples.
+    - Calibrate with inputs like those that the model meets: `calibration` in the target, an
+      iterable of tuples.
     - Where a part of the model runs for some inputs only, have such inputs among them.
 
     ## Suppress

@@ -8,20 +8,22 @@ from handlens.words import at_module, decibels
 
 
 class ReferenceDiffers(Rule):
-    """The float graph that the quantized model is compared with computes something else than your model. The finding
-    stands on the first operation at which they part, with both ratios.
+    """The float graph that the quantized model is compared with computes something else than your
+    model. The finding stands on the first operation at which they part, with both ratios.
 
         net.py:44:36: HL204 error: conv2d -6.9 dB: from here on the graph that x86 quantizes is not the model (output -6.8 dB) · conv
            = cause: all other numbers compare the quantized model with that graph, not with the model: against the model, its outputs have -6.7 dB
 
-    Every ratio of a report compares the quantized model with a reference: the exported program, after the recipe's
-    own rewrites. On the first evaluation batch, and from the same random state, the reference is run beside the
-    model itself. Where float32 reordering explains the difference (80 dB or more; 50 dB in a float16 model, 30 dB
-    in a bfloat16 one), the summary says `verified  reference = model (131 dB)`. Where it does not, the other
-    numbers may look perfect and mean nothing: a quantized copy of the wrong model.
+    Every ratio of a report compares the quantized model with a reference: the exported program,
+    after the recipe's own rewrites. On the first evaluation batch, and from the same random state,
+    the reference is run beside the model itself. Where float32 reordering explains the difference
+    (80 dB or more; 50 dB in a float16 model, 30 dB in a bfloat16 one), the summary says
+    `verified  reference = model (131 dB)`. Where it does not, the other numbers may look perfect and
+    mean nothing: a quantized copy of the wrong model.
 
-    The message says who made it differ: "the exported graph" is torch.export's, "the graph that x86 quantizes" is what
-    the recipe made of it. The cause says how far the quantized model is off the model itself.
+    The message says who made it differ: "the exported graph" is torch.export's, "the graph that x86
+    quantizes" is what the recipe made of it. The cause says how far the quantized model is off the
+    model itself.
 
     ## Example
 
@@ -31,24 +33,28 @@ class ReferenceDiffers(Rule):
         return self.bn2(self.conv(once))  # and then bn2 into the same weight
     ```
 
-    The recipe folds each batch norm into the convolution before it, and here both have one weight. The convolution
-    computes with the wrong scales from then on, in the reference as in the quantized model, so they agree.
+    The recipe folds each batch norm into the convolution before it, and here both have one weight.
+    The convolution computes with the wrong scales from then on, in the reference as in the
+    quantized model, so they agree.
 
     ## What to do
 
-    - The graph of the recipe differs: give each batch norm a convolution of its own, or fold it yourself before
-      export. Try whether another [recipe](../recipes.md) leaves the operation alone.
-    - The exported graph differs: look for what the export fixed at the values of one call: Python numbers and flags
-      that the model changes as it runs, branches on the values of tensors, inputs or buffers changed in place.
-      `torch.export.export(model, inputs).module()(*inputs)` shows the difference without Handlens.
+    - The graph of the recipe differs: give each batch norm a convolution of its own, or fold it
+      yourself before export. Try whether another [recipe](../recipes.md) leaves the operation
+      alone.
+    - The exported graph differs: look for what the export fixed at the values of one call: Python
+      numbers and flags that the model changes as it runs, branches on the values of tensors, inputs
+      or buffers changed in place. `torch.export.export(model, inputs).module()(*inputs)` shows the
+      difference without Handlens.
     - Until then read nothing else of the report. With this finding no `--fail-under` passes.
 
-    A model that differs from itself when it is run twice is not blamed: it was not checked, and the summary says so.
+    A model that differs from itself when it is run twice is not blamed: it was not checked, and the
+    summary says so.
 
     ## Suppress
 
-    `# handlens: ignore[HL204]` at the end of the line. The summary, the editor's report and the page go on to say
-    that the reference is not the model.
+    `# handlens: ignore[HL204]` at the end of the line. The summary, the editor's report and the
+    page go on to say that the reference is not the model.
     """
 
     code = "HL204"

@@ -14,16 +14,16 @@ _COSTLY = 0.25
 
 
 class Saturation(Rule):
-    """More than one value in a hundred lies outside the range of an operation's quantizer, is clipped to its
-    edge, and it costs accuracy: clipping is a quarter of what the operation loses, or more.
+    """More than one value in a hundred lies outside the range of an operation's quantizer, is clipped
+    to its edge, and it costs accuracy: clipping is a quarter of what the operation loses, or more.
 
         net.py:22:13: HL104 warning: conv2d clips 4.1% of its values · features.0
 
-    The range of a quantizer is what calibration has seen. Values beyond it are not rounded, they are cut
-    off: the error is as large as the overshoot. A little clipping is often right, since a narrower range
-    has finer steps; so this is shown only where the operation loses accuracy too ([HL101](HL101.md)), and
-    loses a good part of it by clipping. The cause says how far the values reach, what the range is, what
-    calibration has seen, and how much of the loss that makes.
+    The range of a quantizer is what calibration has seen. Values beyond it are not rounded, they
+    are cut off: the error is as large as the overshoot. A little clipping is often right, since a
+    narrower range has finer steps; so this is shown only where the operation loses accuracy too
+    ([HL101](HL101.md)), and loses a good part of it by clipping. The cause says how far the values
+    reach, what the range is, what calibration has seen, and how much of the loss that makes.
 
     ## Example
 
@@ -39,9 +39,10 @@ class Saturation(Rule):
 
     ## What to do
 
-    - Calibrate with inputs that are like those the model will meet, and with enough of them: `calibration`
-      in the target.
-    - If calibration has seen such values, the observer has cut them off for finer steps: more of them change nothing.
+    - Calibrate with inputs that are like those the model will meet, and with enough of them:
+      `calibration` in the target.
+    - If calibration has seen such values, the observer has cut them off for finer steps: more
+      calibration inputs change nothing.
     - The limit is `saturated-share` in `[tool.handlens]`, 0.01 unless set.
 
     ## Suppress

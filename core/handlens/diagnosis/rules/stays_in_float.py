@@ -9,14 +9,15 @@ from handlens.words import at_module
 
 
 class StaysInFloat(Rule):
-    """An operation of a kind that the recipe quantizes stayed in float, and the message says why. There is one finding
-    for each line; the others of the line are listed with it.
+    """An operation of a kind that the recipe quantizes stayed in float, and the message says why.
+    There is one finding for each line; the others of the line are listed with it.
 
         net.py:19:34: HL205 information: linear stays in float: it is inside torch.no_grad(), where torchao quantizes nothing · gate
 
-    What stays in float loses nothing, so its numbers look best of all. But it costs what it cost before: its weights
-    take four times the memory, and a backend for integers may not run it. [HL201](HL201.md) is for a kind of which
-    *none* was quantized; this is for those left out where others were not.
+    What stays in float loses nothing, so its numbers look best of all. But it costs what it cost
+    before: its weights take four times the memory, and a backend for integers may not run it.
+    [HL201](HL201.md) is for a kind of which *none* was quantized; this is for those left out where
+    others were not.
 
     ## Example
 
@@ -36,11 +37,12 @@ class StaysInFloat(Rule):
     | control flow does not run with the weights of `quantize_` | take the layer out of the branch or loop, or use a static recipe |
     | its weight is computed | bake the weight in before: `torch.nn.utils.parametrize.remove_parametrizations` |
     | `quantize_` takes `nn.Linear` layers, and this one is in `MultiheadAttention` | write the projections as layers of their own |
-    | no recurrent layers | nothing but `bf16` and `fp16` does; `keep_float` says that it is meant |
+    | no recurrent layers | only `bf16` and `fp16` quantize them; name the layer in `keep_float` if float is intended |
     | its number of inputs or outputs has no kernel | pad the layer to a multiple of what the message names |
 
-    Operations that [`keep_float`](../recipes.md#keeping-modules-in-float) names, and kinds that the recipe does not
-    touch, are as they should be and no finding. The hover of each says "not quantized" and why.
+    Operations that [`keep_float`](../recipes.md#keeping-modules-in-float) names, and kinds that the
+    recipe does not touch, are as they should be and no finding. The hover of each says "not
+    quantized" and why.
 
     ## Suppress
 

@@ -7,7 +7,8 @@ from handlens.report import Failure, Span
 
 
 class TargetFailed(Rule):
-    """The file does not parse, importing it failed, or the target raised an exception when it was called.
+    """The file does not parse, importing it failed, or the target raised an exception when it was
+    called.
 
         net.py:12:8: HL301 error: Importing net.py failed: ModuleNotFoundError: No module named 'timm'
 
@@ -24,10 +25,10 @@ class TargetFailed(Rule):
 
     ## What to do
 
-    - A module is missing: Handlens runs your code in the Python that runs `handlens`, unless you name
-      another one: `--python .venv/bin/python`, or `handlens.interpreter` in the editor.
-    - A file is missing: relative names start at the folder that `handlens` or the editor was started in.
-      Make them relative to the file: `Path(__file__).parent / "weights.pt"`.
+    - A module is missing: Handlens runs your code in the Python that runs `handlens`, unless you
+      name another one: `--python .venv/bin/python`, or `handlens.interpreter` in the editor.
+    - A file is missing: relative names start at the folder that `handlens` or the editor was
+      started in. Make them relative to the file: `Path(__file__).parent / "weights.pt"`.
     - Try the target by itself: `python -c "import net; net.handlens_main()"`.
 
     A failure cannot be suppressed: without it, the result would read as "all fine".

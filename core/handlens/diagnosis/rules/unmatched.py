@@ -12,12 +12,12 @@ class Unmatched(Rule):
         net.py:31:16: HL202 information: mul was not compared: inside the body of another op
         net.py:44:5: HL202 warning: the output was not compared: shapes differ: (1, 8) and (1, 16)
 
-    What is not compared is not known to be good. Operations that a recipe folds into others (a batch norm
-    into the convolution before it), and those without a tensor as output, are expected: they are counted
-    in the summary and are no finding.
+    An operation that is not compared is not known to be good. Operations that a recipe folds into
+    others (a batch norm into the convolution before it), and those without a tensor as output, are
+    expected: they are counted in the summary and are no finding.
 
-    Where the output itself was not compared, nothing is known of the model as a whole. That is a warning, where the
-    target is declared, and no `--fail-under` passes with it.
+    Where the output itself was not compared, nothing is known of the model as a whole. That is a
+    warning, where the target is declared, and no `--fail-under` passes with it.
 
     ## Example
 
@@ -25,17 +25,18 @@ class Unmatched(Rule):
     return torch.cond(x.sum() > 0, self.left, self.right, (x,))
     ```
 
-    The operations in `left` and `right` run or not, depending on the input; the `cond` as a whole is
-    compared.
+    The operations in `left` and `right` run or not, depending on the input; the `cond` as a whole
+    is compared.
 
     ## What to do
 
     - Not executed: give an evaluation input that takes that way.
-    - Taken in some executions and not in others: the models decide differently. The ratio of what they decide by
-      says why.
-    - The output was not compared: give a target whose model returns tensors, of the same shapes for both models.
-    - Different shapes on both sides: the recipe replaced the operation by something else; compare with a
-      recipe that does not.
+    - Taken in some executions and not in others: the two models decide differently. Look at the
+      ratio of the operation that they decide by.
+    - The output was not compared: give a target whose model returns tensors, of the same shapes for
+      both models.
+    - Different shapes on both sides: the recipe replaced the operation by something else; compare
+      with a recipe that does not.
     - Inside a control-flow operation: check the branch as a target of its own.
 
     ## Suppress

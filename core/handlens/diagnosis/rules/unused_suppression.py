@@ -22,8 +22,8 @@ class UnusedSuppression(Rule):
     - Or move it: it counts for the expressions that begin, end or run through its line.
     - Or correct its codes: `# handlens: ignore[HL101, HL104]`; without brackets it stands for all.
 
-    A comment is judged in the file of the target, and only where the file has one target: in other files, and
-    beside other targets, somebody else may need it.
+    A comment is judged in the file of the target, and only where the file has one target: in other
+    files, and beside other targets, another run may need it.
 
     ## Suppress
 

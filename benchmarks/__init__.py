@@ -1,4 +1,5 @@
-"""What a comparison costs: Handlens beside torchao's numeric debugger and beside running the models.
+"""Measure what a comparison costs, beside torchao's numeric debugger and beside plain runs of the models.
 
-``python -m benchmarks`` measures everything and prints it; ``workloads`` says on what, ``rows`` how.
+``python -m benchmarks run`` measures everything and prints it. ``workloads`` lists the models,
+``rows`` has the measurements.
 """

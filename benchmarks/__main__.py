@@ -1,6 +1,9 @@
-"""``python -m benchmarks run`` measures, ``show`` prints what was measured, ``readme`` quotes it;
-``verify`` measures what it costs to check a result, ``latency`` how long an editor waits, ``soak`` what is
-left behind when it is used for long, ``architectures`` which models it can be used on."""
+"""The command line of the benchmarks: ``python -m benchmarks COMMAND``.
+
+``run`` measures comparisons, ``show`` prints the figures, and ``readme`` copies them into the README.
+``verify`` measures the cost of checking a result, ``latency`` how long an editor waits, ``soak`` what a
+long session leaves behind, and ``architectures`` which models Handlens works on.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 
 @click.group()
 def main() -> None:
-    """Handlens beside torchao's numeric debugger and beside running the models."""
+    """Compare Handlens with torchao's numeric debugger and with plain runs of the models."""
 
 
 @main.command()
@@ -102,7 +105,7 @@ def show(results: Path) -> None:
 @click.argument("results", type=_file, default=RESULTS)
 @click.option("--file", type=_file, default=README, show_default=True)
 def write_readme(results: Path, file: Path) -> None:
-    """Replace what the README and docs/lsp.md quote of the figures by those of the files of results."""
+    """Write the figures from the files of results into the README and docs/lsp.md."""
     _quote(file, readme.section(json.loads(results.read_text("utf-8"))))
     if LATENCIES.exists():
         _quote(PROTOCOL, readme.latencies(json.loads(LATENCIES.read_text("utf-8"))))
@@ -115,7 +118,7 @@ def _quote(file: Path, content: str) -> None:
 @main.command("verify")
 @click.option("--only", multiple=True, type=click.Choice(list(WORKLOADS)))
 def measure_verification(only: tuple[str, ...]) -> None:
-    """Measure what it costs to check a result against the model and the graphs by themselves."""
+    """Measure the cost of checking a result against separate runs of the model and of both graphs."""
     for each in verifying.measure(only or tuple(WORKLOADS)):
         click.echo(
             f"{each.workload}: model {each.model_s * 1e3:.1f} ms, "
@@ -152,7 +155,7 @@ def measure_latency(only: tuple[str, ...], quick: bool, output: Path) -> None:
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--output", type=_file, default=SOAK, show_default=True)
 def measure_soak(minutes: float, seed: int, output: Path) -> None:
-    """Edit for a long time, and see whether memory, descriptors and hovers stay as they were."""
+    """Edit for a long time, and measure whether memory, open files and hover times stay the same."""
     document = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": machine.describe(),
@@ -179,9 +182,9 @@ def measure_architectures(
     output: Path,
     file: Path,
 ) -> None:
-    """Run many architectures under a few recipes, write the results, and quote them in docs/models.md.
+    """Run many architectures under a few recipes, and write the results into docs/models.md.
 
-    Where not all are asked for, the others stay in the file of results as they are.
+    If only some are asked for, the results of the others stay in the file as they are.
     """
     cells: dict[tuple[str, str, str], dict[str, Any]] = {}
     if families or recipes or only:

@@ -1,7 +1,7 @@
-"""All rows under one environment: one JSON object a line on standard output.
+"""Measure all rows in one environment, and print each as a JSON object on a line of its own.
 
-It is given ``{"only": […], "measures": […], "quick": …}``. torch is imported once, here, and nothing is
-run; every row is then a fork, so that no row inherits another one's heap, caches or threads.
+The argument is ``{"only": […], "measures": […], "quick": …}``. This process imports torch and runs nothing.
+It forks a process for every row, so that no row inherits the heap, the caches or the threads of another.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _fork = multiprocessing.get_context("fork")
 def main(settings: str) -> None:
     given = json.loads(settings)
     effort = QUICK if given["quick"] else THOROUGH
-    # What libraries print must not get between the rows.
+    # Libraries may print, too; their output must not get between the rows.
     with os.fdopen(os.dup(1), "w") as output:
         os.dup2(2, 1)
         for name in given["only"] or WORKLOADS:

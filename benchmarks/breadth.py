@@ -21,16 +21,16 @@ FAMILIES = {
     "torchvision": "torchvision_models",
     "timm": "timm_models",
 }
-"""The files of ``benchmarks/architectures``, by what they are called."""
+"""The names of the files in ``benchmarks/architectures``, by the library of the architectures."""
 RECIPES = ("x86", "xnnpack", "int8-dynamic", "bf16")
 PREFIX = "handlens_"
 DEADLINE_S = 180.0
-"""For one architecture under one recipe."""
+"""The longest time for one architecture under one recipe."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One architecture under one recipe."""
+    """The result of one architecture under one recipe."""
 
     family: str
     architecture: str
@@ -39,30 +39,30 @@ class Cell:
     error: str = ""
     """Why there is no result."""
     verdict: Verdict = "not-compared"
-    """Of the outputs."""
+    """The verdict about the outputs."""
     sqnr_db: float | None = None
     ops: int = 0
     compared: int = 0
     unexpected: tuple[tuple[str, str, int], ...] = ()
-    """Op, reason and number of what was not compared and should have been."""
+    """The ops that should have been compared and were not: their kind, the reason, and their number."""
     differs: str = ""
-    """Where the graph that was quantized computes something else than the model, or why that was not
-    checked; empty where it computes the same."""
+    """Where the quantized graph begins to compute something else than the model, or why that was not
+    checked; empty if both compute the same."""
 
     @property
     def sound(self) -> bool:
-        """Whether there is a result, about what the model computes, and every op is accounted for."""
+        """True if there is a result, it is about the model, and every op was compared that should be."""
         return not (self.error or self.unexpected or self.differs)
 
 
 def targets(family: str) -> list[Target]:
-    """The architectures of a family, each as a target."""
+    """The targets of a family, one for each architecture."""
     file = str(ROOT / f"benchmarks/architectures/{FAMILIES[family]}.py")
     return discover(Path(file).read_text("utf-8"), file)
 
 
 def name(target: Target) -> str:
-    """``bert`` for ``handlens_bert``."""
+    """The name of the architecture of a target: ``bert`` for ``handlens_bert``."""
     return target.name.removeprefix(PREFIX)
 
 
@@ -76,7 +76,8 @@ async def measure(
 ) -> AsyncIterator[Cell]:
     """The cells of all architectures, or of those that are named, one after another.
 
-    Each is a run of its own process: a crash costs one cell. An architecture is exported once.
+    Every cell is run in a process of its own, so that a crash costs one cell. The export of an
+    architecture is used for all recipes.
     """
     worker, _ = await Worker.start(sys.executable, on_output=lambda line: None, cwd=str(ROOT))
     try:

@@ -1,4 +1,4 @@
-"""What is measured side by side, each a function of the same prepared graphs."""
+"""The programs that are compared with each other, each a function of the same prepared graphs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from handlens.comparison import Comparison, merge
 
 
 def run_float(prepared: Prepared) -> None:
-    """One pass of the reference."""
+    """Run the reference once."""
     with torch.no_grad():
         prepared.reference(*prepared.args, **prepared.kwargs)
 
 
 def run_quantized(prepared: Prepared) -> None:
-    """One pass of the converted graph, quantize and dequantize operations as they stand in it."""
+    """Run the converted graph once, with its quantize and dequantize operations."""
     with torch.no_grad():
         prepared.actual(*prepared.args, **prepared.kwargs)
 
@@ -33,12 +33,12 @@ def merged(prepared: Prepared, introduced: bool) -> Comparison:
 
 
 def handlens_accumulated(prepared: Prepared, batches: int = 1) -> Sequence[float | None]:
-    """From the graphs to the ratio of every operation: merge, run, read."""
+    """The ratio of every operation by Handlens: merge the graphs, run them, read the statistics."""
     return _ratios(prepared, batches, introduced=False)
 
 
 def handlens_introduced(prepared: Prepared, batches: int = 1) -> Sequence[float | None]:
-    """The same with the error that each operation introduces by itself."""
+    """The same ratios, and those of the error that each operation introduces by itself."""
     return _ratios(prepared, batches, introduced=True)
 
 
@@ -50,7 +50,7 @@ def _ratios(prepared: Prepared, batches: int, introduced: bool) -> Sequence[floa
 
 
 def torchao_debugger(prepared: Prepared, batches: int = 1) -> Sequence[object]:
-    """From the graphs to the ratio of every operation, step by step as torchao documents it."""
+    """The ratio of every operation by torchao's numeric debugger, in the steps that torchao documents."""
     reference = prepare_for_propagation_comparison(prepared.float)
     actual = prepare_for_propagation_comparison(prepared.actual)
     with torch.no_grad():

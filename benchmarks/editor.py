@@ -1,4 +1,4 @@
-"""A real client beside a real server, which knows when something arrives."""
+"""An editor for measurements: a client that starts a server, and notes the time of every answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONGEST_S = 600.0
 
 
 class _Protocol(LanguageServerProtocol):
-    """Knows when diagnostics arrived: this client needs longer than an editor to make objects of them."""
+    """Notes when diagnostics arrive, before parsing them: an editor parses faster than this client."""
 
     arrived = 0.0
 
@@ -34,7 +34,7 @@ class _Protocol(LanguageServerProtocol):
 
 
 class Client(LanguageClient):
-    """An editor that has one document open at a time, and knows when something arrives."""
+    """A client that has one document open at a time, and notes when diagnostics arrive."""
 
     protocol: _Protocol
 
@@ -64,7 +64,7 @@ class Client(LanguageClient):
 
     async def begin(self, root: Path, **options: object) -> None:
         environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'core'}{os.pathsep}{ROOT / 'server'}"}
-        # Nobody's editor starts with nothing compiled but the first time.
+        # Compile first: only the very first start of an editor finds no bytecode.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         await self.start_io(sys.executable, "-m", "handlens_server", "--stdio", env=environment)
         self._async_tasks.append(asyncio.create_task(self._drain()))
@@ -138,14 +138,14 @@ class Document:
         self.uri = self.file.as_uri()
 
     async def open(self) -> None:
-        """Open it, and wait for its run."""
+        """Open the document, and wait for its run."""
         self.file.write_text(self.text, "utf-8")
         item = types.TextDocumentItem(self.uri, "python", self.version, self.text)
         self.client.text_document_did_open(types.DidOpenTextDocumentParams(item))
         await self.shown()
 
     async def shown(self) -> None:
-        """Wait for the diagnostics of its version."""
+        """Wait for the diagnostics of the current version of the document."""
         await self.client.until(
             lambda: (
                 (published := self.client.published.get(self.uri)) is not None
@@ -154,19 +154,19 @@ class Document:
         )
 
     def append(self, text: str) -> None:
-        """Type at the end."""
+        """Insert text at the end of the document."""
         end = types.Position(self.text.count("\n"), 0)
         self._change(types.Range(end, end), text)
         self.text += text
 
     def insert(self, text: str) -> None:
-        """Type at the beginning."""
+        """Insert text at the beginning of the document."""
         start = types.Position(0, 0)
         self._change(types.Range(start, start), text)
         self.text = text + self.text
 
     def replace(self, text: str) -> None:
-        """Replace all of it."""
+        """Replace the whole text."""
         end = types.Position(self.text.count("\n") + 1, 0)
         self._change(types.Range(types.Position(0, 0), end), text)
         self.text = text
@@ -185,7 +185,7 @@ class Document:
         self.client.text_document_did_save(types.DidSaveTextDocumentParams(self.identifier))
 
     def edit_and_save(self) -> None:
-        """Change the code, and nothing about the model."""
+        """Change the code in a way that leaves the model the same."""
         self.append(f"_edit = {self.version}\n")
         self.save()
 

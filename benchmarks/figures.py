@@ -1,4 +1,4 @@
-"""Read a document of results: rows by what they are about, and how figures are written."""
+"""Read the JSON of a benchmark run, and write its figures with units."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 Document = dict[str, Any]
-"""What the JSON of a run holds, and any part of it."""
+"""The JSON of a benchmark run, or a part of it."""
 
 CONTENDERS = {
     "float": "float",
@@ -17,9 +17,9 @@ CONTENDERS = {
     "introduced": "+ introduced",
     "torchao": "torchao",
 }
-"""Those of ``contenders``, and how the tables call them."""
+"""The functions of ``contenders`` by name, and their names in the tables."""
 COMPARISONS = ("accumulated", "introduced")
-"""What Handlens can compute; the second includes the first."""
+"""The comparisons of Handlens. The second measures introduced errors in addition."""
 
 
 class Block:
@@ -34,11 +34,11 @@ class Block:
         return (row for row in self._rows if row["measure"] == measure)
 
     def workloads(self, measure: str) -> list[str]:
-        """The names of the workloads that have such a row, in order."""
+        """The names of the workloads that have a row of a kind, in their order."""
         return list(dict.fromkeys(row["workload"] for row in self.rows(measure)))
 
     def row(self, measure: str, workload: str, contender: str = "") -> Document:
-        """The one such row; a row without figures if it was not measured."""
+        """The row of a kind for a workload; a row without figures if it was not measured."""
         for row in self.rows(measure):
             if row["workload"] == workload and row["contender"] == contender:
                 return row
@@ -56,7 +56,7 @@ class Block:
         return found
 
     def memory_ratio(self, workload: str, comparison: str, *below: str) -> float | None:
-        """The peak of a comparison by the highest peak of those ``below``; None where one is missing."""
+        """Peak memory of a comparison over the highest peak of those ``below``; None if one is missing."""
         peaks = [
             self.row("alone", workload, each)["figures"].get("peak")
             for each in (comparison, *below)
@@ -66,7 +66,7 @@ class Block:
         return float(peaks[0] / max(peaks[1:]))
 
     def time_ratio(self, row: Document, kind: str, comparison: str) -> float | None:
-        """One of the ratios that were measured with all contenders in one process."""
+        """A ratio of times that were measured in one process, in turn."""
         found = row["figures"].get(kind, {}).get(comparison)
         return None if found is None else float(found)
 
@@ -76,7 +76,7 @@ def blocks(document: Document) -> list[Block]:
 
 
 def duration(*seconds: float) -> str:
-    """Times in one unit."""
+    """Write times in the same unit."""
     scale, unit = (1000, "ms") if max(seconds) < 9.995 else (1, "s")
     return "/".join(_digits(each * scale) for each in seconds) + f" {unit}"
 
@@ -86,12 +86,12 @@ def best_and_median(seconds: list[float]) -> str:
 
 
 def size(size: float) -> str:
-    """Bytes in MB, or in GB from ten thousand MB on."""
+    """Write bytes in MB, or in GB from ten thousand MB on."""
     return f"{_digits(size / 1e6)} MB" if size < 9.995e9 else f"{_digits(size / 1e9)} GB"
 
 
 def ratios(values: Iterable[float | None]) -> str:
-    """One ratio or a pair of them; a dash where there is none."""
+    """Write one ratio or a pair of ratios, with a dash for None."""
     shown = ["–" if each is None else f"{_digits(each)}×" for each in values]
     return "–" if set(shown) == {"–"} else "/".join(shown)
 
@@ -101,5 +101,5 @@ def _digits(value: float) -> str:
 
 
 def p95(samples: list[float]) -> float:
-    """What 95 % of the samples do not exceed."""
+    """The 95th percentile: 95 % of the samples do not exceed it."""
     return sorted(samples)[math.ceil(0.95 * len(samples)) - 1]

@@ -29,7 +29,7 @@ from handlens.workers.client import ENVIRONMENT
 TINY = ROOT / "examples/tiny_cnn.py"
 EFFICIENTNET = ROOT / "examples/efficientnet_lite.py"
 
-# What a save may take of the time of the same stages in a process that is as warm, but not forked.
+# A save may take this much longer than the same stages in a process that is as warm, but not forked.
 _SHARE = 1.2
 _OPS = 10_000
 _OPS_A_LINE = 5
@@ -37,7 +37,7 @@ _OPS_A_LINE = 5
 
 @dataclass(frozen=True)
 class Latency:
-    """What was measured, in seconds, and what it should stay under."""
+    """The samples of one measurement in seconds, and the goal that they should stay under."""
 
     name: str
     goal: float | None
@@ -46,7 +46,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Effort:
-    """How often to do each thing."""
+    """How often to repeat each measurement."""
 
     starts: int = 20
     requests: int = 300
@@ -147,7 +147,7 @@ def _many_ops() -> str:
 
 
 async def _requests(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
-    """What is asked of a document of 10,000 ops, alone and while another one is run."""
+    """Requests for a document of 10,000 ops, while nothing runs and while another document is run."""
     # Some of the ops show a finding, as in a model that has a problem.
     async with serving(folder, thresholds={"informationDb": 55}) as client:
         document = Document(client, folder / "many.py", _many_ops())
@@ -155,7 +155,7 @@ async def _requests(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
         numbers = itertools.count()
 
         def place() -> types.Position:
-            """On an op, each time on that of another line."""
+            """The position of an op, on another line at each call."""
             first = document.text.partition("x = ")[0].count("\n")
             return types.Position(first + next(numbers) * 37 % (_OPS // _OPS_A_LINE), 18)
 
@@ -166,7 +166,7 @@ async def _requests(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
             assert answer is not None
 
         async def hints() -> None:
-            # An editor asks for what it shows.
+            # An editor asks for the lines that it shows.
             top = place().line
             where = types.Range(types.Position(top, 0), types.Position(top + 60, 0))
             answer = await client.text_document_inlay_hint_async(
@@ -226,7 +226,7 @@ async def _requests(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
         yield Latency("comment typed to diagnostics: efficientnet_lite", 0.05, samples)
 
 
-# -- what it stands beside -------------------------------------------------------------------------
+# -- the same without a server -------------------------------------------------------------------------
 
 _IN_PROCESS = """
 import json, sys, time
@@ -315,7 +315,7 @@ SCENARIOS = {
 
 
 async def measure(names: tuple[str, ...], effort: Effort) -> AsyncIterator[Latency]:
-    """Each scenario in turn, in a folder of its own."""
+    """Run the scenarios one after another, each in a folder of its own."""
     for name in names or SCENARIOS:
         with tempfile.TemporaryDirectory(prefix="handlens-latency-") as folder:
             async for latency in SCENARIOS[name](Path(folder), effort):

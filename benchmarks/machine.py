@@ -1,4 +1,4 @@
-"""The machine and the versions that figures were taken with."""
+"""The machine and the versions that figures were measured with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PACKAGES = ("torch", "torchao", "transformers")
 
 
 def describe() -> dict[str, object]:
-    """CPU, usable cores, memory in bytes, system, versions, and how busy it is just now."""
+    """CPU, usable cores, memory in bytes, system, versions, and the current load."""
     huge_pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     return {
         "cpu": _find("/proc/cpuinfo", r"model name\s*:\s*(.+)"),

@@ -1,4 +1,4 @@
-"""Time and memory of a function, in this process. Memory needs Linux."""
+"""Measure the time and the memory of a function in this process. Memory needs Linux."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RESET_PEAK = "5"
 
 @dataclass(frozen=True)
 class Effort:
-    """How often to repeat: at least and at most so many times, and in between for ``budget`` seconds."""
+    """How often to repeat: for ``budget`` seconds, within a least and a greatest number of times."""
 
     least: int
     most: int
@@ -50,7 +50,7 @@ def _resident(field: str) -> int:
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """How long one call takes."""
+    """The seconds that one call takes."""
     gc.collect()
     start = time.perf_counter()
     function()

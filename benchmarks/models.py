@@ -1,4 +1,4 @@
-"""Networks to measure on that come with no package that is installed for the examples."""
+"""Networks to measure that no installed package has."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions and what they are added to."""
+    """Two 3×3 convolutions and a shortcut that is added to them."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """From images `(batch, 3, 224, 224)` to logits `(batch, 1000)`, with random weights."""
+    """ResNet-18 with random weights, from images `(batch, 3, 224, 224)` to logits `(batch, 1000)`."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The tables of docs/models.md, made from what was measured and never typed by hand."""
+"""Make the tables of docs/models.md from the results of ``breadth``; they are never typed by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.readme import line, taken
 
 
 def section(document: Document) -> str:
-    """Date and machine, what came of it in numbers, a table a family, and what is not as it should be."""
+    """Date and machine, how many architectures work, a table for each family, and all problems."""
     cells = [_read(each) for each in document["cells"]]
     sound = sum(each.sound for each in cells)
     architectures = {(each.family, each.architecture) for each in cells}
@@ -54,7 +54,7 @@ def _shown(cell: Cell) -> str:
 
 
 def _faults(cells: Iterable[Cell]) -> Iterator[str]:
-    """A list of what is wrong, each with the architectures that it is wrong in."""
+    """A list of the problems, each with the architectures that have it."""
     found: dict[str, list[str]] = {}
     for cell in cells:
         said = [cell.error, cell.differs]

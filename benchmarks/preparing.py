@@ -1,4 +1,4 @@
-"""From a workload to the two graphs that are compared, by the stages of a Handlens run."""
+"""Prepare the two graphs of a workload, by the stages of a Handlens run."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from handlens.source_text import read
 
 @dataclass(frozen=True)
 class Prepared:
-    """The graphs of a workload and one batch for them. Every contender gets the same."""
+    """The graphs of a workload and one batch for them, the same for every contender."""
 
     program: ExportedProgram
     float: GraphModule
-    """The program as a module, as nobody has rewritten it."""
+    """The exported program as a module, before any rewrite."""
     reference: GraphModule
     """The float graph after the recipe's own rewrites."""
     actual: GraphModule
@@ -42,7 +42,7 @@ def subject(workload: Workload) -> Subject:
 
 
 def quantize(workload: Workload, captured: Captured, given: Subject) -> Quantized:
-    """Both graphs. Raises recipes.UnknownRecipe, and whatever quantizing raises."""
+    """Quantize, and return both graphs. Raises recipes.UnknownRecipe and what the recipe raises."""
     return recipes.resolve(workload.recipe).quantize(captured, given)
 
 

@@ -1,4 +1,4 @@
-"""The figures that the README quotes, made from a document of results and never typed by hand."""
+"""Make the section of the README with the figures from the JSON of a benchmark run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def replaced(text: str, content: str) -> str:
 
 
 def section(document: Document) -> str:
-    """Date and machine, a table of ratios for each environment, and what has no ratio as a list."""
+    """Date and machine, a table of ratios for each environment, and a list of the other figures."""
     paragraphs = [taken(document)]
     for block in blocks(document):
         variables = " ".join(f"`{name}={value}`" for name, value in block.variables.items())
@@ -46,7 +46,7 @@ def latencies(document: Document) -> str:
 
 
 def taken(document: Document) -> str:
-    """When and on what the figures of a document were measured, as a sentence."""
+    """A sentence on when and on which machine the figures were measured."""
     machine = document["machine"]
     versions = machine["versions"]
     taken = datetime.fromisoformat(document["date"])

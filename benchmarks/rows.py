@@ -33,31 +33,31 @@ from handlens.workers.client import Worker
 Figures = dict[str, Any]
 
 BATCHES = {"accumulated": (1, 4, 16), "introduced": (1, 4, 16), "torchao": (1, 4)}
-"""How many batches a comparison runs on in ``batches``; torchao would need over 15 GB for sixteen."""
+"""Numbers of batches to measure peak memory with. torchao would need over 15 GB for sixteen."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of a workload, or why it was not."""
+    """The figures of one measurement of a workload, or the error that it ended with."""
 
     workload: str
     measure: str
     contender: str = ""
     figures: Figures = field(default_factory=dict)
-    """Times in seconds, memory in bytes."""
+    """The figures by name: times in seconds, memory in bytes."""
     error: str | None = None
 
 
 @dataclass(frozen=True)
 class Task:
-    """A row to be made: ``measure`` is called in the process that it is made in."""
+    """A measurement to be made: ``measure`` is called in a process of its own."""
 
     row: Row
     measure: Callable[[Effort], Figures]
 
 
 def tasks(workload: Workload, measures: Collection[str] = ()) -> Iterator[Task]:
-    """Everything that is to be measured of a workload, or those of its ``measures`` that are named."""
+    """The measurements to be made of a workload: all that apply to it, or those that are asked for."""
     for name in workload.measures:
         if measures and name not in measures:
             continue
@@ -66,7 +66,7 @@ def tasks(workload: Workload, measures: Collection[str] = ()) -> Iterator[Task]:
 
 
 def make(task: Task, effort: Effort) -> Row:
-    """The row, measured now, in this process."""
+    """Measure in this process."""
     row = task.row
     try:
         figures = task.measure(effort)
@@ -75,7 +75,7 @@ def make(task: Task, effort: Effort) -> Row:
     except Exception as error:
         first = str(error).partition("\n")[0]
         cause = f" (from: {error.__cause__})" if error.__cause__ is not None else ""
-        # Ids differ from process to process, and say nothing.
+        # The addresses in an error message differ from process to process.
         reason = re.sub(r"\d{9,}", "…", f"{type(error).__name__}: {first}{cause}")
         return Row(row.workload, row.measure, row.contender, error=reason)
     return Row(row.workload, row.measure, row.contender, figures)
@@ -145,12 +145,12 @@ def _together(workload: Workload, effort: Effort) -> Figures:
 
 
 def _stages(workload: Workload, effort: Effort) -> Figures:
-    resolve(workload.recipe)  # a recipe that is not there is no failure of the run
+    resolve(workload.recipe)  # An unknown recipe is an error of the benchmark, not of a run.
     return asyncio.run(_run_in_worker(workload, effort))
 
 
 async def _run_in_worker(workload: Workload, effort: Effort) -> Figures:
-    """Cold: a worker that is started for the run. Warm: one that is up."""
+    """Run in a worker that has to start first (cold), and in one that is running already (warm)."""
     request = RunRequest(workload.find(), recipe=workload.recipe, workspace=(str(ROOT),))
     cold: list[dict[str, float]] = []
     warm: list[dict[str, float]] = []
@@ -190,7 +190,7 @@ def _quantize(workload: Workload, effort: Effort) -> Figures:
     generate_numeric_debug_handle(captured.program)
     export = time.perf_counter() - start
     ours = rounds({"ours": partial(quantize, workload, captured, given)}, effort)["ours"]
-    # Strict, since the quantizer finds next to nothing in what the other kind of export gives.
+    # Strict, because the quantizer finds next to nothing to annotate in a non-strict export.
     program = torch.export.export(given.model, given.args, given.kwargs, strict=True)
     quantizer = X86InductorQuantizer().set_global(get_default_x86_inductor_quantization_config())
 
@@ -202,7 +202,7 @@ def _quantize(workload: Workload, effort: Effort) -> Figures:
                 prepared(*args, **kwargs)
             convert_pt2e(prepared)
 
-    # Once, after a warm-up of the same calls by ours: it takes up to half a minute.
+    # Only once, because it takes up to half a minute. The runs before have warmed up the same calls.
     return {"export": export, "handlens": ours, "torchao": [seconds(plain)]}
 
 

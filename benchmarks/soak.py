@@ -1,4 +1,4 @@
-"""A long session: somebody edits for an hour, and nothing may grow, slow down, or be wrong in the end.
+"""Edit for an hour, and measure that nothing grows, slows down, or is wrong in the end.
 
 What is done each time is drawn by chance: code and comments edited, runs that another edit or a cancel
 ends, texts that do not parse, models that raise or kill their process, documents closed and opened again.
@@ -19,7 +19,7 @@ from benchmarks.editor import Client, Document, serving
 from benchmarks.figures import p95
 from benchmarks.latency import EFFICIENTNET, TINY
 
-# Every model shows findings, so that an answer comes to whatever is done.
+# With these thresholds every model has findings, so that diagnostics answer every edit.
 _THRESHOLDS = {"errorDb": -300, "warningDb": 300, "informationDb": 300}
 _SAMPLE_S = 30.0
 _HOVERS = 10
@@ -28,7 +28,7 @@ _KILLED = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)\n"
 
 @dataclass(frozen=True)
 class Sample:
-    """How it stands, at a moment when nothing is run."""
+    """The resources that server and worker use, at a moment when nothing runs."""
 
     seconds: float
     steps: int
@@ -38,12 +38,12 @@ class Sample:
     worker_descriptors: int
     processes: int
     hover_p95: float
-    """In seconds, of the hovers since the sample before."""
+    """The seconds of the hovers since the last sample."""
 
 
 @dataclass
 class Soak:
-    """What was measured, and the documents whose diagnostics are not those of a fresh server."""
+    """The samples, and the documents whose diagnostics are not those that a fresh server gives."""
 
     samples: list[Sample] = field(default_factory=list)
     steps: dict[str, int] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Soak:
 
 
 class _Session:
-    """One client's documents, and what may be done with them."""
+    """The documents of a client, and the edits that it makes in them."""
 
     def __init__(self, client: Client, folder: Path, chance: random.Random) -> None:
         self._client = client
@@ -75,15 +75,15 @@ class _Session:
         }
 
     async def step(self) -> str:
-        """Do something with some document; what it was."""
-        # Most of the time it is the small ones: a run of the large one takes as long as ten of them.
+        """Make a random edit in a random document. Returns the name of the edit."""
+        # A run of the large document takes as long as ten of the small ones, so it is chosen less often.
         [document] = self._chance.choices(self.documents, (5, 5, 1))
         name = self._chance.choice(list(self.steps))
         await self.steps[name](document)
         return name
 
     async def hover(self) -> float:
-        """Ask for the numbers of a convolution; the seconds that it took."""
+        """Hover over a convolution. Returns the seconds that the answer took."""
         document = self._chance.choice(self.documents)
         line = document.text[: document.text.index("(x)")].count("\n")
         column = document.text.splitlines()[line].index("(x)")
@@ -93,11 +93,11 @@ class _Session:
         return time.perf_counter() - start
 
     async def restore(self, document: Document) -> None:
-        """Bring back the text that it was opened with."""
+        """Restore the text that the document was opened with."""
         await self._save(document, self._original[document.uri] + "\n# Restored.\n")
 
     async def _save(self, document: Document, text: str) -> None:
-        """Save another text, and wait for what its run finds, or for what is known of it."""
+        """Save another text, and wait for its diagnostics, from a run or from an earlier result."""
         document.replace(text)
         await document.shown()
         del self._client.published[document.uri]
@@ -149,7 +149,7 @@ class _Session:
 
 
 async def measure(seconds: float, seed: int, on_sample: Callable[[Sample], None]) -> Soak:
-    """Edit for so long, and compare what is shown then with what a fresh server shows."""
+    """Edit for some seconds, then compare the diagnostics with those of a fresh server."""
     soak = Soak()
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="handlens-soak-") as folder:

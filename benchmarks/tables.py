@@ -1,4 +1,4 @@
-"""The tables of a document of results, for a terminal of a hundred columns."""
+"""Print the results of a benchmark run as tables of a hundred columns."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ STAGES_NOTE = (
 
 
 def show(document: Document) -> None:
-    """Print all tables that there are rows for."""
+    """Print the table of every kind of row that was measured."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     machine = document["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
@@ -201,7 +201,7 @@ def show_latency(latency: Latency) -> None:
 
 
 def show_sample(sample: Sample) -> None:
-    """Print one line about a moment of a long session."""
+    """Print one line about a sample of a long session."""
     click.echo(
         f"{sample.seconds / 60:5.1f} min  {sample.steps:5} steps  server {size(sample.server_bytes)} "
         f"{sample.server_descriptors} fds  worker {size(sample.worker_bytes)} "
@@ -211,7 +211,7 @@ def show_sample(sample: Sample) -> None:
 
 
 def soak(document: Document) -> Iterator[str]:
-    """How a long session ended, beside how it was once warm: the fifth of it after the first fifth."""
+    """Compare the end of a long session with its second fifth, when everything is warm."""
     samples = document["samples"]
     part = max(1, len(samples) // 5)
     warm, last = samples[part : 2 * part], samples[-part:]
@@ -230,7 +230,7 @@ def soak(document: Document) -> Iterator[str]:
 
 
 def cell(cell: Cell) -> str:
-    """One line about an architecture under a recipe."""
+    """Print one line about an architecture under a recipe."""
     result = cell.error or (
         f"{cell.verdict if cell.sqnr_db is None else f'{cell.sqnr_db:.1f} dB'}, "
         f"{cell.compared} of {cell.ops} ops compared"

@@ -41,7 +41,7 @@ def handlens_resnet18_16() -> Target:
 
 
 def handlens_bert() -> Target:
-    """With an attention mask, as a tokenizer gives it."""
+    """BERT with an attention mask, as a tokenizer gives it."""
     model, (tokens,) = handlens_bert_without_mask()
     return model, (tokens, torch.ones_like(tokens))
 

@@ -1,4 +1,4 @@
-"""What it costs to check a result: the first batch with its checks, beside the same batch without."""
+"""Measure the cost of checking a result: the first batch with its checks, and the same batch without."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _ROUNDS = 7
 
 @dataclass(frozen=True)
 class Cost:
-    """Medians in seconds, of alternating runs on one batch."""
+    """Seconds for one batch, as medians of alternating runs."""
 
     workload: str
     model_s: float
-    """A forward of the model."""
+    """A forward pass of the model."""
     quantized_s: float
-    """A forward of the quantized graph."""
+    """A forward pass of the quantized graph."""
     comparison_s: float
-    """The batch through a comparison, merging included."""
+    """A comparison of the batch, with the merging of the graphs."""
     verified_s: float
-    """The same, checked."""
+    """The same comparison with its checks."""
 
     @property
     def checks_s(self) -> float:
@@ -42,12 +42,12 @@ class Cost:
 
     @property
     def ratio(self) -> float:
-        """What the checks cost beside a forward of each."""
+        """The time of the checks, relative to a forward pass of both."""
         return self.checks_s / (self.model_s + self.quantized_s)
 
 
 def measure(names: tuple[str, ...]) -> Iterator[Cost]:
-    """The cost of each of some workloads."""
+    """Measure the cost for each workload that is named."""
     for name in names:
         yield _cost(name)
 

@@ -1,4 +1,4 @@
-"""What is measured: a model with its inputs, a recipe, and which of the measurements apply."""
+"""The workloads: a model with its inputs, a recipe, and the measurements that apply."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from handlens.targets import Target, discover
 ROOT = Path(__file__).parents[1]
 TARGETS = "benchmarks/targets.py"
 MEASURES = ("alone", "together", "overhead", "stages", "quantize", "batches")
-"""What ``rows`` can measure."""
+"""The names of the measurements in ``rows``."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One line of the tables."""
+    """A model and a recipe: one line of the tables."""
 
     name: str
     title: str
@@ -24,7 +24,7 @@ class Workload:
     file: str = TARGETS
     recipe: str = "x86"
     measures: tuple[str, ...] = ("alone", "together", "stages")
-    """Those of ``MEASURES`` that apply."""
+    """The measurements of ``MEASURES`` that apply."""
 
     def find(self) -> Target:
         """The target that this workload runs."""

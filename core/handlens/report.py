@@ -1,7 +1,7 @@
 """The result of a run as plain data, and its JSON (version 1).
 
-Every front end renders the same ``Report``. It knows no view, no torch and no language server, and it
-can be saved and loaded without loss: ``load(dump(document)) == document``.
+Every front end renders the same ``Report``, which knows neither torch nor any front end. It can be saved
+and loaded without loss: ``load(dump(document)) == document``. ``op_report`` has the part about one op.
 
 Lines are 1-based and columns 0-based code points, as Python's ``ast`` counts lines. Ratios are in dB,
 timings in seconds. JSON has no infinity: such a number is None, and the verdict beside it says why.
@@ -11,235 +11,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 from handlens.dataclass_json import Text, from_json, to_json
+from handlens.op_report import Channels as Channels
+from handlens.op_report import FloatFormat as FloatFormat
+from handlens.op_report import Histogram as Histogram
+from handlens.op_report import ModelInput as ModelInput
+from handlens.op_report import OpReport as OpReport
+from handlens.op_report import Part as Part
+from handlens.op_report import Quantizer as Quantizer
+from handlens.op_report import Span as Span
+from handlens.op_report import Verdict as Verdict
+from handlens.op_report import op_name as op_name
 
 VERSION = 1
 
 Severity = Literal["error", "warning", "information", "hint"]
-Verdict = Literal["ok", "exact", "no-signal", "non-finite", "not-compared"]
-"""Whether there is a ratio ("ok"), and if not, why: no noise at all; a reference that is zero everywhere;
-NaN or infinity where the reference is finite; nothing that could be compared."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """A range of source text and the function it stands in."""
-
-    file: str
-    line: int
-    column: int
-    end_line: int
-    end_column: int
-    function: str = ""
-
-    @property
-    def start(self) -> tuple[int, int]:
-        return self.line, self.column
-
-    @property
-    def end(self) -> tuple[int, int]:
-        return self.end_line, self.end_column
-
-
-@dataclass(frozen=True)
-class FloatFormat:
-    """What a floating point type can represent."""
-
-    significant_bits: int
-    """Bits of a normal number's significand, the implicit one included."""
-    smallest_normal: float
-    largest: float
-
-    @property
-    def smallest_spacing(self) -> float:
-        """The distance between two neighbouring subnormal numbers."""
-        return self.smallest_normal * 2.0 ** (1 - self.significant_bits)
-
-    @property
-    def overflow(self) -> float:
-        """The smallest number that is rounded to infinity: half a spacing beyond the largest one."""
-        return self.largest + 2.0 ** (math.frexp(self.largest)[1] - self.significant_bits - 1)
-
-
-@dataclass(frozen=True)
-class Quantizer:
-    """One quantizer that takes part in an op: of its weight, its output, or an input it reads.
-
-    A cast to half precision is one, too: its granularity is "per-value", and it has no scale.
-    """
-
-    role: Literal["weight", "output", "input"]
-    dtype: str
-    granularity: Literal["per-tensor", "per-channel", "per-group", "per-token", "per-value"]
-    scale: tuple[float, float] | None
-    """Smallest and largest scale, equal when there is one; None when it is computed for each input, or
-    not finite."""
-    zero_point: tuple[int, int] | None
-    quant_min: int | None
-    quant_max: int | None
-    rms_scale: float | None = None
-    """Root of the mean squared scale: what the power of the rounding noise follows."""
-    axis: int | None = None
-    """The dimension along which there is a scale for each index; None where there is none."""
-    observed: tuple[float, float] | None = None
-    """Smallest and largest value that calibration gave it; None where that is not known."""
-    format: FloatFormat | None = None
-    """What its type can represent; None for integers."""
-
-
-@dataclass(frozen=True)
-class Channels:
-    """The largest magnitudes of the channels of a tensor, in short."""
-
-    role: Literal["weight", "output"]
-    count: int
-    widest: int
-    """Index of the channel with the largest magnitude."""
-    widest_magnitude: float
-    median_magnitude: float
-    """Median over the channels of their largest magnitudes."""
-
-
-@dataclass(frozen=True)
-class Histogram:
-    """How often values fell into intervals of equal width from ``low`` to ``high``."""
-
-    low: float
-    high: float
-    counts: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class ModelInput:
-    """An input of the model as an op reads it, quantized or cast."""
-
-    name: str
-    quantizer: Quantizer
-    sqnr_db: float | None
-    """None where it is exact, or nothing could be compared."""
-    reference_range: tuple[float | None, float | None]
-    saturated: float = 0.0
-    """Share of its values outside the range of its quantizer, 0 to 1."""
-    clipping_share: float = 0.0
-    """Share of its noise that lies outside that range."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """What one of several inputs brings to where they come together."""
-
-    handle: int
-    relative: float
-    """Noise over signal, by channel, summed over the channels."""
-
-
-@dataclass(frozen=True)
-class OpReport:
-    """What was measured at one debug handle."""
-
-    handle: int
-    op: str
-    node: str
-    module: str
-    inputs: tuple[int, ...]
-    """Handles of the ops whose outputs this op reads."""
-    spans: tuple[Span, ...]
-    """The chain of frames that called the op, innermost first; torch's own frames left out."""
-    shown: int | None
-    """Index in ``spans`` of the frame that shows a finding: the innermost one in a workspace file."""
-    verdict: Verdict
-    sqnr_db: float | None
-    introduced_verdict: Verdict
-    introduced_sqnr_db: float | None
-    introduced_share: float
-    """Noise power the op introduces, relative to the accumulated noise power at its output."""
-    floor_sqnr_db: float | None
-    mse: float | None
-    max_abs_error: float | None
-    cosine: float | None
-    reference_range: tuple[float | None, float | None]
-    actual_range: tuple[float | None, float | None]
-    saturated: float
-    """Share of reference values outside the range of the op's output quantizer, 0 to 1."""
-    quantizers: tuple[Quantizer, ...] = ()
-    reference_rms: float | None = None
-    """Root of the mean squared reference value."""
-    weight_share: float | None = None
-    """Share of the introduced noise that is there before the op's own output is quantized: that of its
-    quantized weights and constants. None where the op introduces nothing."""
-    clipping_share: float = 0.0
-    """Share of the introduced noise that lies outside the range of the op's output quantizer."""
-    vanished: float = 0.0
-    """Share of nonzero reference values that are zero in the quantized model, 0 to 1."""
-    channels: tuple[Channels, ...] = ()
-    fan_in: int | None = None
-    """How many products are summed for one output value, of an op with a quantized weight."""
-    input_rms: float | None = None
-    """Root of the mean squared reference value at the input that meets the weight."""
-    executions: int = 0
-    """How often the op ran, over all batches and iterations."""
-    worst_batch: int | None = None
-    """Number of the batch with the lowest SQNR, from 0; None where no batch has one."""
-    worst_batch_sqnr_db: float | None = None
-    errors: Histogram | None = None
-    """Of the differences actual − reference: of values sampled evenly from the op's first execution."""
-    in_float: str = ""
-    """Why the op computes as it does in the reference; empty where it is quantized."""
-    whole: bool = False
-    """Whether it gives integers or truth values: how many of them differ says nothing about accuracy."""
-    missed: tuple[int, ...] = ()
-    """Handles of the ops whose writes in place it does not see in the quantized model: most of what its
-    input differs by is due to that."""
-    input_share: float | None = None
-    """Share of the introduced noise that is there where the weights are exact: that of the model's inputs.
-    None where the op reads none of them quantized, or introduces nothing."""
-    model_inputs: tuple[ModelInput, ...] = ()
-    """The inputs of the model that it reads quantized."""
-    channel_noise: float | None = None
-    """Mean over the channels of noise over signal, where loud channels do not hide what quiet ones lose.
-    An estimate from a sample of the values; None where the channels are not known."""
-    introduced_channel_noise: float | None = None
-    """The same of the introduced noise."""
-    parts: tuple[Part, ...] = ()
-    """Where several inputs come together, what each brings."""
-    divisor: int | None = None
-    """Handle of the op whose output it divides by, or makes Inf or NaN of otherwise where that is zero."""
-    masked: float = 0.0
-    """Share of the values that a mask takes out of the softmax after the op, 0 to 1: they take no part."""
-    masked_min: float | None = None
-    """The lowest of them in the reference that is finite."""
-    uncalibrated: str = ""
-    """Why a quantizer of it has no range to go by: calibration gave it nothing, or zeros only."""
-    traced: bool = True
-    """Whether ``inputs`` has all that the op reads, as far as it was compared."""
-
-    @property
-    def span(self) -> Span | None:
-        """Where a finding about this op is shown."""
-        return None if self.shown is None else self.spans[self.shown]
-
-    @property
-    def name(self) -> str:
-        """The op as people write it: ``conv2d`` for ``aten.conv2d.default``."""
-        return op_name(self.op)
-
-    def quantizers_of(self, role: Literal["weight", "output", "input"]) -> list[Quantizer]:
-        return [each for each in self.quantizers if each.role == role]
-
-
-def op_name(op: str) -> str:
-    """``conv2d`` for ``aten.conv2d.default``."""
-    parts = op.split(".")
-    return parts[1] if len(parts) == 3 else op
 
 
 @dataclass(frozen=True)
 class Related:
-    """Another place that belongs to a finding."""
+    """Another place in the source that belongs to a finding, with a message about it."""
 
     message: str
     span: Span | None
@@ -248,9 +42,9 @@ class Related:
 
 @dataclass(frozen=True)
 class Cause(Text):
-    """Why something is as it is, and what to do about it; false where that is not known.
+    """Why something is as it is, and what to do about it. A cause without ``why`` is false.
 
-    As text it is one line that says why, and below it what helps, if that is known.
+    As text it has a line for ``why`` and, if that is known, a line for ``help``.
     """
 
     why: str = ""
@@ -273,7 +67,7 @@ NO_CAUSE = Cause()
 
 @dataclass(frozen=True)
 class Finding:
-    """Something a person should look at. Without a span it is about the target as a whole."""
+    """Something that a person should look at. A finding without a span is about the whole target."""
 
     rule: str
     severity: Severity
@@ -286,7 +80,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a run has no result. ``message`` is for people, the traceback is the detail behind it."""
+    """Why a run has no result: a message for people, and the traceback as detail."""
 
     rule: str
     message: str
@@ -308,12 +102,12 @@ class Unmatched:
     span: Span | None = None
     """Where it is shown; None for the target as a whole."""
     expected: bool = True
-    """Whether that is as it should be: a folded batch norm is no news."""
+    """True if nothing is wrong with that, as for a batch norm that was folded."""
 
 
 @dataclass(frozen=True)
 class StaysInFloat:
-    """An op of a kind that the recipe quantizes, left in float by nobody's wish, and why."""
+    """An op that the recipe should have quantized and left in float, and the reason."""
 
     op: str
     node: str
@@ -326,20 +120,20 @@ class StaysInFloat:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How many ops have a handle, were compared, and were quantized."""
+    """How many ops have a handle, how many were compared, and how many were quantized."""
 
     ops: int
     matched: int
     quantized: int
     unmatched: tuple[Unmatched, ...] = ()
     unquantized: tuple[str, ...] = ()
-    """The kinds of op that the recipe should quantize and the model has, and none of them was."""
+    """The kinds of op that the recipe should quantize and of which it quantized none in this model."""
     in_float: tuple[StaysInFloat, ...] = ()
 
 
 @dataclass(frozen=True)
 class QuantizedBy:
-    """The class that decided what is quantized, and the package that it is of."""
+    """The quantizer class that decided what is quantized, and its package."""
 
     name: str
     package: str
@@ -351,7 +145,7 @@ class QuantizedBy:
 
 @dataclass(frozen=True)
 class OutputAccuracy:
-    """Accuracy of the model's outputs, all of them pooled over all batches."""
+    """The accuracy of the model's outputs, from the noise and the signal of all outputs and batches."""
 
     verdict: Verdict
     sqnr_db: float | None
@@ -359,68 +153,71 @@ class OutputAccuracy:
     max_abs_error: float | None
     cosine: float | None
     reason: str = ""
-    """Why the outputs, or one of them, were not compared."""
+    """Why outputs were not compared; empty if all were."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Where the graph that is quantized begins to compute something else than the model."""
+    """The first op at which the graph to be quantized computes something else than the model."""
 
     by: Literal["export", "recipe"]
-    """Who made it differ."""
+    """The step that changed the result: exporting the model, or the recipe's rewrites."""
     op: str = ""
-    """Empty where it is not known."""
+    """The op; empty if it is not known."""
     module: str = ""
     sqnr_db: float | None = None
-    """Of what the op computes, the model's own result being the signal."""
+    """The ratio at the op, with the model's own value as the signal."""
     handle: int | None = None
     span: Span | None = None
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What the result was checked against, on the first evaluation batch.
+    """How the result was checked, on the first evaluation batch.
 
-    The reference's outputs against those of the model itself, and both outputs of the comparison against
-    runs of the two graphs by themselves.
+    The outputs of the reference are compared with those of the model itself. Both outputs of the comparison
+    are compared with those of separate runs of the two graphs.
     """
 
     verdict: Literal["exact", "ok", "differs", "not-checked"]
-    """Whether the reference computes what the model computes: to the bit, up to rounding, or not."""
+    """Whether the reference computes what the model does: to the bit ("exact"), up to rounding ("ok"), or
+    not."""
     sqnr_db: float | None = None
-    """Of the reference's outputs, the model's own being the signal; None where there is no difference."""
+    """The ratio of the reference's outputs, with the model's as the signal; None if they do not differ."""
     reason: str = ""
-    """Why it was not checked."""
+    """Why the reference was not checked."""
     difference: Difference | None = None
     actual_sqnr_db: float | None = None
-    """Where the reference differs: of the quantized model's outputs, the model's own being the signal."""
+    """If the reference differs: the ratio of the quantized model's outputs, with the model's as the
+    signal."""
     comparison: Literal["merged", "plain", "outputs"] = "merged"
-    """How the ops were compared: in the merged graph; in one without shortcuts, because the merged one did
-    not compute what the two graphs do by themselves; or the outputs alone, for neither did."""
+    """How the ops were compared: in the merged graph ("merged"); in a graph without shortcuts, because the
+    merged one differed from separate runs ("plain"); or not at all, because both differed ("outputs")."""
 
 
 @dataclass(frozen=True)
 class NonFinite:
-    """Where the float model itself begins to give NaN or Inf, on one batch."""
+    """The first op of the float model that gives NaN or Inf on a batch."""
 
     value: Literal["NaN", "Inf", "-Inf"]
     batch: str
-    """Which one: "evaluation batch 1"."""
+    """The name of the batch: "evaluation batch 1"."""
     count: int
-    """How many of ``values`` are such."""
+    """How many of the ``values`` are NaN or Inf."""
     values: int
     held_by: str = ""
-    """The input, parameter or buffer that holds them; empty where the op makes them of finite values."""
+    """The input, parameter or buffer that holds them; empty if the op makes them from finite values."""
     op: str = ""
-    """The first op that gives them; empty for an input of the model."""
+    """The first op that gives them; empty if an input of the model has them."""
     module: str = ""
     handle: int | None = None
     span: Span | None = None
     infinity: str = ""
-    """Where ``value`` is NaN that was made of infinities: the op that gives those, or what holds them."""
+    """If ``value`` is NaN and made from infinities: the op that gives those, or the name of what holds
+    them."""
     infinity_span: Span | None = None
     nan: str = ""
-    """Where ``value`` is an infinity that NaN is made of: the op that does."""
+    """If ``value`` is an infinity that becomes NaN: the op that makes it NaN."""
     nan_span: Span | None = None
 
 
@@ -461,23 +258,23 @@ class Report:
     ops: tuple[OpReport, ...] = ()
     findings: tuple[Finding, ...] = ()
     suppressed: int = 0
-    """How many findings comments in the source took away."""
+    """How many findings are suppressed by comments in the source."""
     unselected: int = 0
-    """How many findings the project did not select, or ignores."""
+    """How many findings are left out by ``select`` and ``ignore``, of the project or the command line."""
     fail_under: float | None = None
-    """The SQNR of the output, in dB, that was asked for."""
+    """The least SQNR of the output that is asked for, in dB."""
     timings: dict[str, float] = field(default_factory=dict)
     quantized_by: tuple[QuantizedBy, ...] = ()
     verified: Verification | None = None
     non_finite: NonFinite | None = None
-    """Where the float model itself gives NaN or Inf, if that matters."""
+    """Where the float model itself gives NaN or Inf; None if it does not, or if that has no effect."""
     thresholds: Thresholds = field(default_factory=Thresholds)
-    """Those that suit the recipe. What somebody chose takes their place where a report is judged."""
+    """The thresholds that suit the recipe. A project or an editor may choose others for the findings."""
     files: tuple[str, ...] = ()
-    """The workspace files that the run imported beside its own: other texts of them are another run."""
+    """The other workspace files that the run imported. An edit of one of them outdates the report."""
     digests: dict[str, str] = field(default_factory=dict)
-    """By file, the ``digest`` of the text that was executed, also of the target's file. Spans are of these
-    texts, and a file may have been edited since."""
+    """The ``digest`` of every text that was executed, by file. Spans refer to these texts, and a file may
+    have been edited since."""
 
     @property
     def falls_short(self) -> bool:
@@ -493,7 +290,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Document:
-    """What ``handlens check --format json`` prints."""
+    """The reports of one command, as ``handlens check --format json`` prints them."""
 
     handlens: str
     torch: str | None
@@ -502,7 +299,7 @@ class Document:
 
 
 def failed(target: str, file: str, recipe: str, error: Failure) -> Report:
-    """The report of a run that came to nothing; its one finding carries the error to the front ends."""
+    """The report of a run without a result. Its one finding shows the error in every front end."""
     finding = Finding(
         error.rule, "error", error.message, None, error.span, error.related, error.cause
     )
@@ -510,7 +307,7 @@ def failed(target: str, file: str, recipe: str, error: Failure) -> Report:
 
 
 def digest(text: str) -> str:
-    """The SHA-256 of a source text in hexadecimal; line ends and a byte order mark make no difference."""
+    """The SHA-256 of a source text, in hexadecimal, whatever its line ends and byte order mark."""
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()
 

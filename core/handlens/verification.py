@@ -32,6 +32,7 @@ from handlens.loading.preserving import as_given
 from handlens.loading.subject import Subject
 from handlens.recipes import Quantized
 from handlens.report import Difference, Span, Verification
+from handlens.words import decibels
 
 # Two results are the same from this SQNR on, in dB: the order of additions leaves no less in float32. In
 # half precision every op rounds to 74 or 56 dB.
@@ -204,7 +205,7 @@ def _against_model(
         ratio = (
             ""
             if isinstance(again, str) or itself.sqnr_db is None
-            else f" ({itself.sqnr_db:.1f} dB)"
+            else f" ({decibels(itself.sqnr_db)})"
         )
         reason = f"the model differs from itself when it is run twice{ratio}"
         return Verification("not-checked", reason=reason)

@@ -25,6 +25,7 @@ from handlens.loading.subject import Subject
 from handlens.recipes import CalibrationFailed, CastFailed, Quantized, Recipe
 from handlens.recipes.recipe import float_module
 from handlens.report import Cause, Failure, NonFinite, Span, op_name
+from handlens.words import listed
 
 _NOT_FINITE = re.compile(r"\b(nan|inf|-inf|finite|infinity)\b", re.IGNORECASE)
 
@@ -170,11 +171,11 @@ class Inquiry:
         names = working_recipes(self._captured, self._subject, recipe.name)
         if names:
             works = "works" if len(names) == 1 else "work"
-            help = f"{_listed(names)} {works} on the same export"
+            help = f"{listed(names)} {works} on the same export"
         return replace(raised, cause=Cause(why, help))
 
     def _named(self, handles: Iterable[int]) -> str:
-        return _listed(list(dict.fromkeys(_name(self._nodes[each]) for each in handles)))
+        return listed(list(dict.fromkeys(_name(self._nodes[each]) for each in handles)))
 
     def _at(self, handles: Sequence[int]) -> Span | None:
         return self._shown(self._nodes[handles[0]]) if handles else None
@@ -192,8 +193,3 @@ def _held_by(node: Node) -> str:
         return f"input {node.target}"
     kind = "parameter" if isinstance(value_of(node), Parameter) else "buffer"
     return f"{kind} {node.target}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last

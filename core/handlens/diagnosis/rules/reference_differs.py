@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from handlens.diagnosis.rules.rule import Measured, Rule
 from handlens.report import Cause, Finding, op_name
-from handlens.words import at_module
+from handlens.words import at_module, decibels
 
 
 class ReferenceDiffers(Rule):
@@ -67,9 +67,9 @@ class ReferenceDiffers(Rule):
         begins = verified.difference
         quantized = f"graph that {measured.report.recipe} quantizes"
         graph = "exported graph" if begins.by == "export" else quantized
-        output = "" if verified.sqnr_db is None else f" (output {verified.sqnr_db:.1f} dB)"
+        output = "" if verified.sqnr_db is None else f" (output {decibels(verified.sqnr_db)})"
         if begins.op:
-            ratio = "" if begins.sqnr_db is None else f" {begins.sqnr_db:.1f} dB"
+            ratio = "" if begins.sqnr_db is None else f" {decibels(begins.sqnr_db)}"
             message = (
                 f"{op_name(begins.op)}{ratio}: from here on the {graph} is not the model{output}"
             )
@@ -78,6 +78,6 @@ class ReferenceDiffers(Rule):
             message = f"the {graph} computes something else than the model{output}"
         why = "all other numbers compare the quantized model with that graph, not with the model"
         if verified.actual_sqnr_db is not None:
-            why += f": against the model, its outputs have {verified.actual_sqnr_db:.1f} dB"
+            why += f": against the model, its outputs have {decibels(verified.actual_sqnr_db)}"
         span = begins.span or measured.declaration
         yield Finding(self.code, "error", message, begins.handle, span, cause=Cause(why))

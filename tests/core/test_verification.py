@@ -329,5 +329,5 @@ def test_the_comparison_graph_is_written_into_a_folder(
     [file] = folder.iterdir()
     code = file.read_text()
     assert file.name == "model_line_9.py"
-    assert "quantized_decomposed" in code
+    assert "self.fake_quantize" in code
     assert f"self.handle_{report.ops[0].handle}(" in code

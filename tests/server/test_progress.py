@@ -3,6 +3,7 @@
 import asyncio
 from concurrent.futures import Future
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pygls.exceptions import JsonRpcInternalError
@@ -13,23 +14,23 @@ from handlens_server.progress import RunProgress
 class FakeProgress:
     """pygls' progress, with a client that answers when the test says so."""
 
-    def __init__(self):
-        self.tokens = {}
-        self.sent = []
+    def __init__(self) -> None:
+        self.tokens: dict[Any, Any] = {}
+        self.sent: list[Any] = []
         self.answer = asyncio.get_running_loop().create_future()
 
-    async def create_async(self, token):
+    async def create_async(self, token: str) -> None:
         await self.answer
         self.tokens[token] = Future()
 
-    def begin(self, token, value):
+    def begin(self, token: str, value: Any) -> None:
         self.sent.append(value)
 
     report = end = begin
 
 
 @pytest.fixture
-async def server():
+async def server() -> SimpleNamespace:
     tasks = []
     return SimpleNamespace(
         client=SimpleNamespace(progress=True),
@@ -39,7 +40,7 @@ async def server():
     )
 
 
-async def test_it_begins_with_the_stage_that_the_run_has_come_to(server):
+async def test_it_begins_with_the_stage_that_the_run_has_come_to(server: Any) -> None:
     async with RunProgress(server, "handlens_a", cancel=lambda: None) as progress:
         progress.stage("export")
         server.work_done_progress.answer.set_result(None)
@@ -52,7 +53,7 @@ async def test_it_begins_with_the_stage_that_the_run_has_come_to(server):
     assert not server.work_done_progress.tokens
 
 
-async def test_a_client_that_answers_after_the_end_shows_nothing(server):
+async def test_a_client_that_answers_after_the_end_shows_nothing(server: Any) -> None:
     async with RunProgress(server, "handlens_a", cancel=lambda: None):
         pass
     server.work_done_progress.answer.set_result(None)
@@ -61,7 +62,7 @@ async def test_a_client_that_answers_after_the_end_shows_nothing(server):
     assert not server.work_done_progress.tokens
 
 
-async def test_a_client_that_refuses_does_not_disturb_the_run(server):
+async def test_a_client_that_refuses_does_not_disturb_the_run(server: Any) -> None:
     async with RunProgress(server, "handlens_a", cancel=lambda: None) as progress:
         server.work_done_progress.answer.set_exception(JsonRpcInternalError("no"))
         await asyncio.gather(*server.tasks)
@@ -69,7 +70,7 @@ async def test_a_client_that_refuses_does_not_disturb_the_run(server):
     assert not server.work_done_progress.sent
 
 
-async def test_the_button_cancels_the_run_and_the_end_does_not(server):
+async def test_the_button_cancels_the_run_and_the_end_does_not(server: Any) -> None:
     cancelled = []
     async with RunProgress(server, "handlens_a", cancel=lambda: cancelled.append(True)):
         server.work_done_progress.answer.set_result(None)

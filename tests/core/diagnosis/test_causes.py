@@ -14,7 +14,7 @@ from handlens.diagnosis import causes, diagnose
 from handlens.diagnosis.causes import Neighbours
 from handlens.diagnosis.thresholds import Thresholds
 from handlens.report import ModelInput, OpReport
-from sample_ops import channels, half, losing_op, quantizer, sample_op
+from tests.sample_ops import channels, half, losing_op, quantizer, sample_op
 
 
 def loss(op: OpReport) -> str:

@@ -9,7 +9,7 @@ import pytest
 from handlens.diagnosis import diagnose
 from handlens.diagnosis.thresholds import Thresholds
 from handlens.report import Finding, OpReport
-from sample_ops import sample_op
+from tests.sample_ops import sample_op
 
 
 def op(handle: int, sqnr_db: float | None, share: float = 0.0, **fields: Any) -> OpReport:

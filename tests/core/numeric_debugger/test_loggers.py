@@ -13,8 +13,8 @@ from torchao.testing.pt2e._xnnpack_quantizer import (
 )
 
 import handlens
-from handle_models import CASES, ConvSqueezeConv
 from handlens.capture.handles import handle_of
+from tests.handle_models import CASES, ConvSqueezeConv
 
 STRICTNESS = pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])
 INPUTS = CASES["conv2d-squeeze-conv1d"][1]
@@ -25,7 +25,7 @@ def exported(
 ) -> torch.fx.GraphModule:
     program = torch.export.export(model().eval(), INPUTS, strict=strict)
     handlens.generate_numeric_debug_handle(program)
-    return program.module()  # type: ignore[return-value]
+    return program.module()
 
 
 def loggers(model: nn.Module) -> list[handlens.OutputLogger]:

@@ -12,7 +12,7 @@ from torch.fx import Node
 
 from handlens import session
 from handlens.capture.handles import is_dequantize, is_quantize
-from handlens.loading.subject import InvalidTarget
+from handlens.loading.subject import InvalidTarget, build
 from handlens.report import Report
 from handlens.request import RunRequest
 from handlens.targets import discover
@@ -194,8 +194,6 @@ def test_a_keep_float_that_is_none_is_told_at_the_target(
 def test_the_demo_gains_what_its_stem_loses(
     efficientnet_lite: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build = session.build
-
     def keeping(*args: Any) -> Any:
         subject = build(*args)
         object.__setattr__(subject, "keep_float", ("stem",))

@@ -19,7 +19,6 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
     get_default_x86_inductor_quantization_config,
 )
 
-from handle_models import TwoLinears
 from handlens import recipes
 from handlens.capture.handles import (
     convert_pt2e,
@@ -32,6 +31,7 @@ from handlens.capture.handles import (
 from handlens.failures.failing_ops import failing_ops
 from handlens.loading.subject import Subject
 from handlens.recipes import CalibrationFailed
+from tests.handle_models import TwoLinears
 
 from ..conftest import RunText
 from ..quantizing import captured, dequantize_nodes, named, quantize

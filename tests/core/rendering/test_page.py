@@ -25,7 +25,7 @@ from handlens.report import (
     Verification,
     failed,
 )
-from sample_ops import FILE, losing_op, quantizer, sample_op
+from tests.sample_ops import FILE, losing_op, quantizer, sample_op
 
 HOSTILE = "<script>alert(1)</script>&\"'\u202e\x1b[31m{{ 1 }}"
 SOURCE = "\n".join(f"    y = {'x' * 5} # {HOSTILE}" for _ in range(40))

@@ -35,7 +35,7 @@ from handlens.report import (
     failed,
     load,
 )
-from sample_ops import losing_op
+from tests.sample_ops import losing_op
 
 FILE = "/work space/net.py"
 TEXT = """\

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from handlens import report
-from handlens.rendering import terminal
+from handlens.rendering import text
 from handlens.rendering.view import View
 
 FINDINGS = 1
@@ -48,7 +48,7 @@ def _draw(reports: tuple[report.Report, ...], width: int) -> Console:
     )
     view = View(lambda name: Path(name).read_text("utf-8"), str(Path.cwd()))
     for each in reports:
-        terminal.render(each, console, view)
+        text.print_report(each, console, view)
     return console
 
 

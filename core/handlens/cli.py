@@ -15,23 +15,21 @@ import os
 import sys
 import tokenize
 import traceback
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
 
 from handlens import __version__, targets
-from handlens.diagnosis import rules
+from handlens.diagnosis import judge, rules
 from handlens.project import ProjectSettings, project_settings
-from handlens.rendering import jsondocument, terminal
+from handlens.rendering.formats import FORMATS
 from handlens.rendering.run_status import RunStatus
-from handlens.rendering.summary import falls_short
 from handlens.rendering.view import View, clean
-from handlens.report import Document, Failure, Report, failed
+from handlens.report import Document, Failure, Report, digest, failed
 from handlens.request import RunRequest
 from handlens.targets import InvalidConfiguration, Target
 from handlens.workers.client import Worker, WorkerUnusable
@@ -102,10 +100,10 @@ def _codes_option(
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(["text", "json", "html"]),
+    type=click.Choice(list(FORMATS)),
     default="text",
     show_default=True,
-    help="What to print.",
+    help=f"What to print: {'; '.join(f'{name}, {each.summary}' for name, each in FORMATS.items())}.",
 )
 @click.option(
     "--output",
@@ -179,21 +177,11 @@ def check(
     except WorkerUnusable as error:
         raise Refused(str(error), error.output) from error
     reports = [plan.settings.selected(report) for plan, report in zip(plans, made)]
-    with _opened(output) as stream:
-        if output_format == "html":
-            document = Document(__version__, torch_version, tuple(reports))
-            # The template engine takes a while to import.
-            from handlens.rendering import page
-
-            stream.write(page.render(document, View(_read, os.getcwd())))
-        elif output_format == "json":
-            stream.write(jsondocument.render(Document(__version__, torch_version, tuple(reports))))
-        else:
-            hidden = [
-                len(all_.findings) - len(shown.findings) for all_, shown in zip(made, reports)
-            ]
-            _print_text(plans, reports, hidden, stream, verbose)
-    return _status(plans, reports, undeclared)
+    document = Document(__version__, torch_version, tuple(reports))
+    console = None if output else Console(highlight=False, markup=False, emoji=False)
+    view = View(_read, os.getcwd(), verbose, console)
+    _write(FORMATS[output_format].render(document, view), output)
+    return _status(reports, undeclared)
 
 
 @dataclass(frozen=True)
@@ -224,7 +212,7 @@ def _plan(argument: str, recipe: str | None, given: dict[str, Any]) -> list[Plan
     return [
         Plan(
             settings,
-            RunRequest(target, text, recipe, settings.recipe, workspace, (settings.thresholds,)),
+            RunRequest(target, text, recipe, settings.recipe, workspace),
         )
         for target in found
     ]
@@ -264,7 +252,7 @@ def _workspace(file: str) -> Path:
     return parents[0]
 
 
-def _status(plans: Iterable[Plan], reports: Collection[Report], undeclared: bool) -> int:
+def _status(reports: Collection[Report], undeclared: bool) -> int:
     if undeclared or any(report.status == "failed" for report in reports):
         return COULD_NOT_RUN
     bad = any(
@@ -272,11 +260,7 @@ def _status(plans: Iterable[Plan], reports: Collection[Report], undeclared: bool
         for report in reports
         for finding in report.findings
     )
-    inaccurate = any(
-        falls_short(report, plan.settings.fail_under)
-        for plan, report in zip(plans, reports)
-        if plan.settings.fail_under is not None
-    )
+    inaccurate = any(report.falls_short for report in reports)
     return FINDINGS if bad or inaccurate else NOTHING_FOUND
 
 
@@ -307,11 +291,22 @@ async def _run(
                     await worker.close()
                     worker = None
                     report = _with_output(report, report.error, status.recent)
-                reports.append(report)
+                reports.append(_judged(report, plan))
         finally:
             if worker is not None:
                 await worker.close()
     return reports, torch_version
+
+
+def _judged(report: Report, plan: Plan) -> Report:
+    """The report of a plan with its findings, by the texts that were executed."""
+    assert plan.request is not None
+    texts: dict[str, str] = {}
+    for file, digested in report.digests.items():
+        text = plan.request.text if file == plan.request.target.file else _read(file)
+        if text is not None and digest(text) == digested:
+            texts[file] = text
+    return judge(report, (plan.settings.thresholds,), texts, plan.request.target.declaration)
 
 
 def _with_output(report: Report, error: Failure, output: Iterable[str]) -> Report:
@@ -320,24 +315,6 @@ def _with_output(report: Report, error: Failure, output: Iterable[str]) -> Repor
 
 
 # -- printing --------------------------------------------------------------------------------------
-
-
-def _print_text(
-    plans: Iterable[Plan],
-    reports: Sequence[Report],
-    hidden: Iterable[int],
-    stream: TextIO,
-    verbose: bool,
-) -> None:
-    if stream is sys.stdout:
-        console = Console(highlight=False, markup=False, emoji=False)
-    else:
-        console = Console(file=stream, color_system=None, highlight=False, emoji=False)
-    view = View(_read, os.getcwd(), verbose)
-    for plan, report, missing in zip(plans, reports, hidden):
-        terminal.render(report, console, view, plan.settings.fail_under, missing)
-    if len(reports) > 1:
-        terminal.render_total(reports, console)
 
 
 @functools.cache
@@ -353,17 +330,16 @@ def _shown(file: str) -> str:
     return View(_read, os.getcwd()).path(os.path.abspath(file))
 
 
-@contextmanager
-def _opened(path: Path | None) -> Iterator[TextIO]:
+def _write(text: str, path: Path | None) -> None:
     if path is None:
-        yield sys.stdout
+        sys.stdout.write(text)
+        # A pipe that nobody reads any more must fail here, where click ends the command quietly.
+        sys.stdout.flush()
         return
     try:
-        stream = path.open("w", encoding="utf-8", errors="backslashreplace")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise Refused(f"cannot write {path}: {error.strerror}") from error
-    with stream:
-        yield stream
 
 
 # -- handlens targets, handlens server -------------------------------------------------------------

@@ -31,8 +31,13 @@ class ProjectSettings:
         """The report with the findings that are wanted. Why there is no result is always wanted."""
         if report.status == "failed":
             return report
-        findings = rules.select(report.findings, self.select, self.ignore)
-        return dataclasses.replace(report, findings=tuple(findings))
+        findings = tuple(rules.select(report.findings, self.select, self.ignore))
+        return dataclasses.replace(
+            report,
+            findings=findings,
+            unselected=len(report.findings) - len(findings),
+            fail_under=self.fail_under,
+        )
 
 
 _THRESHOLDS = {

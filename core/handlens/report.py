@@ -9,14 +9,12 @@ timings in seconds. JSON has no infinity: such a number is None, and the verdict
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-import types
-import typing
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, Literal, TypeVar
+from typing import Literal
+
+from handlens.dataclass_json import from_json, to_json
 
 VERSION = 1
 
@@ -378,6 +376,28 @@ class NonFinite:
 
 
 @dataclass(frozen=True)
+class Thresholds:
+    """Accumulated SQNR, in dB, under which an op is worth a look; how much clipping is too much.
+
+    The defaults suit 8 bits, with which one op at the noise floor has about 40 dB: the information is for
+    what is 10 dB under it, the warning for 20 dB, the error for 30 dB.
+    """
+
+    error_db: float = 10.0
+    warning_db: float = 20.0
+    information_db: float = 30.0
+    saturated_share: float = 0.01
+
+    def severity(self, sqnr_db: float) -> Severity | None:
+        """The severity of an accumulated SQNR in dB, or None where it is fine."""
+        if sqnr_db < self.error_db:
+            return "error"
+        if sqnr_db < self.warning_db:
+            return "warning"
+        return "information" if sqnr_db < self.information_db else None
+
+
+@dataclass(frozen=True)
 class Report:
     """The result of one run of one target."""
 
@@ -393,16 +413,33 @@ class Report:
     findings: tuple[Finding, ...] = ()
     suppressed: int = 0
     """How many findings comments in the source took away."""
+    unselected: int = 0
+    """How many findings the project did not select, or ignores."""
+    fail_under: float | None = None
+    """The SQNR of the output, in dB, that was asked for."""
     timings: dict[str, float] = field(default_factory=dict)
     quantized_by: tuple[QuantizedBy, ...] = ()
     verified: Verification | None = None
     non_finite: NonFinite | None = None
     """Where the float model itself gives NaN or Inf, if that matters."""
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    """Those that suit the recipe. What somebody chose takes their place where a report is judged."""
     files: tuple[str, ...] = ()
     """The workspace files that the run imported beside its own: other texts of them are another run."""
     digests: dict[str, str] = field(default_factory=dict)
     """By file, the ``digest`` of the text that was executed, also of the target's file. Spans are of these
     texts, and a file may have been edited since."""
+
+    @property
+    def falls_short(self) -> bool:
+        """True if the output is less accurate than ``fail_under``, or not known to be as accurate."""
+        if self.fail_under is None:
+            return False
+        if self.output is None or (self.verified and self.verified.verdict == "differs"):
+            return True
+        if self.output.verdict == "ok" and self.output.sqnr_db is not None:
+            return self.output.sqnr_db < self.fail_under
+        return self.output.verdict != "exact"
 
 
 @dataclass(frozen=True)
@@ -440,51 +477,3 @@ def load(text: str) -> Document:
     if not isinstance(data, dict) or data.get("version") != VERSION:
         raise ValueError(f"not a handlens report of version {VERSION}")
     return from_json(Document, data)
-
-
-def to_json(value: Any) -> dict[str, Any]:
-    """A dataclass of this module as JSON data."""
-    return dataclasses.asdict(value)
-
-
-_T = TypeVar("_T")
-
-
-def from_json(kind: type[_T], data: Any) -> _T:
-    """The inverse of ``to_json``. Raises ValueError where ``data`` is not a ``kind``."""
-    try:
-        return typing.cast(_T, _read(kind, data))
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"not a {kind.__name__}: {error!r}") from error
-
-
-@cache
-def _fields(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
-
-
-def _read(kind: Any, data: Any) -> Any:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        hints = _fields(typing.cast(type, kind))
-        return kind(**{key: _read(hints[key], value) for key, value in data.items()})  # type: ignore[operator]
-    if origin is tuple:
-        kinds = [arguments[0]] * len(data) if arguments[-1] is Ellipsis else list(arguments)
-        if isinstance(data, (str, dict)) or len(kinds) != len(data):
-            raise TypeError(f"{data!r} is not a {kind}")
-        return tuple(_read(each, value) for each, value in zip(kinds, data))
-    if origin is dict:
-        return {key: _read(arguments[1], value) for key, value in data.items()}
-    if origin is Literal:
-        if data not in arguments:
-            raise TypeError(f"{data!r} is none of {arguments}")
-        return data
-    if origin in (typing.Union, types.UnionType):
-        if data is None and type(None) in arguments:
-            return None
-        return _read(next(each for each in arguments if each is not type(None)), data)
-    if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
-    if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
-        raise TypeError(f"{data!r} is not a {kind}")
-    return data

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from handlens.diagnosis.thresholds import ChosenThresholds
 from handlens.targets import Target
 
 STAGES = ("load", "export", "quantize", "compare")
@@ -23,8 +22,8 @@ class RunRequest:
     """For a target that asks for none."""
     workspace: tuple[str, ...] = ()
     """Folders whose files may show findings, beside the target's own file."""
-    thresholds: tuple[ChosenThresholds, ...] = ()
-    """What takes the place of the thresholds that suit the recipe, each over those before it."""
+    keep_float: tuple[str | int, ...] | None = None
+    """What stays in float instead of what the target asks for: module paths and debug handles."""
     unsaved: dict[str, str] = field(default_factory=dict)
     """The texts of other files, by their paths, that the disk does not have yet."""
     keep_export: bool = False

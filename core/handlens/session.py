@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
@@ -14,10 +14,10 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from handlens import recipes
 from handlens.capture.export import Captured, capture
 from handlens.capture.handles import generate_numeric_debug_handle
+from handlens.capture.nodes import op_of
 from handlens.capture.places import Places
 from handlens.capture.spans import is_installed
 from handlens.comparison import Comparison
-from handlens.diagnosis import judge
 from handlens.failures.exceptions import failure, is_out_of_memory
 from handlens.failures.inquiry import Inquiry
 from handlens.loading.importing import Sources
@@ -27,9 +27,9 @@ from handlens.loading.preserving import as_given
 from handlens.loading.subject import BatchFailed, InvalidTarget, Subject, build
 from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
 from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
-from handlens.reporting import measured, op_of
+from handlens.reporting import measured
 from handlens.request import RunRequest
-from handlens.targets import discover, parse_failure
+from handlens.targets import parse_failure
 from handlens.verification import verify
 
 
@@ -91,11 +91,16 @@ class Session:
         return None
 
     def compare(self, request: RunRequest) -> Report:
-        """Quantize the exported model as ``request`` says, which may ask for another recipe only."""
+        """Quantize the exported model as ``request`` says, and compare.
+
+        A request other than the first may ask for another recipe, and for other ops to stay in float.
+        """
         if request is not self._request:
             # The export took no time of this run.
             self._request, self._timings = request, {}
         try:
+            if request.keep_float is not None:
+                self._subject = replace(self._subject, keep_float=request.keep_float)
             recipe = self._recipe(self._subject)
             self._recipe_name = recipe.name
             with self._stage("quantize"):
@@ -152,7 +157,7 @@ class Session:
         try:
             return build(self._target, module)
         except InvalidTarget as error:
-            raise _Failed(Failure("HL305", str(error), self._declaration(), "")) from error
+            raise _Failed(Failure("HL305", str(error), self._target.declaration, "")) from error
         except BaseException as error:
             raise _Failed(
                 self._failure("HL301", f"Target {self._target.name} failed", error)
@@ -164,7 +169,7 @@ class Session:
         try:
             return recipes.resolve(wanted)
         except recipes.UnknownRecipe as error:
-            raise _Failed(Failure("HL305", str(error), self._declaration(), "")) from error
+            raise _Failed(Failure("HL305", str(error), self._target.declaration, "")) from error
         except BaseException as error:
             raise _Failed(
                 self._failure("HL305", f"Importing recipe {wanted!r} failed", error)
@@ -205,7 +210,7 @@ class Session:
         except CalibrationFailed as error:
             raise _Failed(self._inquiry.calibration(error, recipe)) from error
         except CannotQuantize as error:
-            span = self._places.shown(captured.spans(error.node)) or self._declaration()
+            span = self._places.shown(captured.spans(error.node)) or self._target.declaration
             message = f"{op_of(error.node)} cannot be quantized with {recipe.name}: {error.message}"
             raise _Failed(Failure("HL303", message, span, "")) from error
         except BaseException as error:
@@ -217,7 +222,7 @@ class Session:
         try:
             yield
         except (InvalidTarget, recipes.UnknownRecipe) as error:
-            raise _Failed(Failure("HL305", str(error), self._declaration(), "")) from error
+            raise _Failed(Failure("HL305", str(error), self._target.declaration, "")) from error
         except BatchFailed as error:
             raise _Failed(
                 self._failure("HL303", f"Making {error.batch} failed", error.error)
@@ -234,7 +239,7 @@ class Session:
                     raise _Failed(failure) from error
         if compared is None:
             message = f"{self._target.name} gives no evaluation batch: nothing was compared"
-            raise _Failed(Failure("HL305", message, self._declaration(), ""))
+            raise _Failed(Failure("HL305", message, self._target.declaration, ""))
         return compared
 
     def _compare_batch(
@@ -267,6 +272,7 @@ class Session:
             self._target.file,
             recipe.name,
             "ok",
+            thresholds=recipe.thresholds,
             output=found.output,
             batches=compared.batches,
             coverage=found.coverage,
@@ -275,20 +281,14 @@ class Session:
             verified=compared.verification,
             non_finite=compared.non_finite,
         )
-        texts = self._texts_of(found.ops)
-        return judge(
-            report, self._request.thresholds, texts, self._declaration(), self._own_files()
-        )
+        self._read_shown(found.ops)
+        return report
 
     # -- files and lines ---------------------------------------------------------------------------
 
     @property
     def _places(self) -> Places:
-        return Places(self._in_workspace, self._declaration())
-
-    def _declaration(self) -> Span:
-        target = self._target
-        return Span(self._file, target.line, target.column, target.line, target.end_column)
+        return Places(self._in_workspace, self._target.declaration)
 
     @property
     def _inquiry(self) -> Inquiry:
@@ -298,7 +298,7 @@ class Session:
         self, rule: str, what: str, error: BaseException, place: Span | None = None
     ) -> Failure:
         """``place`` is where it is shown if no line of the user's raised it, instead of at the target."""
-        fallback = place or self._declaration()
+        fallback = place or self._target.declaration
         raised = failure(rule, what, error, self._in_workspace, fallback)
         limit = self._request.memory_limit_mib
         if limit is not None and is_out_of_memory(error):
@@ -306,22 +306,9 @@ class Session:
             raised = replace(raised, message=f"{raised.message} {advice}")
         return raised
 
-    def _own_files(self) -> list[str]:
-        """The files in which this target alone decides whether a suppression is used."""
-        try:
-            alone = len(discover(self._texts[self._file], self._file)) == 1
-        except ModuleNotFoundError:
-            # Python 3.10 cannot read the pyproject.toml, which may have more targets.
-            return []
-        return [self._file] if alone else []
-
-    def _texts_of(self, ops: tuple[OpReport, ...]) -> dict[str, str]:
-        """The texts of the files that findings can be in."""
+    def _read_shown(self, ops: tuple[OpReport, ...]) -> None:
+        """Note the texts of files that show ops and were not imported as modules are."""
         shown = {self._file, *(op.span.file for op in ops if op.span is not None)}
         for file in shown - self._texts.keys():
-            try:
-                # It was not imported as modules are, or the text would be known.
+            with suppress(OSError, SyntaxError, UnicodeDecodeError):
                 self._texts[file] = read(file)
-            except (OSError, SyntaxError, UnicodeDecodeError):
-                continue
-        return {file: self._texts[file] for file in shown & self._texts.keys()}

@@ -42,6 +42,11 @@ class Target:
     keep_float: tuple[str, ...] = ()
     """For a configured target the paths of the modules that stay in float."""
 
+    @property
+    def declaration(self) -> Span:
+        """Where a finding about the target as a whole is shown."""
+        return Span(os.path.abspath(self.file), self.line, self.column, self.line, self.end_column)
+
 
 class InvalidConfiguration(ValueError):
     """A ``[tool.handlens]`` table that does not say what it should."""

@@ -15,18 +15,18 @@ from torch.utils import _pytree as pytree
 from handlens.capture.calls import replay_calls
 from handlens.capture.export import Captured
 from handlens.capture.handles import handle_of
+from handlens.capture.nodes import module_of, op_of
 from handlens.capture.places import Places
 from handlens.comparison import Comparison, Statistics, merge, outputs_alone
-from handlens.comparison.dice import RandomState
 from handlens.comparison.memory import state_restored
-from handlens.comparison.nodes import has_effect, live
+from handlens.comparison.ops import has_effect, live
+from handlens.comparison.random_state import RandomState
 from handlens.comparison.recorder import pool
 from handlens.loading.inputs import Inputs, cloned
 from handlens.loading.preserving import as_given
 from handlens.loading.subject import Subject
 from handlens.recipes import Quantized
 from handlens.report import Difference, Verification
-from handlens.reporting import module_of, op_of
 
 # What another order of additions leaves of float32, in dB; and of a model that computes in half precision,
 # where every op rounds to 74 or 56 dB.

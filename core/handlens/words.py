@@ -1,8 +1,15 @@
-"""What a run came to, in words: ratios, verdicts, what was verified; the same wherever they are read."""
+"""How numbers, verdicts and lists are written, so that all front ends and messages write them alike.
+
+The first half is about values of any origin, the second about parts of a report.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from handlens.report import (
+    Coverage,
     OpReport,
     OutputAccuracy,
     Report,
@@ -11,6 +18,67 @@ from handlens.report import (
     Verification,
     op_name,
 )
+
+_PLURALS = {"batch": "batches", "information": "information"}
+
+
+# -- numbers, names and lists ----------------------------------------------------------------------
+
+
+def decibels(ratio: float) -> str:
+    """``12.3 dB``, and never a negative zero."""
+    # Adding zero takes the sign off a ratio that rounds to zero.
+    return f"{round(ratio, 1) + 0.0:.1f} dB"
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1 with three digits: ``4.25 %``, ``< 0.1 %``."""
+    return "< 0.1 %" if 0 < share < 0.001 else f"{100 * share:.3g} %"
+
+
+def portion(share: float) -> str:
+    """A share of a loss in whole percents: ``63 %``, and ``all`` from 99.5 % on."""
+    # Noises that cancel make one of them more than their sum.
+    return "all" if share >= 0.995 else f"{100 * share:.0f} %"
+
+
+def number(value: float) -> str:
+    """A value of a tensor with three digits: ``0.0123``, ``1.5e+03``."""
+    return f"{value:.3g}"
+
+
+def interval(low: float, high: float) -> str:
+    """The ends of a range of values: ``-1.5 to 3.27``."""
+    return f"{number(low)} to {number(high)}"
+
+
+def count(amount: int, noun: str) -> str:
+    """An amount of things: ``1 batch``, ``2 batches``."""
+    return f"{amount} {noun if amount == 1 else _PLURALS.get(noun, noun + 's')}"
+
+
+def counts(kinds: Counter[str]) -> str:
+    """How many there are of each kind, the most frequent first: ``2 lstm, 1 linear``."""
+    return ", ".join(f"{amount} {kind}" for kind, amount in kinds.most_common())
+
+
+def listed(names: Sequence[str]) -> str:
+    """At least one name in a sentence: ``a``, ``a and b``, ``a, b and c``."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def at_module(message: str, module: str) -> str:
+    """A message and the module that it is about: ``conv2d 12.3 dB · features.0``."""
+    return f"{message} · {module}" if module else message
+
+
+def in_module(op: str, module: str) -> str:
+    """The name of an op in a sentence, with its module: ``conv2d in features.0``."""
+    return f"{op} in {module}" if module else op
+
+
+# -- how accurate something is ---------------------------------------------------------------------
 
 _SHORT: dict[Verdict, str] = {
     "exact": "exact",
@@ -25,32 +93,30 @@ _EXPLAINED = _SHORT | {
 _LEVELS: dict[str, Severity] = {"differs": "error", "not-checked": "warning"}
 
 
-def decibels(ratio: float) -> str:
-    """``12.3 dB``, and never a negative zero."""
-    return f"{round(ratio, 1) + 0.0:.1f} dB"
-
-
 def ratio(verdict: Verdict, sqnr_db: float | None) -> str:
-    """A ratio, or in a word or two why there is none."""
+    """``12.3 dB``, or in a word or two why there is no ratio."""
     return _ratio(_SHORT, verdict, sqnr_db)
 
 
 def accumulated(op: OpReport) -> str:
-    """How accurate the quantized model is at an op: what is left in float is never called exact."""
+    """The accuracy of the quantized model at an op. An op in float without error has ``no noise``.
+
+    Only an op that is quantized can be ``exact``: in float, that would be no achievement.
+    """
     if op.in_float and op.verdict == "exact":
         return "no noise"
     return _ratio(_EXPLAINED, op.verdict, op.sqnr_db)
 
 
 def introduced(op: OpReport) -> str:
-    """What an op loses by itself, and of an op that is left in float that it is not quantized."""
+    """The accuracy of an op by itself, or that it is not quantized."""
     if op.in_float and op.introduced_verdict == "exact":
         return "not quantized"
     return _ratio(_EXPLAINED, op.introduced_verdict, op.introduced_sqnr_db)
 
 
 def in_float(op: OpReport) -> str:
-    """How far an op is left in float, and why; empty for one that is quantized."""
+    """What of an op is in float, and why; empty for an op that is quantized."""
     if not op.in_float:
         return ""
     rounded = any(each.role == "output" for each in op.quantizers)
@@ -59,7 +125,7 @@ def in_float(op: OpReport) -> str:
 
 
 def output(accuracy: OutputAccuracy) -> str:
-    """The accuracy of a model's output, or a sentence on why there is none."""
+    """The accuracy of a model's output, or what is known about it where there is no ratio."""
     if accuracy.verdict == "exact":
         return "exactly the reference"
     if accuracy.verdict == "not-compared":
@@ -70,15 +136,20 @@ def output(accuracy: OutputAccuracy) -> str:
     return _ratio(_EXPLAINED, accuracy.verdict, accuracy.sqnr_db)
 
 
-def _ratio(words: dict[Verdict, str], verdict: Verdict, sqnr_db: float | None) -> str:
-    return words.get(verdict, "not measured") if sqnr_db is None else decibels(sqnr_db)
+def _ratio(reasons: dict[Verdict, str], verdict: Verdict, sqnr_db: float | None) -> str:
+    return reasons.get(verdict, "not measured") if sqnr_db is None else decibels(sqnr_db)
 
 
-# -- what the result was checked against -----------------------------------------------------------
+# -- what was compared, and what that was checked against ------------------------------------------
+
+
+def compared(coverage: Coverage) -> str:
+    """How many ops were compared: ``112 of 113 ops``."""
+    return f"{coverage.matched} of {count(coverage.ops, 'op')}"
 
 
 def verified(verification: Verification) -> str:
-    """What the reference was checked against, and how that went."""
+    """Whether the reference computes what the model computes: ``reference = model (131 dB)``."""
     sqnr_db = verification.sqnr_db
     measured = "" if sqnr_db is None else f" ({round(sqnr_db) + 0.0:.0f} dB)"
     if verification.verdict == "exact":
@@ -91,12 +162,12 @@ def verified(verification: Verification) -> str:
 
 
 def level(verification: Verification) -> Severity | None:
-    """How grave that is; None where all is well."""
+    """The severity of a verification that did not succeed; None for one that did."""
     return _LEVELS.get(verification.verdict)
 
 
 def way(verification: Verification) -> str:
-    """How the ops were compared, where it is not the usual way."""
+    """How the ops were compared; empty for the usual way, in one merged graph."""
     if verification.comparison == "plain":
         return "compared op by op without shortcuts, which did not give the same bits"
     if verification.comparison == "outputs":
@@ -105,7 +176,7 @@ def way(verification: Verification) -> str:
 
 
 def beginning(report: Report) -> str:
-    """Where the graph that is quantized begins to compute something else than the model, as a sentence."""
+    """A sentence on where the quantized graph begins to differ from the model; empty if it does not."""
     begins = report.verified.difference if report.verified else None
     if begins is None:
         return ""
@@ -113,6 +184,6 @@ def beginning(report: Report) -> str:
     graph = "the exported graph" if exported else f"the graph that recipe {report.recipe} quantizes"
     if not begins.op:
         return f"{graph[0].upper()}{graph[1:]} computes something else; where that begins is not known."
-    place = f" in {begins.module}" if begins.module else ""
+    first = in_module(op_name(begins.op), begins.module)
     measured = "" if begins.sqnr_db is None else f" ({decibels(begins.sqnr_db)})"
-    return f"From {op_name(begins.op)}{place} on, {graph} computes something else{measured}."
+    return f"From {first} on, {graph} computes something else{measured}."

@@ -12,6 +12,7 @@ from handlens.diagnosis.thresholds import ChosenThresholds
 from handlens.project import ProjectSettings
 from handlens.report import (
     Difference,
+    NonFinite,
     OpReport,
     Report,
     Span,
@@ -22,7 +23,6 @@ from handlens.report import (
 from handlens.targets import Target
 from handlens_server import positions, syntax
 from handlens_server.anchors import Anchors
-from handlens_server.discovery import discover
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,7 @@ class Result:
             return replace(self, run=run)
         moved = self if any(map(self.is_stale, self.texts)) else self._rebased()
         texts = {file: text for file, text in moved.texts.items() if text is not None}
-        own = texts.get(moved.run.file, "")
-        # Another target of the file may have use for a suppression.
-        declared = discover(own, moved.run.file).targets
-        alone = [moved.run.file] if len(declared) == 1 else []
-        report = judge(moved.report, thresholds, texts, moved.declaration, alone)
+        report = judge(moved.report, thresholds, texts, moved.declaration)
         run = replace(run, text=moved.run.text)
         judged = replace(moved, run=run, report=project.selected(report), _anchors={})
         for file, anchors in self._anchors.items():
@@ -169,8 +165,17 @@ class Result:
         verified = self.report.verified
         if verified is not None and (begins := verified.difference) is not None:
             verified = replace(verified, difference=replace(begins, span=now(begins.span)))
+        non_finite = self.report.non_finite
+        if non_finite is not None:
+            non_finite = replace(
+                non_finite,
+                span=now(non_finite.span),
+                nan_span=now(non_finite.nan_span),
+                infinity_span=now(non_finite.infinity_span),
+            )
         report = replace(
             self.report,
+            non_finite=non_finite,
             ops=tuple(map(moved, self.report.ops)),
             coverage=coverage,
             verified=verified,
@@ -280,18 +285,22 @@ def _suppressed(text: str) -> list[tuple[str, frozenset[str]]]:
     return [(lines[each.line - 1].strip(), each.codes) for each in suppressions(text)]
 
 
-def _beside_ops(report: Report) -> Iterator[Unmatched | StaysInFloat | Difference]:
+def _beside_ops(report: Report) -> Iterator[Unmatched | StaysInFloat | Difference | NonFinite]:
     """What a report has a place and a debug handle for, beside the ops that were compared."""
     if report.coverage is not None:
         yield from report.coverage.unmatched
         yield from report.coverage.in_float
     if report.verified is not None and report.verified.difference is not None:
         yield report.verified.difference
+    if report.non_finite is not None:
+        yield report.non_finite
 
 
 def _spans(report: Report) -> set[Span]:
     # Of what a comment suppresses there is no finding, until the comment is gone.
     spans: list[Span | None] = [each.span for each in (*report.ops, *_beside_ops(report))]
+    if (found := report.non_finite) is not None:
+        spans += [found.nan_span, found.infinity_span]
     for finding in report.findings:
         spans += [finding.span, *(related.span for related in finding.related)]
     return {span for span in spans if span is not None}

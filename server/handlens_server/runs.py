@@ -307,7 +307,7 @@ class Runs:
                 report = await self._compare(run, target, reuse_export)
                 if self._current.get(run.uri, (None,))[0] is not run:
                     return
-                self._show(run, target, found.project.selected(report))
+                self._show(run, target, report)
 
     async def _compare(self, run: Run, target: Target, reuse_export: bool) -> Report:
         settings, documents = self._server.settings(run.file), self._server.documents
@@ -318,8 +318,7 @@ class Runs:
             settings.recipe,
             run.project.recipe,
             (root, *documents.roots),
-            run.thresholds,
-            {file: text for file, text in run.opened.items() if text != read(file)},
+            unsaved={file: text for file, text in run.opened.items() if text != read(file)},
             keep_export=True,
             reuse_export=reuse_export,
             memory_limit_mib=settings.memory_limit_mib,
@@ -372,9 +371,7 @@ class Runs:
         for document in self._server.documents.open:
             if document.file is not None and document.file not in texts:
                 result.move_to(document.file, document.source)
-        thresholds = self._thresholds(run.file, run.project)
-        if thresholds != run.thresholds or any(map(result.has_other_suppressions, texts)):
-            result = result.judged(run.project, thresholds)
+        result = result.judged(run.project, self._thresholds(run.file, run.project))
         changed = self._server.results.put(result)
         self._server.diagnostics.publish(changed, always=run.file)
         if report.error is not None and report.error.traceback:

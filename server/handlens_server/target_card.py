@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 
 from handlens import words
-from handlens.rendering.view import count
 from handlens.report import Report, op_name
 from handlens_server import wording
 from handlens_server.wording import code, escaped, short
@@ -40,8 +39,8 @@ def rows(report: Report) -> Iterator[tuple[str, str]]:
             yield "Comparison", way
     if coverage:
         by = ", ".join(map(str, report.quantized_by))
-        yield "Quantized", count(coverage.quantized, "op") + (f" by {by}" if by else "")
+        yield "Quantized", words.count(coverage.quantized, "op") + (f" by {by}" if by else "")
         kinds = Counter(op_name(each.op) for each in coverage.in_float)
         if kinds:
             yield "Left in float", ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
-        yield "Compared", f"{coverage.matched} of {count(coverage.ops, 'op')}"
+        yield "Compared", words.compared(coverage)

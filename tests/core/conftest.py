@@ -4,10 +4,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
 from handlens import session, targets
+from handlens.diagnosis import judge
+from handlens.diagnosis.thresholds import ChosenThresholds
 from handlens.report import Report
 from handlens.request import RunRequest
 
@@ -16,24 +19,35 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 RunText = Callable[..., Report]
 
 
+def run(request: RunRequest, *chosen: ChosenThresholds) -> Report:
+    """The report of a run in this process, judged."""
+    report = session.run(request, lambda stage: None)
+    text = request.text if request.text is not None else Path(request.target.file).read_text()
+    texts = {file: Path(file).read_text() for file in report.digests if Path(file).is_file()}
+    texts[request.target.file] = text
+    return judge(report, chosen, texts, request.target.declaration)
+
+
 @pytest.fixture
 def run_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunText]:
     """Runs the first target of a text in this process, as the worker does in its own."""
     monkeypatch.setattr(sys, "path", sys.path[:])
     monkeypatch.setattr(sys, "meta_path", sys.meta_path[:])
 
-    def run(text: str, name: str = "model.py", **request: object) -> Report:
+    def run_one(
+        text: str,
+        name: str = "model.py",
+        thresholds: tuple[ChosenThresholds, ...] = (),
+        **request: Any,
+    ) -> Report:
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         text = dedent(text)
         target = targets.discover(text, str(file))[0]
         workspace = (str(tmp_path),)
-        return session.run(
-            RunRequest(target, text, workspace=workspace, **request),  # type: ignore[arg-type]
-            lambda stage: None,
-        )
+        return run(RunRequest(target, text, workspace=workspace, **request), *thresholds)
 
-    yield run
+    yield run_one
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]
@@ -42,7 +56,7 @@ def run_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunTex
 def _example(name: str) -> Report:
     file = EXAMPLES / name
     target = targets.discover(file.read_text(), str(file))[0]
-    return session.run(RunRequest(target, workspace=(str(EXAMPLES),)), lambda stage: None)
+    return run(RunRequest(target, workspace=(str(EXAMPLES),)))
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,8 @@ from torch.fx import GraphModule, Interpreter, Node
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
-from handlens.capture.handles import graph_modules, handle_of, is_dequantize, is_quantize
+from handlens.capture.handles import handle_of
+from handlens.capture.nodes import graph_modules, is_dequantize, is_quantize
 from handlens.recipes import Quantized
 
 Batch = tuple[tuple[Any, ...], dict[str, Any]]

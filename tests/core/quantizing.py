@@ -9,7 +9,8 @@ from torch.fx import GraphModule, Node
 
 from handlens import recipes
 from handlens.capture.export import Captured, capture
-from handlens.capture.handles import generate_numeric_debug_handle, handle_of, is_dequantize
+from handlens.capture.handles import generate_numeric_debug_handle, handle_of
+from handlens.capture.nodes import is_dequantize
 from handlens.loading.subject import Subject
 from handlens.recipes import Quantized
 

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from handlens import cli, report
+from handlens.dataclass_json import to_json
 from handlens.report import (
     Coverage,
     Failure,
@@ -30,7 +31,6 @@ from handlens.report import (
     Span,
     Verification,
     failed,
-    to_json,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -162,7 +162,8 @@ def ok(
         *(target, os.path.abspath("net.py"), "x86", "ok"),
         output=output or OutputAccuracy("ok", 25.0, 0.1, 0.2, 0.9),
         batches=1,
-        coverage=Coverage(3, 3, 3),
+        # A report without measurements is judged no more.
+        coverage=None if findings else Coverage(3, 3, 3),
         findings=findings,
         timings={"load": 0.1},
         verified=verified,
@@ -190,6 +191,8 @@ def test_errors_and_warnings_fail_and_the_rest_does_not(
 
 
 def test_nothing_found_says_what_was_compared(handlens: Run, worker: StandIn) -> None:
+    fine = OutputAccuracy("ok", 45.0, 0.1, 0.2, 0.9)
+    worker.answers(handlens_main=ok(output=fine))
     result = handlens("check", "net.py::handlens_main", "--python", worker.python)
     assert result.status == 0
     assert "3 of 3 ops" in result.out
@@ -213,7 +216,8 @@ def test_an_output_under_the_limit_fails(
 ) -> None:
     worker.answers(handlens_main=ok(output=output))
     arguments = ("check", "net.py::handlens_main", "--python", worker.python)
-    result = handlens(*arguments, "--fail-under", limit)
+    # The limit alone decides.
+    result = handlens(*arguments, "--fail-under", limit, "--ignore", "HL")
     assert result.status == status
     assert ("asked for" in result.out) == (status == 1)
 
@@ -426,13 +430,9 @@ def test_the_project_sets_what_the_command_line_does_not(
     # A target's own recipe goes before the project's, and after the one that is asked for.
     assert (first["recipe"], second["recipe"]) == (None, "x86")
     assert first["default_recipe"] == second["default_recipe"] == "xnnpack"
-    (chosen,) = first["thresholds"]
-    assert chosen == {
-        "error_db": 5,
-        "warning_db": None,
-        "information_db": 35.5,
-        "saturated_share": 0.1,
-    }
+    judged = OutputAccuracy("ok", 33.0, 0.1, 0.1, 0.9)
+    worker.answers(handlens_main=ok("handlens_main", output=judged))
+    assert "HL105 information: output 33.0 dB" in handlens(*check).out
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlens import report
+from handlens.dataclass_json import from_json, to_json
 from handlens.report import (
     Coverage,
     Difference,
@@ -132,8 +133,8 @@ def test_what_is_dumped_loads_as_it_was(document: Document) -> None:
 @given(reports)
 @settings(max_examples=30, deadline=None)
 def test_a_report_alone_goes_through_json_data(each: Report) -> None:
-    data = json.loads(json.dumps(report.to_json(each)))
-    assert report.from_json(Report, data) == each
+    data = json.loads(json.dumps(to_json(each)))
+    assert from_json(Report, data) == each
 
 
 @given(json_values)

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from handlens import session, targets
+from handlens import targets
 from handlens.recipes.leftovers import KEPT
 from handlens.report import Finding, Report, Span
 from handlens.request import RunRequest
+
+from .conftest import run as run_judged
 
 REPORTS = Path(__file__).parent / "reports"
 
@@ -38,8 +40,7 @@ def check() -> Iterator[Check]:
                 for each in targets.discover(file.read_text(), str(file))
                 if each.name == f"handlens_{name}"
             )
-            request = RunRequest(target, workspace=(str(REPORTS),))
-            reports[spec] = session.run(request, lambda stage: None)
+            reports[spec] = run_judged(RunRequest(target, workspace=(str(REPORTS),)))
         return reports[spec]
 
     yield run

@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lsprotocol import types
 
+from handlens.dataclass_json import from_json
 from handlens.diagnosis.suppressions import suppressions
 from handlens.project import project_settings
-from handlens.report import Report, from_json
+from handlens.report import Report
 from handlens.request import RunRequest
 from handlens.targets import InvalidConfiguration
 from handlens.workers import wire

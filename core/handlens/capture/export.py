@@ -21,7 +21,8 @@ from handlens.capture.calls import (
     annotated_by_dynamo,
     call_number,
 )
-from handlens.capture.handles import CUSTOM_KEY, graph_modules
+from handlens.capture.handles import CUSTOM_KEY
+from handlens.capture.nodes import graph_modules
 from handlens.capture.paddings import write_paddings_as_numbers
 from handlens.capture.spans import Frame, span_of_frame, spans_of_stack_trace
 from handlens.report import Span

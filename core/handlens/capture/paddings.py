@@ -8,7 +8,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from handlens.capture.handles import graph_modules
+from handlens.capture.nodes import graph_modules
 
 _aten = torch.ops.aten
 _WITH_NUMBERS: dict[Any, Any] = {

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch._C import _functorch as functorch
 from torch.fx import Node
 
-from handlens.comparison.nodes import is_complex, op_name
+from handlens.capture.nodes import example, is_complex, op_name
 from handlens.report import Channels
 
 _SECOND = {
@@ -93,9 +93,15 @@ def _moved(node: Node, name: str, dim: int, count: int) -> int | None:
     return int(other if dim == one else one)
 
 
+def has_shape_of(node: Node, other: Node) -> bool:
+    """True if two nodes give tensors of one shape."""
+    shape = _shape(node)
+    return shape is not None and shape == _shape(other)
+
+
 def _shape(node: Node) -> tuple[str, ...] | None:
     """The sizes of a value as they are written: to ask whether two are equal may have no answer yet."""
-    value = node.meta.get("val")
+    value = example(node)
     if isinstance(value, (list, tuple)) and value:
         # The parts of a split: their channels are where those of each are.
         value = value[0]

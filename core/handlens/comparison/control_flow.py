@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from handlens.comparison.dice import Dice
+from handlens.comparison.random_state import RandomStates
 from handlens.comparison.recorder import Recorder
 
 _ops = torch.ops.higher_order
@@ -28,7 +28,7 @@ class Body:
     both: nn.Module
     reference: nn.Module
     actual: nn.Module
-    dice: Dice
+    random_states: RandomStates
 
     def alone(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """The body of each model, where they have parted."""
@@ -37,11 +37,11 @@ class Body:
                 each.diverge()
 
         def reference(*inputs: Any) -> Any:
-            self.dice("reference")
+            self.random_states("reference")
             return self.reference(*inputs)
 
         def actual(*inputs: Any) -> Any:
-            self.dice("actual")
+            self.random_states("actual")
             return self.actual(*inputs)
 
         return reference, actual

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from torch.fx import Node
 
-from handlens.capture.handles import is_dequantize, is_quantize_or_dequantize
+from handlens.capture.nodes import is_dequantize, is_quantize_or_dequantize
 from handlens.comparison.memory import Memory, written_by
 
 

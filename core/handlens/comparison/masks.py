@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from handlens.comparison.nodes import op_name
+from handlens.capture.nodes import example, is_floating, op_name
 
 # What is this far below the largest of its row has e^-40 of its weight after the softmax: 4e-18, which is
 # nothing beside 1, be it in float64.
@@ -37,7 +37,7 @@ def is_masked(node: Node) -> bool:
     pending, seen = [node], {node}
     while pending:
         current = pending.pop()
-        if not _is_floating(current) or not current.users:
+        if not is_floating(current) or not example(current).dim() or not current.users:
             return False
         for user in current.users:
             if user in seen or user.target in _ASKS or _is_softmax(user, current):
@@ -59,18 +59,13 @@ def _is_softmax(user: Node, source: Node) -> bool:
         return False
     dims = user.args[1] if len(user.args) > 1 else user.kwargs.get("dim")
     dims = dims if isinstance(dims, (list, tuple)) else [dims]
-    last = source.meta["val"].dim() - 1
+    last = example(source).dim() - 1
     return all(each in (-1, last) for each in dims)
 
 
 def _keeps_rows(source: Node, user: Node) -> bool:
-    before, after = source.meta["val"].shape, user.meta["val"].shape
+    before, after = example(source).shape, example(user).shape
     return len(before) > 0 and len(after) > 0 and str(before[-1]) == str(after[-1])
-
-
-def _is_floating(node: Node) -> bool:
-    value = node.meta.get("val")
-    return isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 0
 
 
 def masked(reference: Tensor, actual: Tensor) -> Tensor | None:

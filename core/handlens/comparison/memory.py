@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
-from handlens.capture.handles import is_quantize_or_dequantize
-from handlens.comparison.quantizers import value_of
+from handlens.capture.nodes import bodies, is_quantize_or_dequantize, operands, value_of
 
 # Ops that may return an input, or memory of it, although their schemas do not say so.
 _MAY_RETURN_INPUT = {
@@ -177,32 +176,6 @@ def _arguments(node: Node, op: torch._ops.OpOverload) -> Iterator[tuple[Any, Any
 
 def _nodes(value: Any) -> list[Node]:
     return [each for each in pytree.tree_leaves(value) if isinstance(each, Node)]
-
-
-# -- bodies of control flow ------------------------------------------------------------------------
-
-
-def bodies(node: Node) -> list[Node]:
-    """The arguments of a control-flow op that are its bodies."""
-    return [
-        each
-        for each in node.args
-        if isinstance(each, Node) and isinstance(value_of(each), GraphModule)
-    ]
-
-
-def operands(node: Node, body: Node) -> list[tuple[Node, Any]]:
-    """The placeholders of a body, each with the argument of the control-flow op that it gets at first.
-
-    Empty where that is not known.
-    """
-    placeholders = [each for each in value_of(body).graph.nodes if each.op == "placeholder"]
-    known = bodies(node)
-    # What comes before the operands (a condition, a setting) is no input of a body.
-    given = [each for each in pytree.tree_leaves(list(node.args)) if each not in known]
-    if len(given) < len(placeholders):
-        return []
-    return list(zip(placeholders, given[len(given) - len(placeholders) :]))
 
 
 # -- memory that holds nothing yet -----------------------------------------------------------------

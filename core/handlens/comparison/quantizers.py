@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.fx import Node
 
-from handlens.capture.handles import is_dequantize
+from handlens.capture.nodes import dtype_name, example, is_dequantize, value_of
 from handlens.comparison.fakequantize import FakeQuantizer
 from handlens.report import Quantizer
 
@@ -23,7 +22,8 @@ _EXACT = 1 << 16
 def describe(node: Node, role: Role) -> Quantizer:
     """The quantizer behind a quantize or dequantize node."""
     name = node.target._opname  # type: ignore[union-attr]
-    args, axis = node.args, None
+    args: Any = node.args
+    axis = None
     if "affine" in name:
         scale, zero_point, dtype, low, high = args[2:7]
     elif "per_channel" in name and "group" not in name:
@@ -36,7 +36,7 @@ def describe(node: Node, role: Role) -> Quantizer:
         scale = None
     return Quantizer(
         role,
-        str(dtype).removeprefix("torch."),
+        dtype_name(dtype),
         _granularity(name, scale),
         _extent(scale, float),
         _extent(zero_point, int),
@@ -49,8 +49,7 @@ def describe(node: Node, role: Role) -> Quantizer:
 
 def cast_to(node: Node) -> Quantizer:
     """The quantizer that a cast of an input of the model is."""
-    dtype = str(node.meta["val"].dtype).removeprefix("torch.")
-    return Quantizer("input", dtype, "per-value", None, None, None, None)
+    return Quantizer("input", dtype_name(example(node).dtype), "per-value", None, None, None, None)
 
 
 def _granularity(name: str, scale: Any) -> Granularity:
@@ -84,15 +83,6 @@ def fake_quantizer(quantize: Node) -> FakeQuantizer | None:
     if not isinstance(arguments[0], float) or len(integers) != 3:
         return None
     return FakeQuantizer(quantize.target, dequantizes[0].target, arguments)
-
-
-def value_of(argument: Any) -> Any:
-    """A literal argument, or the constant tensor that a node stands for; None if it is computed."""
-    if not isinstance(argument, Node):
-        return argument
-    if argument.op != "get_attr":
-        return None
-    return operator.attrgetter(str(argument.target))(argument.graph.owning_module)
 
 
 def _extent(value: Any, kind: Any) -> Any:

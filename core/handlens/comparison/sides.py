@@ -14,22 +14,23 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 
-from handlens.capture.handles import is_dequantize, is_quantize
-from handlens.comparison import nodes
-from handlens.comparison.dice import Dice, Side
+from handlens.capture.nodes import is_dequantize, is_quantize, value_of
 from handlens.comparison.fakequantize import FakeQuantizer
 from handlens.comparison.memory import Memory
-from handlens.comparison.quantizers import fake_quantizer, value_of
+from handlens.comparison.ops import has_effect, is_random, owns_memory
+from handlens.comparison.quantized_values import constant_value, unquantized
+from handlens.comparison.quantizers import fake_quantizer
+from handlens.comparison.random_state import RandomStates, Side
 
 
 class Destination:
     """The graph that is built, and the module that will hold its modules and constants."""
 
-    def __init__(self, dice: Dice) -> None:
+    def __init__(self, random_states: RandomStates) -> None:
         self.graph = Graph()
         self.root = nn.Module()
-        self.root.dice = dice
-        self.dice = dice
+        self.root.random_states = random_states
+        self.random_states = random_states
 
     def call(self, function: Any, *args: Any) -> Node:
         return self.graph.call_function(function, args)
@@ -38,9 +39,9 @@ class Destination:
         self.root.add_module(name, module)
         return name
 
-    def throw_for(self, side: Side) -> None:
-        """Let what comes next throw the dice of ``side``."""
-        self.graph.call_module("dice", (side,))
+    def draw_for(self, side: Side) -> None:
+        """Let the nodes that are added next draw random numbers as ``side`` would."""
+        self.graph.call_module("random_states", (side,))
 
 
 class ReferenceSide:
@@ -63,8 +64,8 @@ class ReferenceSide:
         return self.copies[node]
 
     def _plain_copy(self, node: Node) -> Node:
-        if nodes.is_random(node):
-            self._destination.throw_for(self._name)
+        if is_random(node):
+            self._destination.draw_for(self._name)
         made = self._destination.graph.node_copy(node, self.copies.__getitem__)
         if node.op in ("get_attr", "call_module"):
             made.target = f"{self._name}.{node.target}"
@@ -101,7 +102,7 @@ class ActualSide(ReferenceSide):
             node for node in model.graph.nodes if node.op != "output" and node not in self._fused
         ]
         self._place = {node: place for place, node in enumerate(self._order)}
-        self._effects = [place for place, node in enumerate(self._order) if nodes.has_effect(node)]
+        self._effects = [place for place, node in enumerate(self._order) if has_effect(node)]
         self._copied = 0
 
     def copy(self, node: Node) -> Node:
@@ -122,7 +123,7 @@ class ActualSide(ReferenceSide):
     def finish(self) -> None:
         """Copy what nobody has asked for and that has an effect."""
         for node in list(self._order):
-            if nodes.has_effect(node):
+            if has_effect(node):
                 self.copy(node)
 
     def _before(self, node: Node) -> list[Node]:
@@ -133,7 +134,7 @@ class ActualSide(ReferenceSide):
         """
         place = self._place.get(node, len(self._order))
         end = max((each + 1 for each in self._effects if each < place), default=0)
-        if nodes.has_effect(node):
+        if has_effect(node):
             end = place
         first, self._copied = self._copied, max(self._copied, end)
         return self._order[first:end]
@@ -154,10 +155,10 @@ class ActualSide(ReferenceSide):
         return self._plain_copy(node)
 
     def _constant_value(self, dequantize: Node) -> Tensor | None:
-        written = map(self.memory.is_written, (dequantize, nodes.origin(dequantize)))
+        written = map(self.memory.is_written, (dequantize, unquantized(dequantize)))
         if not self._shortcuts or any(written):
             return None
-        return nodes.constant_value(dequantize)
+        return constant_value(dequantize)
 
     def _fake_quantizer(self, quantize: Node) -> FakeQuantizer | None:
         # What is written to one of several dequantized values does not reach the others.
@@ -174,7 +175,7 @@ class ActualSide(ReferenceSide):
         assert isinstance(source, Node)
         name = self._destination.add_module(f"fake_{quantize.name}", self._fused[quantize])
         # In place where nobody else reads the value: half of the memory, and less of the time.
-        in_place = nodes.owns_memory(source) and len(source.users) == 1
+        in_place = owns_memory(source) and len(source.users) == 1
         made = self._destination.graph.call_module(
             name, (self.copy(source),), {"in_place": True} if in_place else {}
         )

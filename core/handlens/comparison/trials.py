@@ -10,9 +10,16 @@ from torch import Tensor
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from handlens.capture.handles import is_dequantize
-from handlens.comparison import nodes
+from handlens.capture.nodes import dtype, in_half, is_dequantize, is_floating
 from handlens.comparison.memory import written_by
+from handlens.comparison.ops import is_random, moves_values
+from handlens.comparison.quantized_values import (
+    has_other_constants,
+    is_cast_input,
+    original,
+    reads_constant,
+    unquantized,
+)
 from handlens.comparison.sides import ActualSide, Destination, ReferenceSide, clone
 
 
@@ -35,7 +42,7 @@ class Trials:
         self._counterparts = counterparts
         self._in_body = in_body
 
-    def before(self, reference: Node, actual: Node) -> tuple[Node | None, Node | None]:
+    def introduced(self, reference: Node, actual: Node) -> tuple[Node | None, Node | None]:
         """The op computed in the quantized way from reference inputs, and the exact result to compare it
         with; None where that is the reference's own.
 
@@ -43,13 +50,13 @@ class Trials:
         """
         cloned = bool(written_by(actual))
         reads_input = any(map(self.is_model_input, actual.all_input_nodes))
-        if nodes.in_half(actual) and not nodes.in_half(reference):
-            if nodes.moves_values(actual) and not reads_input:
+        if in_half(actual) and not in_half(reference):
+            if moves_values(actual) and not reads_input:
                 return None, None
             exact = self._tried(reference, self._rounded_input(reference, actual))
             return self._tried(actual, self._reference_input(cloned)), exact
         charged = reads_input or any(map(self.is_charged, actual.all_input_nodes))
-        if not charged and not nodes.other_constants(reference, actual):
+        if not charged and not has_other_constants(reference, actual):
             # The inputs are the reference's own, so the result is, too; only a quantizer may follow.
             return None, None
         return self._tried(actual, self._reference_input(cloned)), None
@@ -64,11 +71,11 @@ class Trials:
             counterpart: each
             for each in actual.all_input_nodes
             if self.is_model_input(each)
-            and (counterpart := self._counterparts.get(nodes.uncast(each))) is not None
+            and (counterpart := self._counterparts.get(original(each))) is not None
         }
-        in_half = nodes.in_half(actual) and not nodes.in_half(reference)
+        is_cast = in_half(actual) and not in_half(reference)
         weights = [each for each in charged if each not in read.values()]
-        if not read or not (weights or in_half):
+        if not read or not (weights or is_cast):
             return None
 
         def find(source: Node) -> Node:
@@ -77,7 +84,7 @@ class Trials:
                 return found
             if self.is_charged(read[source]):
                 return self._requantized(read[source], found)
-            return self._destination.call(_rounded, found, nodes.dtype(read[source]))
+            return self._destination.call(_rounded, found, dtype(read[source]))
 
         return self._tried(reference, find)
 
@@ -85,22 +92,22 @@ class Trials:
         """Whether an input of an op is one of the model, quantized or cast on the op's account."""
         if self._in_body:
             return False
-        if nodes.cast_input(source) is not None:
+        if is_cast_input(source):
             return True
-        return is_dequantize(source) and nodes.origin(source).op == "placeholder"
+        return is_dequantize(source) and unquantized(source).op == "placeholder"
 
     def is_charged(self, source: Node) -> bool:
         """Whether an input of an op is quantized on its account: a constant, or an input of the model.
 
         The input of a body is another op's output.
         """
-        is_input = nodes.origin(source).op == "placeholder"
-        return nodes.reads_constant(source) and not (is_input and self._in_body)
+        is_input = unquantized(source).op == "placeholder"
+        return reads_constant(source) and not (is_input and self._in_body)
 
     def _tried(self, node: Node, find: Callable[[Node], Node]) -> Node:
         inputs = {each: find(each) for each in node.all_input_nodes}
-        if nodes.is_random(node):
-            self._destination.throw_for("trial")
+        if is_random(node):
+            self._destination.draw_for("trial")
         return self._destination.graph.node_copy(node, inputs.__getitem__)
 
     def _reference_input(self, cloned: bool) -> Callable[[Node], Node]:
@@ -116,19 +123,19 @@ class Trials:
         return find
 
     def _found(self, source: Node) -> Node:
-        counterpart = self._counterparts.get(nodes.uncast(source))
+        counterpart = self._counterparts.get(original(source))
         if counterpart is None:
             return self._actual.copy(source)
         found = self._reference.copies[counterpart]
         if self.is_charged(source):
             return self._requantized(source, found)
-        if nodes.in_half(source):
-            return self._destination.call(_cast, found, nodes.dtype(source))
+        if in_half(source):
+            return self._destination.call(_cast, found, dtype(source))
         return found
 
     def _requantized(self, dequantize: Node, value: Node) -> Node:
         """An input of the model as it is quantized for the op that reads it."""
-        if not self._actual.memory.is_written(nodes.origin(dequantize)):
+        if not self._actual.memory.is_written(unquantized(dequantize)):
             return self._actual.copy(dequantize)
         quantize = dequantize.args[0]
         assert isinstance(quantize, Node)
@@ -142,19 +149,19 @@ class Trials:
         What is lost by that rounding is charged to the op that the input comes from; an input of the model
         comes from none.
         """
-        half = nodes.dtype(actual)
+        half = dtype(actual)
         cloned = bool(written_by(reference))
         in_full = {
-            self._counterparts.get(nodes.uncast(each))
+            self._counterparts.get(original(each))
             for each in actual.all_input_nodes
-            if not nodes.in_half(each)
+            if not in_half(each)
         }
 
         def find(source: Node) -> Node:
             found = self._reference.copies[source]
             is_weight = source.op == "get_attr" and not self._reference.memory.is_written(source)
             is_input = source.op == "placeholder" and not self._in_body
-            if not (is_weight or is_input) and source not in in_full and nodes.is_floating(source):
+            if not (is_weight or is_input) and source not in in_full and is_floating(source):
                 found = self._destination.call(_rounded, found, half)
             return self._destination.call(clone, found) if cloned else found
 

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from handlens.diagnosis import causes
 from handlens.diagnosis.origins import Origins, sqnr
-from handlens.diagnosis.thresholds import Thresholds
-from handlens.report import Finding, OpReport, Related, Severity
+from handlens.report import Finding, OpReport, Related, Severity, Thresholds
 
 # Clipping costs accuracy where it is a quarter of what the op loses, or more: without it the op would be
 # better by 1.2 dB at least.

@@ -4,13 +4,13 @@ suppressions need no other run."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from handlens.diagnosis import non_finite
 from handlens.diagnosis.findings import diagnose
 from handlens.diagnosis.suppressions import suppress
-from handlens.diagnosis.thresholds import ChosenThresholds, Thresholds, thresholds_in_force
+from handlens.diagnosis.thresholds import ChosenThresholds, thresholds_in_force
 from handlens.report import (
     Coverage,
     Finding,
@@ -19,8 +19,10 @@ from handlens.report import (
     Report,
     Span,
     StaysInFloat,
+    Thresholds,
     op_name,
 )
+from handlens.targets import discover
 
 
 def judge(
@@ -28,17 +30,16 @@ def judge(
     chosen: Iterable[ChosenThresholds],
     texts: Mapping[str, str],
     declaration: Span,
-    unused_in: Collection[str] = (),
 ) -> Report:
     """The report with its findings made anew; one of a run that failed has nothing to judge.
 
     ``chosen`` are thresholds that take the place of those that suit the recipe, each over those before
     it; ``texts`` have the suppressions, by file. ``declaration`` is where a finding about the target as a
-    whole is shown. A suppression of nothing is a finding in the files ``unused_in``.
+    whole is shown. A suppression of nothing is a finding in that file, if it declares no other target.
     """
     if report.coverage is None:
         return report
-    thresholds = thresholds_in_force(report.recipe, chosen)
+    thresholds = thresholds_in_force(report, chosen)
     findings = [
         *_reference_differs(report, declaration),
         *_nothing_quantized(report.recipe, report.coverage, declaration),
@@ -49,8 +50,18 @@ def judge(
         *_in_float(report.coverage, declaration),
         *_not_compared(report.coverage, declaration),
     ]
-    kept, suppressed = suppress(findings, texts, unused_in)
+    kept, suppressed = suppress(findings, texts, _decided_alone(texts, declaration.file))
     return replace(report, findings=tuple(kept), suppressed=suppressed)
+
+
+def _decided_alone(texts: Mapping[str, str], file: str) -> list[str]:
+    """The files in which one target alone decides whether a suppression is used."""
+    try:
+        alone = len(discover(texts.get(file, ""), file)) == 1
+    except (SyntaxError, ValueError):
+        # A target that cannot be found now may have use for it.
+        return []
+    return [file] if alone else []
 
 
 def _reference_differs(report: Report, declaration: Span) -> Iterator[Finding]:

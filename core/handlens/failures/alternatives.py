@@ -16,9 +16,9 @@ from torch.utils import _pytree as pytree
 
 from handlens import recipes
 from handlens.capture.export import Captured
-from handlens.capture.handles import graph_modules, handle_of
-from handlens.comparison.dice import RandomState
+from handlens.capture.handles import nodes_by_handle
 from handlens.comparison.memory import state_restored
+from handlens.comparison.random_state import RandomState
 from handlens.comparison.recorder import pool
 from handlens.comparison.statistics import Statistics
 from handlens.loading.inputs import Inputs, cloned
@@ -67,10 +67,7 @@ def _works(name: str, captured: Captured, subject: Subject) -> bool:
         return False
     statistics = Statistics()
     pool(statistics, reference, actual)
-    handles = {
-        handle_of(n) for each in graph_modules(quantized.reference) for n in each.graph.nodes
-    }
-    quantizes = bool(handles - {None} - quantized.in_float.keys())
+    quantizes = bool(nodes_by_handle(quantized.reference).keys() - quantized.in_float.keys())
     return quantizes and statistics.verdict in ("ok", "exact", "no-signal")
 
 

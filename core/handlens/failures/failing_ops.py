@@ -18,10 +18,18 @@ from torch.fx import GraphModule, Interpreter, Node
 from torch.fx.passes.utils.source_matcher_utils import SourcePartition
 from torch.utils import _pytree as pytree
 
-from handlens.capture.handles import graph_modules, handle_of, is_quantize_or_dequantize
+from handlens.capture.handles import handle_of
+from handlens.capture.nodes import (
+    HALF,
+    dtype,
+    dtype_name,
+    example,
+    graph_modules,
+    is_quantize_or_dequantize,
+)
 from handlens.capture.spans import line_of
 from handlens.comparison.memory import state_restored
-from handlens.comparison.nodes import HALF, dtype, is_cast_between
+from handlens.comparison.quantized_values import is_added_cast
 from handlens.failures.exceptions import chain, frames
 from handlens.loading.inputs import Inputs, cloned
 from handlens.recipes.recipe import Quantized
@@ -91,7 +99,7 @@ def _nodes(value: object) -> list[Node]:
 def _handle(node: Node) -> int | None:
     """The handle of a node, or of the next one that has one, if it stands for no op of its own."""
     while (handle := handle_of(node)) is None:
-        helps = node.op == "call_module" or is_quantize_or_dequantize(node) or is_cast_between(node)
+        helps = node.op == "call_module" or is_quantize_or_dequantize(node) or is_added_cast(node)
         if not helps or not node.users:
             return None
         node = next(iter(node.users))
@@ -159,7 +167,7 @@ def explain(error: BaseException, handle: int, quantized: Quantized, inputs: Inp
     cause = _beyond_range(error, actual)
     kinds = {dtype(each) for each in actual.all_input_nodes}
     if half := next((each for each in HALF if {each, torch.float32} <= kinds), None):
-        cause = cause or mixed_types(error, _name(half))
+        cause = cause or mixed_types(error, dtype_name(half))
     for index, source in zip(indices, sources):
         cause = cause or _other_index(index, source, known, found)
     return Explanation("actual", cause)
@@ -224,7 +232,7 @@ def _beyond_range(error: BaseException, op: Node) -> str:
     ]
     if not constants:
         return ""
-    name, end = _name(kind), "min" if constants[0] < 0 else "max"
+    name, end = dtype_name(kind), "min" if constants[0] < 0 else "max"
     infinity = "-inf" if constants[0] < 0 else "inf"
     return (
         f"the constant {constants[0]:g} is beyond the range of {name}, which ends at {most:g}\n"
@@ -233,7 +241,7 @@ def _beyond_range(error: BaseException, op: Node) -> str:
 
 
 def _is_index(node: Node) -> bool:
-    value = node.meta.get("val")
+    value = example(node)
     if isinstance(value, Tensor):
         return not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
     return isinstance(value, (int, torch.SymInt))
@@ -267,11 +275,7 @@ def _other_index(
     ):
         before, after = r_source.flatten()[place], a_source.flatten()[place]
         if before.is_floating_point() and after.dtype in HALF and before.to(after.dtype) == after:
-            cause += f": {_name(after.dtype)} makes {float(after):.7g} of {float(before):.7g}"
+            cause += f": {dtype_name(after.dtype)} makes {float(after):.7g} of {float(before):.7g}"
         elif before.is_floating_point() and before != after:
             cause += f": it is made of {float(after):.7g}, not of {float(before):.7g}"
     return f"{cause}\nmake indices of integers: what is no floating point number is not rounded"
-
-
-def _name(kind: torch.dtype) -> str:
-    return str(kind).removeprefix("torch.")

@@ -18,10 +18,8 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
-from handlens.capture.handles import graph_modules, handle_of
-from handlens.comparison.memory import bodies, operands
-from handlens.comparison.nodes import op_name
-from handlens.comparison.quantizers import value_of
+from handlens.capture.handles import handle_of
+from handlens.capture.nodes import bodies, graph_modules, op_name, operands, output, value_of
 from handlens.failures.failing_ops import run_watched
 from handlens.loading.inputs import Inputs
 
@@ -141,7 +139,7 @@ class _Tracer:
     def _read_by(self, node: Node) -> Iterable[Node]:
         if node.op == "placeholder":
             return self._given_by.get(node, ())
-        inside = [_output(value_of(body)) for body in bodies(node)]
+        inside = [output(value_of(body)) for body in bodies(node)]
         return inside or node.all_input_nodes
 
 
@@ -156,12 +154,7 @@ def _given_by(model: GraphModule) -> Iterator[tuple[Node, tuple[Node, ...]]]:
             for body in bodies(node):
                 for placeholder, operand in operands(node, body):
                     given = (operand,) if isinstance(operand, Node) else ()
-                    yield placeholder, (*given, _output(value_of(body)))
-
-
-def _output(model: GraphModule) -> Node:
-    node: Node = next(iter(reversed(model.graph.nodes)))
-    return node
+                    yield placeholder, (*given, output(value_of(body)))
 
 
 def _counted(value: object) -> tuple[int, int, Literal["Inf", "-Inf"], int]:

@@ -10,9 +10,9 @@ from torch.fx import Node
 from torch.nn import Parameter
 
 from handlens.capture.export import Captured
-from handlens.capture.handles import graph_modules, handle_of
+from handlens.capture.handles import handle_of, nodes_by_handle
+from handlens.capture.nodes import module_of, op_of, value_of
 from handlens.capture.places import Places
-from handlens.comparison.quantizers import value_of
 from handlens.diagnosis.non_finite import told
 from handlens.failures.alternatives import working_recipes
 from handlens.failures.exceptions import describe, frames, is_out_of_memory
@@ -23,7 +23,6 @@ from handlens.loading.subject import Subject
 from handlens.recipes import CalibrationFailed, CastFailed, Quantized, Recipe
 from handlens.recipes.recipe import float_module
 from handlens.report import Failure, NonFinite, Span, op_name
-from handlens.reporting import module_of, op_of
 
 _NOT_FINITE = re.compile(r"\b(nan|inf|-inf|finite|infinity)\b", re.IGNORECASE)
 
@@ -39,12 +38,7 @@ class Inquiry:
     ) -> None:
         self._captured, self._subject, self._places = captured, subject, places
         self._failure = failure
-        self._nodes = {
-            handle: node
-            for graph_module in graph_modules(captured.program)
-            for node in graph_module.graph.nodes
-            if (handle := handle_of(node)) is not None
-        }
+        self._nodes = nodes_by_handle(captured.program)
 
     def calibration(self, failed: CalibrationFailed, recipe: Recipe) -> Failure:
         """What is told of a batch on which the observed graph raises."""

@@ -14,7 +14,7 @@ from torch.fx import GraphModule, Node
 from torch.nn.utils import fuse_conv_bn_weights
 from torchao.quantization.pt2e import quantize_pt2e
 
-from handlens.comparison.quantizers import value_of
+from handlens.capture.nodes import example, value_of
 
 _aten = torch.ops.aten
 _TRANSPOSED = (
@@ -116,7 +116,7 @@ def _fold(model: GraphModule, layer: Node, norm: Node) -> None:
     of_each_group = torch.cat(folded.chunk(groups, dim=1))
     with model.graph.inserting_before(layer):
         parameters = [
-            _parameter(model, f"{layer.name}_folded_{name}", value, layer.meta["val"].fake_mode)
+            _parameter(model, f"{layer.name}_folded_{name}", value, example(layer).fake_mode)
             for name, value in (("weight", of_each_group), ("bias", folded_bias))
         ]
     layer.args = (source, *parameters, *layer.args[3:])

@@ -12,6 +12,7 @@ import operator
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,19 +22,29 @@ from torch.utils import _pytree as pytree
 
 from handlens import report
 from handlens.capture.export import Captured, capture
-from handlens.capture.handles import (
+from handlens.capture.handles import handle_of, own_metadata, set_handle
+from handlens.capture.nodes import (
+    dtype_name,
+    example,
+    example_tensors,
     graph_modules,
-    handle_of,
+    in_half,
+    is_floating,
     module_paths,
-    own_metadata,
-    set_handle,
+    op_name,
+    placeholders,
+    value_of,
 )
 from handlens.comparison.memory import Memory, aliased_by, written_by
-from handlens.comparison.nodes import in_half, is_cast_between, op_name
+from handlens.comparison.quantized_values import is_added_cast
 from handlens.loading.subject import Subject
 from handlens.recipes.keeping import kept_handles
 from handlens.recipes.leftovers import KEPT, with_regions
 from handlens.recipes.recipe import CastFailed, Quantized, float_module
+
+# An op at the noise floor has 56 dB in bfloat16. In float16 it has 74 dB, but few miss the 50 dB of a deep
+# float16 model, so the thresholds of bfloat16 hold for both.
+_THRESHOLDS = report.Thresholds(25.0, 35.0, 45.0)
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,7 @@ class HalfRecipe:
 
     name: str
     dtype: torch.dtype
+    thresholds: report.Thresholds = _THRESHOLDS
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
         """Raises CastFailed."""
@@ -54,7 +66,7 @@ class HalfRecipe:
         if kept:
             for theirs, ours in list(zip(graph_modules(actual), graph_modules(reference))):
                 _Keeper(theirs, ours, kept).keep(is_body=ours is not reference)
-        name = str(self.dtype).removeprefix("torch.")
+        name = dtype_name(self.dtype)
         quantizer = report.Quantizer("output", name, "per-value", None, None, None, None)
         before = {
             handle: _dtypes(node)
@@ -93,7 +105,7 @@ class HalfRecipe:
         try:
             return capture(model, args, kwargs, subject.dynamic_shapes, captured.strict)
         except Exception as error:
-            raise CastFailed(error, str(self.dtype).removeprefix("torch.")) from error
+            raise CastFailed(error, dtype_name(self.dtype)) from error
 
 
 BF16 = HalfRecipe("bf16", torch.bfloat16)
@@ -104,14 +116,14 @@ def _why(before: set[torch.dtype], after: set[torch.dtype], half: torch.dtype, k
     """Why a cast leaves an op as it is."""
     if kept:
         return KEPT
-    name = str(half).removeprefix("torch.")
+    name = dtype_name(half)
     if half in before:
         return f"it computes in {name} already"
     if not any(each.is_floating_point for each in before):
         return "it has no floating point output"
     if not after:
         return "the cast model has no such op"
-    return f"the cast model computes it in {', '.join(str(each)[6:] for each in after)}"
+    return f"the cast model computes it in {', '.join(map(dtype_name, after))}"
 
 
 # -- handles ---------------------------------------------------------------------------------------
@@ -175,11 +187,7 @@ def _share_by_readers(model: GraphModule, half: GraphModule) -> None:
 
 
 def _shapes(node: Node) -> list[tuple[Any, ...]]:
-    return [
-        tuple(each.shape)
-        for each in pytree.tree_leaves(node.meta.get("val"))
-        if isinstance(each, Tensor)
-    ]
+    return [tuple(each.shape) for each in example_tensors(node)]
 
 
 # -- dtypes ----------------------------------------------------------------------------------------
@@ -187,12 +195,12 @@ def _shapes(node: Node) -> list[tuple[Any, ...]]:
 
 def _cast_inputs(model: GraphModule) -> None:
     """Let a graph that expects inputs in half precision cast those that it is given."""
-    placeholders = [node for node in model.graph.nodes if node.op == "placeholder"]
-    for node in placeholders:
-        if _is_floating(node):
-            with model.graph.inserting_after(placeholders[-1]):
-                cast = _cast(node, node.meta["val"])
-            node.replace_all_uses_with(cast, lambda user, cast=cast: user is not cast)
+    inputs = placeholders(model)
+    for node in inputs:
+        if is_floating(node):
+            with model.graph.inserting_after(inputs[-1]):
+                cast = _cast(node, example(node))
+            node.replace_all_uses_with(cast, partial(operator.is_not, cast))
     model.recompile()
 
 
@@ -204,14 +212,7 @@ def _cast(source: Node, value: Tensor) -> Node:
 
 
 def _dtypes(node: Node) -> set[torch.dtype]:
-    return {
-        each.dtype for each in pytree.tree_leaves(node.meta.get("val")) if isinstance(each, Tensor)
-    }
-
-
-def _is_floating(node: Node) -> bool:
-    value = node.meta.get("val")
-    return isinstance(value, Tensor) and value.is_floating_point()
+    return {each.dtype for each in example_tensors(node)}
 
 
 # -- keep_float ------------------------------------------------------------------------------------
@@ -243,15 +244,13 @@ class _Keeper:
                 self._twins[node] = by_name[node.target]
         ops = [each for each in self._twins.items() if each[0].op != "get_attr"]
         for node, twin in zip(
-            self._reference.graph.find_nodes(op="placeholder"),
-            self._half.graph.find_nodes(op="placeholder"),
+            placeholders(self._reference),
+            placeholders(self._half),
         ):
             if is_body:
                 self._twins[node] = twin
             elif self._stays_half(node):
-                self._twins[node] = next(
-                    (each for each in twin.users if is_cast_between(each)), twin
-                )
+                self._twins[node] = next((each for each in twin.users if is_added_cast(each)), twin)
             else:
                 # The model is called with its inputs in float.
                 self._float[node] = twin
@@ -280,7 +279,7 @@ class _Keeper:
 
     def _replace(self, node: Node, twin: Node) -> None:
         copy = self._copy(node)
-        lowered = _cast(copy, twin.meta["val"]) if _is_floating(twin) else copy
+        lowered = _cast(copy, example(twin)) if is_floating(twin) else copy
         for source in written_by(node):
             if (other := self._twins.get(source)) is not None:
                 self._half.graph.call_function(torch.ops.aten.copy_.default, (other, copy))
@@ -306,10 +305,10 @@ class _Keeper:
             return self._float[source]
         if source in self._twins:
             twin = self._twins[source]
-            return _cast(twin, source.meta["val"]) if _is_floating(source) else twin
+            return _cast(twin, example(source)) if is_floating(source) else twin
         copy = self._copy(source)
         if source.op == "get_attr":
             copy.target = f"float_{source.name}"
-            value = operator.attrgetter(str(source.target))(self._reference)
+            value = value_of(source)
             setattr(self._half, copy.target, value)
         return copy

@@ -8,7 +8,7 @@ from torch import nn
 
 from handlens.recipes.recipe import UnknownRecipe
 from handlens.recipes.weights import WeightRecipe, scales
-from handlens.report import Quantizer
+from handlens.report import Quantizer, Thresholds
 
 _NAME = "int4-weight-only"
 _GROUPS = (128, 64, 32)
@@ -46,4 +46,6 @@ WEIGHT_ONLY = WeightRecipe(
     _config,
     _describe,
     f"4 bit weights need a multiple of {min(_GROUPS)} inputs and of {_OUTPUTS} outputs",
+    # An op at the noise floor has about 20 dB: at 0 dB the noise is as loud as the signal.
+    Thresholds(0.0, 5.0, 10.0),
 )

@@ -23,8 +23,9 @@ from torchao.quantization.pt2e.quantizer import (
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from handlens.capture.export import Captured
-from handlens.capture.handles import graph_modules, handle_of, module_paths
-from handlens.comparison.nodes import selects
+from handlens.capture.handles import handle_of
+from handlens.capture.nodes import bodies, example, graph_modules, module_paths, value_of
+from handlens.comparison.ops import selects
 from handlens.loading.subject import InvalidTarget
 from handlens.recipes.folding import hidden
 from handlens.recipes.leftovers import QUANTIZED
@@ -65,10 +66,8 @@ def _handles_and_paths(
             continue
         called_in = *callers, *module_paths(node)
         yield handle, called_in or ("",)
-        for source in node.all_input_nodes:
-            body = getattr(model, str(source.target), None) if source.op == "get_attr" else None
-            if isinstance(body, GraphModule):
-                yield from _handles_and_paths(body, called_in)
+        for body in bodies(node):
+            yield from _handles_and_paths(value_of(body), called_in)
 
 
 def _no_module(entry: str, paths: list[str]) -> str:
@@ -161,7 +160,7 @@ def _annotated_values(node: Node) -> Iterator[Node]:
 
 def _can_be_quantized(node: Node) -> bool:
     """Whether observers and quantize ops take what a node gives; not known is yes."""
-    value = node.meta.get("val")
+    value = example(node)
     return not isinstance(value, torch.Tensor) or value.dtype in QUANTIZED
 
 

@@ -10,15 +10,23 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from handlens.capture.handles import graph_modules, handle_of, is_dequantize, is_quantize
-from handlens.comparison.memory import bodies
-from handlens.comparison.nodes import dtype
-from handlens.comparison.quantizers import value_of
+from handlens.capture.handles import handle_of
+from handlens.capture.nodes import (
+    HALF,
+    bodies,
+    dtype,
+    dtype_name,
+    graph_modules,
+    is_dequantize,
+    is_quantize,
+    op_name,
+    value_of,
+)
 from handlens.report import QuantizedBy
 
 KEPT = "keep_float asks for it"
 
-QUANTIZED = (torch.float32, torch.float16, torch.bfloat16)
+QUANTIZED = (torch.float32, *HALF)
 """What torchao's observers and quantize ops take."""
 
 # Ops that bring most of a model's weights. What quantizes one kind is expected to quantize its relatives.
@@ -54,14 +62,6 @@ def relatives(kinds: Iterable[str]) -> frozenset[str]:
     """The kinds of op that are expected to be quantized where those of ``kinds`` are."""
     wanted = set(kinds)
     return frozenset().union(*(each for each in _FAMILIES if each & wanted))
-
-
-def op_name(node: Node) -> str:
-    """The name of a node's op without its overload: ``conv2d``."""
-    target = node.target
-    if isinstance(target, torch._ops.OpOverload):
-        return target._opname
-    return str(getattr(target, "__name__", target))
 
 
 def with_regions(model: GraphModule, region: str = "") -> Iterator[tuple[Node, str]]:
@@ -145,7 +145,7 @@ def _why(node: Node, region: str, quantizer: str) -> str:
         return f"{quantizer} quantizes no recurrent layers"
     kind = dtype(node)
     if kind is not None and kind not in QUANTIZED:
-        return f"it computes in {str(kind).removeprefix('torch.')}, which torchao does not quantize"
+        return f"it computes in {dtype_name(kind)}, which torchao does not quantize"
     if "transpose" in op_name(node):
         return f"{quantizer} did not take this transposed convolution"
     weight = node.args[1] if len(node.args) > 1 else None

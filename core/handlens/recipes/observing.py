@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from handlens.capture.handles import handle_of, is_observer
+from handlens.capture.handles import handle_of
+from handlens.capture.nodes import is_observer
 
 Range = tuple[float, float] | None
 """The smallest and the largest value that is finite; None where there was none."""

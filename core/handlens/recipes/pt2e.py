@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch.fx import GraphModule
@@ -11,17 +11,20 @@ from torchao.quantization.pt2e import allow_exported_model_train_eval
 from torchao.quantization.pt2e.quantizer import ComposableQuantizer, Quantizer
 from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import X86InductorQuantizer
 
-from handlens.capture import handles
 from handlens.capture.export import Captured
+from handlens.capture.handles import handle_of
+from handlens.capture.nodes import graph_modules, is_dequantize, op_name
 from handlens.comparison.memory import state_restored
 from handlens.loading.inputs import cloned
 from handlens.loading.subject import Subject
+from handlens.numeric_debugger.pt2e import convert_pt2e, prepare_pt2e
 from handlens.recipes.folding import every_batch_norm
 from handlens.recipes.keeping import Keeping, kept_handles
-from handlens.recipes.leftovers import Annotated, left_by, op_name, quantized_by
+from handlens.recipes.leftovers import Annotated, left_by, quantized_by
 from handlens.recipes.observing import observing
 from handlens.recipes.recipe import CalibrationFailed, Quantized, float_module, without_observers
 from handlens.recipes.sources import hide_gru_layers, write_source_functions
+from handlens.report import Thresholds
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Pt2eRecipe:
     make_quantizer: Callable[[], Quantizer]
     claims: tuple[str, ...] = ()
     """Names of the ops that it is known for, ``conv2d`` say."""
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
         """Raises CalibrationFailed, and whatever the quantizer raises."""
@@ -39,20 +43,20 @@ class Pt2eRecipe:
         quantizer = self.make_quantizer()
         makers = quantizer.quantizers if isinstance(quantizer, ComposableQuantizer) else [quantizer]
         model = float_module(captured)
-        for graph_module in handles.graph_modules(model):
+        for graph_module in graph_modules(model):
             hide_gru_layers(graph_module)
             if any(isinstance(each, X86InductorQuantizer) for each in makers):
                 write_source_functions(graph_module)
         keeping = Keeping(quantizer, captured, kept)
         with every_batch_norm():
-            prepared = handles.prepare_pt2e(model, keeping)
+            prepared = prepare_pt2e(model, keeping)
         reference = without_observers(prepared)
         allow_exported_model_train_eval(prepared)
         # Not only calibration moves buffers: conversion runs what it takes for constant.
         with torch.no_grad(), state_restored(prepared):
             with observing(prepared) as observed:
                 _calibrate(prepared, subject)
-            actual = handles.convert_pt2e(prepared)
+            actual = convert_pt2e(prepared)
         annotated = Annotated(keeping.annotated, keeping.fused, type(quantizer).__name__)
         in_float, expected = left_by(annotated, self.name, self.claims, kept, reference, actual)
         return Quantized(
@@ -70,9 +74,9 @@ class Pt2eRecipe:
         quantized: set[str] = set()
         for node in actual.graph.nodes:
             name = op_name(node)
-            if name in self.claims and handles.handle_of(node) not in kept:
+            if name in self.claims and handle_of(node) not in kept:
                 there.add(name)
-                if any(handles.is_dequantize(each) for each in node.all_input_nodes):
+                if any(is_dequantize(each) for each in node.all_input_nodes):
                     quantized.add(name)
         return tuple(sorted(there - quantized))
 
@@ -95,4 +99,6 @@ def compose(recipes: list[Pt2eRecipe]) -> Pt2eRecipe:
 
     claims = tuple(dict.fromkeys(claim for each in recipes for claim in each.claims))
     name = "+".join(each.name for each in recipes)
-    return Pt2eRecipe(name, make_quantizer, claims)
+    # The coarsest decides.
+    thresholds = min((each.thresholds for each in recipes), key=lambda each: each.warning_db)
+    return Pt2eRecipe(name, make_quantizer, claims, thresholds)

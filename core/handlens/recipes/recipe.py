@@ -10,11 +10,12 @@ from torch.fx import Graph, GraphModule, Node
 
 from handlens import report
 from handlens.capture.export import Captured
-from handlens.capture.handles import graph_modules, is_observer
+from handlens.capture.nodes import graph_modules, is_observer
 from handlens.comparison.memory import initialize
-from handlens.comparison.nodes import has_effect
+from handlens.comparison.ops import has_effect
 from handlens.loading.inputs import Inputs
 from handlens.loading.subject import Subject
+from handlens.report import Thresholds
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Recipe(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """From which SQNR on an op is worth a look in its number format."""
+        ...
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
         """Both graphs of a program that has handles. It and the subject's model are left as they are.

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.fx import GraphModule, Node
 
+from handlens.capture.nodes import example
+
 _aten = torch.ops.aten
 
 # What each op is called where the quantizers look for patterns. They find modules and functions alike,
@@ -96,4 +98,4 @@ def _source(node: Node) -> Any:
 
 
 def _is_tensor(value: Any) -> bool:
-    return isinstance(value, Node) and isinstance(value.meta.get("val"), torch.Tensor)
+    return isinstance(value, Node) and isinstance(example(value), torch.Tensor)

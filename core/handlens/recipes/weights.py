@@ -7,7 +7,7 @@ but for them, so that its ops match those of the reference by construction.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,16 +22,22 @@ from torchao.quantization import quantize_
 
 from handlens import report
 from handlens.capture.export import Captured
-from handlens.capture.handles import graph_modules, handle_of, module_paths
-from handlens.comparison.memory import bodies, operands
-from handlens.comparison.quantizers import value_of
+from handlens.capture.handles import handle_of
+from handlens.capture.nodes import (
+    bodies,
+    example,
+    graph_modules,
+    module_paths,
+    op_name,
+    operands,
+    value_of,
+)
 from handlens.loading.subject import Subject
 from handlens.recipes.keeping import kept_handles
 from handlens.recipes.leftovers import (
     KEPT,
     RECURRENT,
     REGIONS,
-    op_name,
     quantized_by,
     relatives,
     with_regions,
@@ -59,6 +65,7 @@ class WeightRecipe:
     """The quantizers of a quantized weight, that of the layer's input included if it has one."""
     restriction: str = ""
     """Which layers have a configuration, in words that follow "it has 100 inputs and 10 outputs, and"."""
+    thresholds: report.Thresholds = field(default_factory=report.Thresholds)
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
         """Raises CannotQuantize, UnknownRecipe, and whatever ``quantize_`` raises."""
@@ -199,7 +206,7 @@ def _casts_to_itself(node: Node) -> bool:
     """Whether a node casts a value to the type that it has."""
     if op_name(node) not in ("to", "type_as") or not isinstance(node.args[0], Node):
         return False
-    before, after = node.args[0].meta.get("val"), node.meta.get("val")
+    before, after = example(node.args[0]), example(node)
     if not isinstance(before, Tensor) or not isinstance(after, Tensor):
         return False
     return before.dtype == after.dtype and before.device == after.device

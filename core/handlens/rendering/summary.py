@@ -9,7 +9,7 @@ from rich.text import Text
 
 from handlens import words
 from handlens.diagnosis.rules import RULES
-from handlens.rendering.view import SEVERITIES, STYLES, View, clean, count
+from handlens.rendering.view import SEVERITIES, STYLES, View, clean
 from handlens.report import (
     Coverage,
     Finding,
@@ -20,13 +20,7 @@ from handlens.report import (
 )
 
 
-def summary(
-    report: Report,
-    view: View,
-    inherited: Counter[int | None],
-    fail_under: float | None,
-    hidden: int,
-) -> Iterable[Text]:
+def summary(report: Report, view: View, inherited: Counter[int | None]) -> Iterable[Text]:
     """The lines of a summary; ``inherited`` counts by origin the hints that stand under no finding."""
     title = Text(view.title(report), "bold")
     if report.recipe:
@@ -41,11 +35,13 @@ def summary(
         yield _row("could not run", failure)
         return
     if report.output:
-        output = Text(f"{clean(words.output(report.output))}, {count(report.batches, 'batch')}")
-        if fail_under is not None and falls_short(report, fail_under):
-            output.append(f" (not the {fail_under:g} dB asked for)", STYLES["error"])
+        output = Text(
+            f"{clean(words.output(report.output))}, {words.count(report.batches, 'batch')}"
+        )
+        if report.falls_short:
+            output.append(f" (not the {report.fail_under:g} dB asked for)", STYLES["error"])
         if report.verified and report.verified.actual_sqnr_db is not None:
-            against = f" ({report.verified.actual_sqnr_db:.1f} dB against the model)"
+            against = f" ({words.decibels(report.verified.actual_sqnr_db)} against the model)"
             output.append(against, STYLES["error"])
         yield _row("output", output)
     if report.verified:
@@ -61,8 +57,8 @@ def summary(
         found.append_text(_lowest(report, view))
     if report.suppressed:
         found.append(f"; {report.suppressed} suppressed by comments")
-    if hidden:
-        found.append(f"; {hidden} not shown (select, ignore)")
+    if report.unselected:
+        found.append(f"; {report.unselected} not shown (select, ignore)")
     yield _row("found", found)
     if report.timings:
         stages = ", ".join(f"{clean(stage)} {time:.1f}" for stage, time in report.timings.items())
@@ -71,16 +67,6 @@ def summary(
 
 def _row(label: str, value: Text) -> Text:
     return Text.assemble((f"  {label:<14}", "dim")).append_text(value)
-
-
-def falls_short(report: Report, fail_under: float) -> bool:
-    """Whether the model's output is less accurate than ``fail_under`` dB, or not known to be."""
-    output, verified = report.output, report.verified
-    if output is None or (verified is not None and verified.verdict == "differs"):
-        return True
-    if output.verdict == "ok" and output.sqnr_db is not None:
-        return output.sqnr_db < fail_under
-    return output.verdict != "exact"
 
 
 def _verified(verified: Verification) -> Iterable[Text]:
@@ -95,16 +81,16 @@ def _verified(verified: Verification) -> Iterable[Text]:
 
 
 def _coverage(coverage: Coverage, quantized_by: Sequence[QuantizedBy]) -> Iterable[Text]:
-    compared = f"{coverage.matched} of {count(coverage.ops, 'op')}"
-    yield _row("compared", Text(compared, "" if coverage.matched else STYLES["warning"]))
-    quantized = Text(count(coverage.quantized, "op"))
+    yield _row(
+        "compared", Text(words.compared(coverage), "" if coverage.matched else STYLES["warning"])
+    )
+    quantized = Text(words.count(coverage.quantized, "op"))
     if quantized_by:
         quantized.append(f" by {clean(', '.join(map(str, quantized_by)))}", "dim")
     yield _row("quantized", quantized)
     kinds = Counter(clean(op_name(each.op)) for each in coverage.in_float)
     if kinds:
-        left = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
-        yield _row("left in float", Text(f"{left} (HL205)"))
+        yield _row("left in float", Text(f"{words.counts(kinds)} (HL205)"))
     reasons = Counter(clean(each.reason) for each in coverage.unmatched)
     label = "not compared"
     for reason, times in reasons.most_common():
@@ -117,7 +103,7 @@ def _loss_of(handle: int | None, heirs: int, report: Report, view: View) -> str:
         if op.handle == handle:
             place = f" ({view.place(op.span)})" if op.span else ""
             return f"{inheriting(heirs)} the loss of {clean(op.name)}{place} (HL102)"
-    return f"{count(heirs, 'op')} with the sum of small losses upstream (HL102)"
+    return f"{words.count(heirs, 'op')} with the sum of small losses upstream (HL102)"
 
 
 def _lowest(report: Report, view: View) -> Text:
@@ -127,14 +113,16 @@ def _lowest(report: Report, view: View) -> Text:
         return Text()
     lowest, op = min(measured, key=lambda each: each[0])
     place = f" ({view.place(op.span)})" if op.span else ""
-    return Text(f"; the lowest is {clean(op.name)} {lowest:.1f} dB{place}")
+    return Text(f"; the lowest is {clean(op.name)} {words.decibels(lowest)}{place}")
 
 
 def tally(findings: Iterable[Finding]) -> Text:
     """How many findings there are of each severity."""
     counts = Counter(finding.severity for finding in findings)
     parts = [
-        Text(count(counts[severity], severity), STYLES[severity] if severity != "hint" else "")
+        Text(
+            words.count(counts[severity], severity), STYLES[severity] if severity != "hint" else ""
+        )
         for severity in SEVERITIES
         if counts[severity]
     ]

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 from handlens.report import Histogram
+from handlens.words import decibels
 
 _BLUE, _ORANGE, _GREY = "#4d87e6", "#e0862d", "#8a929c"
 # Points of a sparkline: more would be closer together than they can be seen.
@@ -35,7 +36,7 @@ def sparkline(ratios: Sequence[float]) -> str:
         f'<path d="M{path}" fill="none" stroke="{_BLUE}" stroke-width="1.6"/>'
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.2" fill="{_ORANGE}"/>'
         f'<g fill="{_GREY}" font-family="sans-serif" font-size="10">'
-        f'<text x="244" y="12">{high:.1f} dB</text><text x="244" y="42">{low:.1f} dB</text></g></svg>'
+        f'<text x="244" y="12">{decibels(high)}</text><text x="244" y="42">{decibels(low)}</text></g></svg>'
     )
 
 

@@ -6,8 +6,12 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from handlens.report import Failure, Report, Severity, Span
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "information", "hint")
 STYLES: dict[Severity, str] = {
@@ -35,6 +39,9 @@ class View:
     """Files below this folder are shown relative to it."""
     verbose: bool = False
     """Show hints one by one, and tracebacks."""
+    console: Console | None = None
+    """The terminal that text is written for, with its width and colours. None asks for plain text in lines
+    of any length."""
 
     def path(self, file: str) -> str:
         below = os.path.relpath(file, self.folder) if os.path.isabs(file) else file
@@ -63,11 +70,3 @@ def clean(text: str) -> str:
 def clean_lines(text: str) -> str:
     """``text`` on the lines it has, each of them ``clean``."""
     return "\n".join(map(clean, text.split("\n")))
-
-
-_PLURALS = {"batch": "batches", "information": "information"}
-
-
-def count(number: int, noun: str) -> str:
-    """A number of things: ``1 batch``, ``2 batches``."""
-    return f"{number} {noun if number == 1 else _PLURALS.get(noun, noun + 's')}"

@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from handlens.report import Failure, Report, Span, failed, from_json
+from handlens.dataclass_json import from_json
+from handlens.report import Failure, Report, Span, failed
 from handlens.request import RunRequest
 from handlens.workers import wire
 

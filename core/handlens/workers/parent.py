@@ -370,7 +370,7 @@ class _Runs:
             # What it kept is lost, but nothing of the request.
             self._start(run.number, run.request)
         elif status < 0 and stack:
-            from handlens.report import from_json
+            from handlens.dataclass_json import from_json
             from handlens.request import RunRequest
             from handlens.workers import crashes
 

@@ -15,7 +15,7 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
-from handlens.report import from_json, to_json
+from handlens.dataclass_json import from_json, to_json
 from handlens.request import RunRequest
 from handlens.session import Session
 from handlens.workers import crashes, held_export, processes, wire

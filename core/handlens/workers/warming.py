@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from handlens import recipes
 from handlens.capture.export import capture
 from handlens.capture.handles import generate_numeric_debug_handle
-from handlens.comparison.graph import merge
+from handlens.comparison.merging import merge
 from handlens.loading.subject import Subject
 
 # Enough values for torchao's histogram observers: where there are few, each searches for half a second.

@@ -10,7 +10,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
 import handlens
-from handlens.rendering import jsondocument
+from handlens.rendering.formats import FORMATS
 from handlens.rendering.view import View
 from handlens.report import Document as ReportDocument
 from handlens.targets import HOW_TO_DECLARE
@@ -26,6 +26,8 @@ RESTART_WORKER = "handlens.server.restartWorker"
 REPORT = "handlens.server.report"
 SHOW = "handlens.server.show"
 SHOW_TARGETS = "handlens.server.showTargets"
+
+_SAVED = {name: each for name, each in FORMATS.items() if each.shown_in != "terminal"}
 
 
 def register(server: HandlensServer) -> None:
@@ -62,8 +64,8 @@ def register(server: HandlensServer) -> None:
     def report(uri: str, form: str) -> str | None:
         """Write what the last runs of a document found to a page, or to JSON, and show it; its uri."""
         document = opened(REPORT, uri)
-        if form not in ("html", "json"):
-            raise JsonRpcInvalidParams(f"{REPORT}: {form!r} is not html or json")
+        if not isinstance(form, str) or form not in _SAVED:
+            raise JsonRpcInvalidParams(f"{REPORT}: {form!r} is not one of {', '.join(_SAVED)}")
         results = server.results.of(document.uri).values()
         if not results:
             text = "Handlens: there is no report of this file: nothing in it has been run."
@@ -73,22 +75,16 @@ def register(server: HandlensServer) -> None:
         whole = ReportDocument(
             handlens.__version__, None, tuple(result.report for result in results)
         )
-        if form == "json":
-            content = jsondocument.render(whole)
-        else:
-            # The template engine takes a while to import, and nobody has asked for a page so far.
-            from handlens.rendering import page
-
-            folder = server.documents.root(document.file or "")
-            content = page.render(
-                whole, View(lambda file: texts[file] if file in texts else read(file), folder)
-            )
+        folder = server.documents.root(document.file or "")
+        content = _SAVED[form].render(
+            whole, View(lambda file: texts[file] if file in texts else read(file), folder)
+        )
         # Files of one name have reports of their own, and a name may be too long for another suffix.
         own = server.reports / hashlib.sha256(document.uri.encode()).hexdigest()[:12]
         own.mkdir(exist_ok=True)
-        file = own / f"{Path(document.file or uri).stem[:60]}.{form}"
+        file = own / f"{Path(document.file or uri).stem[:60]}{_SAVED[form].suffix}"
         file.write_text(content, "utf-8", errors="backslashreplace")
-        server.spawn(server.show(file.as_uri(), external=form == "html"))
+        server.spawn(server.show(file.as_uri(), external=_SAVED[form].shown_in == "browser"))
         return file.as_uri()
 
     @server.command(SHOW)

@@ -70,9 +70,7 @@ def register(server: HandlensServer) -> None:
             },
             "timings": report.timings,
             "error": clean(report.error.message) if report.error else None,
-            "thresholds": dataclasses.asdict(
-                thresholds_in_force(report.recipe, result.run.thresholds)
-            ),
+            "thresholds": dataclasses.asdict(thresholds_in_force(report, result.run.thresholds)),
             "findings": [
                 {
                     "rule": each.rule,

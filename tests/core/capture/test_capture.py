@@ -14,7 +14,7 @@ import torch
 from torch._dynamo.output_graph import SubgraphTracer
 
 from handlens.capture.export import Captured, capture
-from handlens.capture.handles import graph_modules
+from handlens.capture.nodes import graph_modules
 from handlens.report import Span
 from tests.handle_models import CASES
 

@@ -17,15 +17,8 @@ from torchao.testing.pt2e._xnnpack_quantizer import (
 )
 
 import handlens
-from handlens.capture.handles import (
-    CUSTOM_KEY,
-    NUMERIC_DEBUG_HANDLE_KEY,
-    graph_modules,
-    handle_of,
-    is_dequantize,
-    is_observer,
-    is_quantize,
-)
+from handlens.capture.handles import CUSTOM_KEY, NUMERIC_DEBUG_HANDLE_KEY, handle_of
+from handlens.capture.nodes import graph_modules, is_dequantize, is_observer, is_quantize
 from tests.handle_models import CASES, ConvSqueezeConv
 
 STRICTNESS = pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])

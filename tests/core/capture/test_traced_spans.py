@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from handlens.capture.export import Captured, capture
-from handlens.capture.handles import graph_modules
+from handlens.capture.nodes import graph_modules
 from handlens.report import Span
 
 from .test_capture import text_under

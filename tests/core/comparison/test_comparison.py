@@ -14,15 +14,10 @@ from torch.fx import GraphModule, Interpreter, Node
 
 from handlens import recipes
 from handlens.capture.export import Captured, capture
-from handlens.capture.handles import (
-    generate_numeric_debug_handle,
-    graph_modules,
-    handle_of,
-    is_dequantize,
-    is_quantize,
-)
+from handlens.capture.handles import generate_numeric_debug_handle, handle_of
+from handlens.capture.nodes import graph_modules, is_dequantize, is_quantize
 from handlens.comparison import Comparison, merge
-from handlens.comparison.graph import Compared
+from handlens.comparison.compared import Compared
 from handlens.loading.importing import Sources
 from handlens.loading.module import load, read
 from handlens.loading.subject import Subject, build

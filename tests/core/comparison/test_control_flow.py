@@ -13,9 +13,10 @@ from torch._higher_order_ops.map import map as map_over
 from torch._higher_order_ops.scan import scan
 
 from handlens.capture.export import capture
-from handlens.capture.handles import generate_numeric_debug_handle, graph_modules, handle_of
+from handlens.capture.handles import generate_numeric_debug_handle, handle_of
+from handlens.capture.nodes import graph_modules
 from handlens.comparison import Comparison, merge
-from handlens.comparison.graph import Compared
+from handlens.comparison.compared import Compared
 
 from .test_comparison import compared, quantized
 

@@ -12,8 +12,7 @@ import pytest
 
 from handlens.diagnosis import causes, diagnose
 from handlens.diagnosis.causes import Neighbours
-from handlens.diagnosis.thresholds import Thresholds
-from handlens.report import ModelInput, OpReport
+from handlens.report import ModelInput, OpReport, Thresholds
 from tests.sample_ops import channels, half, losing_op, quantizer, sample_op
 
 

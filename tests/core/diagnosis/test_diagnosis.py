@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from handlens.diagnosis import diagnose
-from handlens.diagnosis.thresholds import Thresholds
-from handlens.report import Finding, OpReport
+from handlens.report import Finding, OpReport, Thresholds
 from tests.sample_ops import sample_op
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from handlens.diagnosis.rules import RULES, select
 from handlens.diagnosis.suppressions import suppress, suppressions
-from handlens.diagnosis.thresholds import ChosenThresholds, Thresholds, thresholds_for
-from handlens.report import Finding, Span
+from handlens.diagnosis.thresholds import ChosenThresholds
+from handlens.report import Finding, Span, Thresholds
 
 PAGES = Path(__file__).parents[3] / "docs" / "rules"
 
@@ -66,23 +66,6 @@ def test_the_lower_the_sqnr_the_graver(sqnr_db: float, severity: str | None) -> 
 
 def test_thresholds_can_be_set() -> None:
     assert Thresholds(40.0, 50.0, 60.0).severity(45.0) == "warning"
-
-
-@pytest.mark.parametrize(
-    ("recipe", "warning_db"),
-    [
-        ("x86", 20.0),
-        ("int8-weight-only", 20.0),
-        ("my_module:quantizer", 20.0),
-        ("int4-weight-only", 5.0),
-        ("bf16", 35.0),
-        ("fp16", 35.0),
-        ("embedding+bf16", 20.0),
-        ("bf16+int4-weight-only", 5.0),
-    ],
-)
-def test_a_recipe_has_the_thresholds_of_its_coarsest_part(recipe: str, warning_db: float) -> None:
-    assert thresholds_for(recipe).warning_db == warning_db
 
 
 def test_what_is_chosen_takes_the_place_of_what_suits_the_recipe() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from handlens.rendering.summary import falls_short
 from handlens.report import Document, Report, dump, load, op_name
 
 from ..conftest import RunText
@@ -188,7 +189,8 @@ def test_an_output_under_the_thresholds_is_a_finding_on_the_target(
 def test_no_gate_passes_on_what_was_not_compared(
     run_text: RunText, returned: str, falls: bool
 ) -> None:
-    assert falls_short(report_of(run_text, returned), -100.0) == falls
+    report = report_of(run_text, returned)
+    assert replace(report, fail_under=-100.0).falls_short == falls
 
 
 def test_no_gate_passes_on_a_reference_that_is_not_the_model(run_text: RunText) -> None:
@@ -197,7 +199,7 @@ def test_no_gate_passes_on_a_reference_that_is_not_the_model(run_text: RunText) 
     assert report.output is not None
     assert report.output.sqnr_db is not None
     assert report.output.sqnr_db > 30
-    assert falls_short(report, 10.0)
+    assert replace(report, fail_under=10.0).falls_short
 
 
 # -- integers and truth values ---------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from handlens.capture.handles import graph_modules
+from handlens.capture.nodes import graph_modules
 from handlens.loading.importing import Sources
 from handlens.loading.module import load, read
 from handlens.loading.subject import build

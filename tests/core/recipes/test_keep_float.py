@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from handlens import session
-from handlens.capture.handles import is_dequantize, is_quantize
-from handlens.loading.subject import InvalidTarget, build
+from handlens.capture.nodes import is_dequantize, is_quantize
+from handlens.loading.subject import InvalidTarget
 from handlens.report import Report
 from handlens.request import RunRequest
 from handlens.targets import discover
 
-from ..conftest import EXAMPLES, RunText
+from ..conftest import EXAMPLES, RunText, run
 from ..quantizing import named, ops, quantize
 
 PT2E = ["x86", "arm", "xnnpack"]
@@ -191,18 +189,10 @@ def test_a_keep_float_that_is_none_is_told_at_the_target(
     assert report.error.span.line == 16
 
 
-def test_the_demo_gains_what_its_stem_loses(
-    efficientnet_lite: Report, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def keeping(*args: Any) -> Any:
-        subject = build(*args)
-        object.__setattr__(subject, "keep_float", ("stem",))
-        return subject
-
-    monkeypatch.setattr(session, "build", keeping)
+def test_the_demo_gains_what_its_stem_loses(efficientnet_lite: Report) -> None:
     file = EXAMPLES / "efficientnet_lite.py"
     target = discover(file.read_text(), str(file))[0]
-    report = session.run(RunRequest(target, workspace=(str(EXAMPLES),)), lambda stage: None)
+    report = run(RunRequest(target, workspace=(str(EXAMPLES),), keep_float=("stem",)))
     assert report.output is not None
     assert efficientnet_lite.output is not None
     assert efficientnet_lite.output.sqnr_db == pytest.approx(17.4, abs=0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,14 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
 )
 
 from handlens import recipes
-from handlens.capture.handles import (
-    convert_pt2e,
-    graph_modules,
-    handle_of,
-    is_dequantize,
-    is_quantize,
-    prepare_pt2e,
-)
+from handlens.capture.handles import handle_of
+from handlens.capture.nodes import graph_modules, is_dequantize, is_quantize
 from handlens.failures.failing_ops import failing_ops
 from handlens.loading.subject import Subject
+from handlens.numeric_debugger.pt2e import convert_pt2e, prepare_pt2e
 from handlens.recipes import CalibrationFailed
+from handlens.recipes.pt2e import Pt2eRecipe, compose
+from handlens.report import Thresholds
 from tests.handle_models import TwoLinears
 
 from ..conftest import RunText
@@ -165,6 +163,28 @@ def test_recipes_are_joined_with_a_plus() -> None:
     for joined in ("x86+embedding", "embedding + xnnpack"):
         assert with_weights(joined) == {"embedding", "linear"}
         assert recipes.resolve(joined).name == joined.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "warning_db"),
+    [
+        ("x86", 20.0),
+        ("int8-weight-only", 20.0),
+        ("torchao.quantization.pt2e.quantizer.embedding_quantizer:EmbeddingQuantizer", 20.0),
+        ("x86+embedding", 20.0),
+        ("int4-weight-only", 5.0),
+        ("bf16", 35.0),
+        ("fp16", 35.0),
+    ],
+)
+def test_a_recipe_has_the_thresholds_of_its_number_format(recipe: str, warning_db: float) -> None:
+    assert recipes.resolve(recipe).thresholds.warning_db == warning_db
+
+
+def test_of_recipes_that_are_joined_the_coarsest_has_its_thresholds() -> None:
+    [x86] = [each for each in recipes.RECIPES.values() if isinstance(each, Pt2eRecipe)][:1]
+    coarse = replace(x86, name="coarse", thresholds=Thresholds(0.0, 5.0, 10.0))
+    assert compose([x86, coarse]).thresholds == coarse.thresholds
 
 
 @pytest.mark.parametrize("wanted", ["x86+bf16", "int8-dynamic+embedding"])

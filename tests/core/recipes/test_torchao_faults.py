@@ -27,7 +27,7 @@ from torchao.testing.pt2e._xnnpack_quantizer import (
     get_symmetric_quantization_config,
 )
 
-from handlens.capture.handles import is_quantize, is_quantize_or_dequantize
+from handlens.capture.nodes import is_quantize, is_quantize_or_dequantize
 from handlens.comparison import merge
 
 from ..conftest import RunText

@@ -14,7 +14,7 @@ from torchao.quantization.pt2e.quantizer import Quantizer
 from torchao.testing.pt2e._xnnpack_quantizer import get_symmetric_quantization_config
 
 from handlens import recipes
-from handlens.capture.handles import is_dequantize, is_quantize
+from handlens.capture.nodes import is_dequantize, is_quantize
 from handlens.recipes.xnnpack_quantizer import XNNPACKQuantizer
 
 from ..quantizing import named, quantize

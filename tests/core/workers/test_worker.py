@@ -327,6 +327,20 @@ async def test_another_recipe_finds_on_a_kept_export_what_it_finds_on_a_new_one(
 
 
 @linux
+async def test_a_kept_export_is_quantized_again_with_other_ops_in_float(running: Running) -> None:
+    text = wide()
+    await kept(running, text)
+    again = {"keep_export": True, "reuse_export": True}
+    less = await running.run(text, keep_float=("",), **again)
+    assert running.stages == ["quantize", "compare"]
+    assert less.coverage is not None
+    assert less.coverage.quantized == 0
+    more = await running.run(text, **again)
+    assert more.coverage is not None
+    assert more.coverage.quantized > 0
+
+
+@linux
 async def test_a_run_that_does_not_ask_for_it_exports_again(running: Running) -> None:
     await kept(running, wide())
     await running.run(wide(), keep_export=True)

@@ -1,4 +1,4 @@
-"""The dice of two models that run side by side: each throws as if it ran alone."""
+"""Random numbers for two models that run side by side: each draws what it would draw if it ran alone."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import nn
 Side = Literal["reference", "actual", "trial"]
 
 
-class Dice(nn.Module):
-    """Keeps a random state for each side of a comparison; both start from the one that is there.
+class RandomStates(nn.Module):
+    """Holds a random state for each side of a comparison graph. Both start from the same state.
 
-    A "trial" throws what the reference is about to throw, and leaves no trace.
+    A "trial" draws what the reference is about to draw, and leaves the state of both sides alone.
     """
 
     def __init__(self) -> None:
@@ -24,24 +24,24 @@ class Dice(nn.Module):
         self._side: Side = "reference"
 
     def begin(self) -> None:
-        """Let both sides start a run from the random state as it is."""
+        """Start a run: both sides start from the current random state."""
         now = RandomState()
         self._states = {"reference": now, "actual": now}
         self._side = "reference"
 
     def forward(self, side: Side) -> None:
-        """Let ``side`` throw from here on."""
+        """Let ``side`` draw from here on."""
         self._states[self._side] = RandomState()
         self._side = side
         self._states["reference" if side == "trial" else side].restore()
 
 
 class RandomState:
-    """What all generators would give next that a model, or an op that somebody wrote for it, may ask."""
+    """The state of all generators that a model, or a user's own op, may draw from: torch, Python, NumPy."""
 
     def __init__(self) -> None:
         self._cpu = torch.get_rng_state()
-        # No generator there throws before the device is in use.
+        # Nothing was drawn on a device that is not in use yet.
         in_use: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         self._cuda = torch.cuda.get_rng_state_all() if in_use else []
         self._python = random.getstate()
@@ -49,7 +49,7 @@ class RandomState:
         self._numpy = numpy.get_state() if numpy else None
 
     def restore(self) -> None:
-        """Let the generators go on from here."""
+        """Set all generators to this state."""
         torch.set_rng_state(self._cpu)
         if self._cuda:
             torch.cuda.set_rng_state_all(self._cuda)

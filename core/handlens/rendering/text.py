@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
 from collections import Counter
@@ -12,11 +13,12 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from handlens import words
 from handlens.diagnosis.rules import RULES
 from handlens.rendering.excerpt import excerpt
 from handlens.rendering.summary import inheriting, summary, tally
-from handlens.rendering.view import GUTTER, SEVERITIES, STYLES, View, clean, count
-from handlens.report import Failure, Finding, Related, Report, Span
+from handlens.rendering.view import GUTTER, SEVERITIES, STYLES, View, clean
+from handlens.report import Document, Failure, Finding, Related, Report, Span
 
 _INSTANCES_SHOWN = 4
 _WIDEST_NOTE, _NARROWEST_NOTE = 100, 40
@@ -24,18 +26,19 @@ _WIDEST_NOTE, _NARROWEST_NOTE = 100, 40
 _NOTABLE_DB = 3.0
 
 
-def render(
-    report: Report,
-    console: Console,
-    view: View,
-    fail_under: float | None = None,
-    hidden: int = 0,
-) -> None:
-    """Print one report.
+def render(document: Document, view: View) -> str:
+    """The reports of a document one after another, and the sum of several in one line."""
+    console = view.console or Console(file=io.StringIO(), color_system=None)
+    with console.capture() as captured:
+        for report in document.reports:
+            print_report(report, console, view)
+        if len(document.reports) > 1:
+            _print_total(document.reports, console)
+    return captured.get()
 
-    ``fail_under`` is the output SQNR, in dB, that was asked for; ``hidden`` is the number of findings
-    that were asked not to be in the report.
-    """
+
+def print_report(report: Report, console: Console, view: View) -> None:
+    """Print one report on a console."""
     hints = [finding for finding in report.findings if finding.severity == "hint"]
     shown = [finding for finding in report.findings if view.verbose or finding.severity != "hint"]
     inherited: Counter[int | None] = Counter()
@@ -50,14 +53,14 @@ def render(
         _print(console, *_findings(findings, report, view, heirs, width), Text())
     if report.error and view.has_detail(report.error):
         _print(console, *_detail(report.error), Text())
-    _print(console, *summary(report, view, inherited, fail_under, hidden), Text())
+    _print(console, *summary(report, view, inherited), Text())
 
 
-def render_total(reports: Sequence[Report], console: Console) -> None:
+def _print_total(reports: Sequence[Report], console: Console) -> None:
     """Print the sum of several reports in one line."""
     broken = sum(report.status == "failed" for report in reports)
     findings = [finding for report in reports for finding in report.findings]
-    total = Text(count(len(reports), "target"), "bold")
+    total = Text(words.count(len(reports), "target"), "bold")
     total.append(f": {broken} could not run, " if broken else ": ")
     _print(console, total.append_text(tally(findings)))
 
@@ -175,10 +178,10 @@ def _measured(finding: Finding, report: Report) -> Iterable[tuple[str, str]]:
         return
     floor, introduced = op.floor_sqnr_db, op.introduced_sqnr_db
     if floor is not None and introduced is not None and floor - introduced >= _NOTABLE_DB:
-        yield "floor", f"rounding alone would leave it {floor:.1f} dB"
+        yield "floor", f"rounding alone would leave it {words.decibels(floor)}"
     total, worst = op.sqnr_db, op.worst_batch_sqnr_db
     if total is not None and worst is not None and total - worst >= _NOTABLE_DB:
-        yield "worst batch", f"number {op.worst_batch}, counted from 0, has {worst:.1f} dB"
+        yield "worst batch", f"number {op.worst_batch}, counted from 0, has {words.decibels(worst)}"
 
 
 def _others(instances: Iterable[Related], report: Report, limit: int | None) -> str:
@@ -189,7 +192,9 @@ def _others(instances: Iterable[Related], report: Report, limit: int | None) -> 
         op = ops.get(each.handle or 0)
         ratio = math.inf if op is None or op.sqnr_db is None else op.sqnr_db
         known = op is not None and op.module and op.sqnr_db is not None
-        listed.append((ratio, f"{op.module} {ratio:.1f} dB" if op and known else each.message))
+        listed.append(
+            (ratio, f"{op.module} {words.decibels(ratio)}" if op and known else each.message)
+        )
     texts = [clean(text) for _, text in sorted(listed, key=lambda each: each[0])]
     if limit is not None and len(texts) > limit:
         texts[limit:] = ["…"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from handlens.rendering import jsondocument, terminal
+from handlens.rendering.text import print_report, render
 from handlens.rendering.view import View, clean
 from handlens.report import (
     Coverage,
@@ -33,7 +32,6 @@ from handlens.report import (
     Unmatched,
     Verification,
     failed,
-    load,
 )
 from tests.sample_ops import losing_op
 
@@ -89,24 +87,13 @@ def lines(
     text: str | None = TEXT,
     *,
     verbose: bool = False,
-    fail_under: float | None = None,
-    hidden: int = 0,
     terminal_width: int | None = None,
 ) -> list[str]:
-    stream = io.StringIO()
-    console = Console(
-        file=stream,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        width=terminal_width or 80,
-        force_terminal=terminal_width is not None,
-        no_color=True,
-        color_system=None,
-    )
-    view = View(lambda file: text if file == FILE else None, "/work space", verbose)
-    terminal.render(report, console, view, fail_under, hidden)
-    return stream.getvalue().splitlines()
+    console = None
+    if terminal_width is not None:
+        console = Console(width=terminal_width, force_terminal=True, color_system=None)
+    view = View(lambda file: text if file == FILE else None, "/work space", verbose, console)
+    return render(Document("0.1.0", None, (report,)), view).splitlines()
 
 
 def row(rendered: list[str], label: str) -> str:
@@ -319,7 +306,9 @@ def test_nothing_found_says_how_near_it_was() -> None:
 
 
 def test_findings_that_were_asked_away_are_counted() -> None:
-    assert row(lines(ok(), hidden=3), "found") == "nothing; 3 not shown (select, ignore)"
+    assert (
+        row(lines(replace(ok(), unselected=3)), "found") == "nothing; 3 not shown (select, ignore)"
+    )
 
 
 def test_reasons_are_counted_the_most_frequent_first() -> None:
@@ -377,7 +366,7 @@ def test_the_output_is_put_into_words(
 ) -> None:
     reason = "it is text" if verdict == "not-compared" else ""
     output = OutputAccuracy(verdict, sqnr_db, mse, None, None, reason)  # type: ignore[arg-type]
-    rendered = lines(replace(ok(), output=output), fail_under=fail_under)
+    rendered = lines(replace(ok(), output=output, fail_under=fail_under))
     assert row(rendered, "output") == expected
 
 
@@ -415,10 +404,10 @@ def test_it_says_who_quantized_and_what_stayed_in_float() -> None:
 
 
 def test_several_reports_have_a_total() -> None:
-    stream = io.StringIO()
     broken = failed("main", FILE, "", Failure("HL301", "no", None, ""))
-    terminal.render_total([ok(finding()), ok(), broken], Console(file=stream))
-    assert stream.getvalue() == "3 targets: 1 could not run, 1 error, 1 warning\n"
+    document = Document("0.1.0", None, (ok(finding()), ok(), broken))
+    shown = render(document, View(lambda _: TEXT, "/"))
+    assert shown.endswith("\n3 targets: 1 could not run, 1 error, 1 warning\n")
 
 
 # -- failures --------------------------------------------------------------------------------------
@@ -520,11 +509,10 @@ def test_no_text_can_act_upon_the_terminal(text: str) -> None:
     assert r"\x1b[2J\u202e\x9b[bold]" in shown
 
 
-def _coloured(**options: object) -> str:
-    stream = io.StringIO()
-    console = Console(file=stream, force_terminal=True, color_system="standard", **options)  # type: ignore[arg-type]
-    terminal.render(ok(finding(severity="error")), console, View(lambda _: TEXT, "/"))
-    return stream.getvalue()
+def _coloured() -> str:
+    console = Console(force_terminal=True, color_system="standard")
+    document = Document("0.1.0", None, (ok(finding(severity="error")),))
+    return render(document, View(lambda _: TEXT, "/", console=console))
 
 
 def test_a_terminal_gets_colours_and_a_link_to_the_rule() -> None:
@@ -540,18 +528,6 @@ def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_picture_can_be_made_of_it() -> None:
     console = Console(file=io.StringIO(), record=True, width=100, force_terminal=True)
-    terminal.render(ok(finding()), console, View(lambda _: TEXT, "/work space"))
+    print_report(ok(finding()), console, View(lambda _: TEXT, "/work space"))
     svg = console.export_svg(title="handlens")
     assert "self.head(y)" in "".join(ET.fromstring(svg).itertext()).replace("\xa0", " ")
-
-
-# -- JSON ------------------------------------------------------------------------------------------
-
-
-def test_json_is_the_document() -> None:
-    document = Document("0.1.0", None, (ok(finding(), ops=(op(1, 3.0),)),))
-    text = jsondocument.render(document)
-    assert load(text) == document
-    assert text.endswith("}\n")
-    assert text.isascii()
-    assert json.loads(text)["reports"][0]["findings"][0]["rule"] == "HL101"

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from handlens import words
 from handlens.diagnosis.rules import RULES
 from handlens.rendering.svg import bars
-from handlens.rendering.view import SEVERITIES, View, clean, count
+from handlens.rendering.view import SEVERITIES, View, clean
 from handlens.report import Document, Finding, OpReport, Report, Severity, Span, op_name
 
 _WIDTH, _HEIGHT = 1000, 260
@@ -44,8 +44,8 @@ def render(document: Document, view: View) -> str:
         lstrip_blocks=True,
     )
     folder = resources.files("handlens.rendering")
-    style = (folder / "page.css").read_text("utf-8")
-    template = environment.from_string((folder / "page.html.jinja").read_text("utf-8"))
+    style = (folder / "html.css").read_text("utf-8")
+    template = environment.from_string((folder / "html.jinja").read_text("utf-8"))
     return template.render(
         document=document,
         reports=[_Page(report, view) for report in document.reports],
@@ -53,9 +53,7 @@ def render(document: Document, view: View) -> str:
         # The only style that a browser applies is this one, whatever a text may smuggle in.
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         legend=_LEGEND,
-        accumulated=words.accumulated,
-        introduced=words.introduced,
-        in_float=words.in_float,
+        words=words,
         width=_WIDTH,
         height=_HEIGHT,
     )
@@ -144,9 +142,9 @@ class _Page:
             yield Fact("verified", value, way, words.level(verified))
         yield Fact("batches", str(report.batches))
         if coverage := report.coverage:
-            yield Fact("compared", f"{coverage.matched} of {count(coverage.ops, 'op')}")
+            yield Fact("compared", words.compared(coverage))
             by = ", ".join(map(str, report.quantized_by))
-            yield Fact("quantized", count(coverage.quantized, "op"), f"by {by}" if by else "")
+            yield Fact("quantized", words.count(coverage.quantized, "op"), f"by {by}" if by else "")
         if report.timings:
             yield Fact("time", f"{sum(report.timings.values()):.1f} s")
 
@@ -203,7 +201,7 @@ class _Page:
             if op.in_float and op.handle not in expected:
                 kinds.setdefault(op.in_float, Counter())[op.name] += 1
         return [
-            (reason, found.total(), ", ".join(f"{n} {kind}" for kind, n in found.most_common()))
+            (reason, found.total(), words.counts(found))
             for reason, found in sorted(kinds.items(), key=lambda each: -each[1].total())
         ]
 
@@ -339,7 +337,7 @@ def _block(name: str, ops: Sequence[OpReport]) -> Block:
         step = _step(worst)
         if worst is None and all(op.in_float for op in part):
             step = _IN_FLOAT
-        said = f"introduces {worst:.1f} dB" if worst is not None else _NAMES[step]
+        said = f"introduces {words.decibels(worst)}" if worst is not None else _NAMES[step]
         cells.append((step, f"{names}: {said}"))
     return Block(
         name or "(the model itself)",

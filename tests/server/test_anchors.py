@@ -152,6 +152,7 @@ _piece = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(_line, max_size=12), st.floats(0, 1), st.integers(0, 12), _piece)
 @settings(max_examples=600, deadline=None)
 def test_what_is_said_to_be_about_comments_only_leaves_the_code_as_it_is(

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from lsprotocol import types
 
 from handlens_server import lifetime
 from tests.server.conftest import Serving
 
 
+@pytest.mark.slow
 def test_the_server_never_imports_torch() -> None:
     check = (
         "import sys, handlens_server.server, handlens_server.__main__\n"
@@ -40,6 +42,7 @@ def test_a_client_that_cannot_be_seen_is_not_taken_for_gone() -> None:
         assert lifetime.watch(pid, lambda: None) is None
 
 
+@pytest.mark.slow
 def test_printing_does_not_disturb_the_protocol() -> None:
     program = (
         "import os\n"

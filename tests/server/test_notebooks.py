@@ -35,6 +35,7 @@ CELLS = [
 ]
 
 
+@pytest.mark.torch
 def test_what_is_run_of_a_notebook_is_what_its_targets_need() -> None:
     text = notebooks.text(CELLS)
     assert text.count("\n") == sum(map(notebooks.height, CELLS))

@@ -13,6 +13,8 @@ import pytest
 from .conftest import SOURCES
 
 # How many methods of the protocol's types attrs compiled, and whether the types work.
+pytestmark = pytest.mark.slow
+
 START = """
 import builtins
 compiled = []

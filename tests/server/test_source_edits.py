@@ -55,6 +55,7 @@ def span_of(node: ast.stmt) -> Span:
     return Span("/m.py", node.lineno, node.col_offset, node.end_lineno, node.end_col_offset)
 
 
+@pytest.mark.slow
 @given(programs, line_ends, st.data())
 def test_a_suppression_covers_the_statement_and_changes_no_code(
     program: list[tuple[str, str]], line_end: str, data: Any

@@ -9,6 +9,8 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
+import pytest
+
 from handlens.rendering import html
 from handlens.rendering.view import View
 from handlens.report import (
@@ -115,6 +117,7 @@ def test_the_page_loads_nothing_and_its_policy_allows_its_own_style_alone() -> N
     assert "url(" not in style
 
 
+@pytest.mark.slow
 def test_ten_thousand_ops_fit_a_page() -> None:
     ops = [
         losing_op(n, 10 + n % 50, module=f"layers.{n // 7}.part.{n % 7}", line=1 + n % 40)

@@ -489,6 +489,7 @@ def test_nothing_wraps_where_there_is_no_terminal() -> None:
     assert lines(ok(finding(HEAD, message)))[0].endswith("end")
 
 
+@pytest.mark.slow
 @given(st.text())
 @settings(deadline=None)
 def test_no_text_can_act_upon_the_terminal(text: str) -> None:

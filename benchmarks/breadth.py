@@ -89,7 +89,7 @@ async def measure(
                         target,
                         recipe=recipe,
                         workspace=(str(ROOT),),
-                        keep_export=True,
+                        hold_export=True,
                         reuse_export=number > 0,
                     )
                     start = time.perf_counter()

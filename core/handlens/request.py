@@ -1,35 +1,46 @@
-"""What is asked of a run."""
+"""What a client asks a worker to run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from handlens.targets import Target
 
-STAGES = ("load", "export", "quantize", "compare")
+Stage = Literal["load", "export", "quantize", "compare"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+"""The stages of a run, in order. Every front end names them so."""
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """One target to run."""
+    """A target to run, and how.
+
+    A field that is left out stands for what the target itself asks for, or for what the disk has.
+    """
 
     target: Target
     text: str | None = None
     """The text of the target's file as its editor has it; None to read it from disk."""
     recipe: str | None = None
-    """Overrides the recipe that the target asks for."""
+    """The recipe to use instead of the one that the target names."""
     default_recipe: str | None = None
-    """For a target that asks for none."""
+    """The recipe to use if the target names none."""
     workspace: tuple[str, ...] = ()
-    """Folders whose files may show findings, beside the target's own file."""
+    """Folders whose files may show findings; the target's own file always may."""
     keep_float: tuple[str | int, ...] | None = None
-    """What stays in float instead of what the target asks for: module paths and debug handles."""
+    """Module paths and debug handles of the ops to keep in float; overrides those that the target names."""
     unsaved: dict[str, str] = field(default_factory=dict)
-    """The texts of other files, by their paths, that the disk does not have yet."""
-    keep_export: bool = False
-    """Whether to keep the exported model in memory, for another recipe."""
+    """By path, the texts of other files that are open in an editor and not saved."""
+    hold_export: bool = False
+    """True to hold the exported model in memory, so that another recipe need not export it again."""
     reuse_export: bool = False
-    """Whether to take the model that a run of the same text within the same memory has kept, unless a file
-    that it read is another one by now."""
+    """True to start from the held export of an earlier run with the same text and memory limit.
+
+    The model is exported again if there is none, or if a file that was read has changed since.
+    """
     memory_limit_mib: int | None = None
-    """What the run may take beyond the interpreter and torch; the allocation that exceeds it fails."""
+    """The memory that the run may allocate beyond that of the interpreter and torch.
+
+    An allocation that exceeds the limit fails.
+    """

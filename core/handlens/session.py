@@ -1,4 +1,4 @@
-"""A run: the stages in order, each failure turned into a report that says whose line it was."""
+"""A session: the stages of a run in order. Every failure becomes a report that names the user's line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from handlens.loading.subject import BatchFailed, InvalidTarget, Subject, build
 from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
 from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
 from handlens.reporting import measured
-from handlens.request import RunRequest
+from handlens.request import RunRequest, Stage
 from handlens.targets import parse_failure
 from handlens.verification import verify
 
@@ -40,13 +40,16 @@ class _Failed(Exception):
 
 
 def run(request: RunRequest, on_stage: Callable[[str], None]) -> Report:
-    """The report of one target. The user's code runs here; whatever it raises is in the report."""
+    """Run one target, and return its report, which is not judged yet.
+
+    The user's code runs here; whatever it raises ends up in the report.
+    """
     session = Session(request, on_stage)
     return session.export() or session.compare(request)
 
 
 def shown_by(request: RunRequest) -> Callable[[str], bool]:
-    """Tells of a file whether the findings of a run may be shown in it."""
+    """A predicate: True for the files that may show findings of a run."""
     target = os.path.abspath(request.target.file)
     folders = tuple(os.path.join(os.path.abspath(each), "") for each in request.workspace)
     return lambda file: file == target or (file.startswith(folders) and not is_installed(file))
@@ -54,7 +57,7 @@ def shown_by(request: RunRequest) -> Callable[[str], bool]:
 
 @dataclass(frozen=True)
 class _Compared:
-    """What was compared so far."""
+    """The comparison after some evaluation batches."""
 
     comparison: Comparison
     verification: Verification
@@ -63,7 +66,7 @@ class _Compared:
 
 
 class Session:
-    """A run in two halves: what follows the export can be done again, with another recipe."""
+    """A run in two halves. The second one, after the export, can be repeated with another recipe."""
 
     def __init__(self, request: RunRequest, on_stage: Callable[[str], None]) -> None:
         self._request = request
@@ -78,7 +81,7 @@ class Session:
         self._captured: Captured
 
     def export(self) -> Report | None:
-        """Load the target and export its model; the report of the run if it ends with that."""
+        """Load the target and export its model. Returns a report if that fails, else None."""
         try:
             with self._stage("load"):
                 self._subject = self._load()
@@ -96,7 +99,7 @@ class Session:
         A request other than the first may ask for another recipe, and for other ops to stay in float.
         """
         if request is not self._request:
-            # The export took no time of this run.
+            # This run did not spend the time of the export.
             self._request, self._timings = request, {}
         try:
             if request.keep_float is not None:
@@ -112,7 +115,7 @@ class Session:
         return self._finished(report)
 
     def files(self) -> Iterator[str]:
-        """The workspace files that were imported, beside the target's."""
+        """The workspace files that were imported, except the target's own."""
         for module in list(sys.modules.values()):
             file = getattr(module, "__file__", None)
             if isinstance(file, str) and file != self._file and self._in_workspace(file):
@@ -130,7 +133,7 @@ class Session:
         )
 
     @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
+    def _stage(self, name: Stage) -> Iterator[None]:
         self._on_stage(name)
         start = time.perf_counter()
         try:
@@ -178,7 +181,7 @@ class Session:
     def _export(self, subject: Subject) -> Captured:
         def export(strict: bool) -> Captured:
             if getattr(sys.stdout, "closed", False):
-                # Torch asks it whether it is a terminal, and the model has closed it.
+                # Torch asks standard output whether it is a terminal, and the model has closed it.
                 sys.stdout = open(os.devnull, "w")  # noqa: SIM115
             with as_given(subject.model):
                 return capture(
@@ -189,7 +192,7 @@ class Session:
             return export(strict=False)
         except BaseException as first:
             if isinstance(first, Exception):
-                # Symbolic execution understands some things that tracing does not.
+                # Dynamo, which strict export uses, captures some models that tracing does not.
                 try:
                     return export(strict=True)
                 except Exception:
@@ -218,7 +221,7 @@ class Session:
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
-        """Raise _Failed for what the target gives and cannot be taken, and for what making it raises."""
+        """Turn an unusable target, an unknown recipe or a batch that raises into _Failed."""
         try:
             yield
         except (InvalidTarget, recipes.UnknownRecipe) as error:
@@ -252,7 +255,7 @@ class Session:
         else:
             comparison, verification = so_far.comparison, so_far.verification
             before, non_finite = comparison.not_finite, so_far.non_finite
-            # The model may change them.
+            # The model may change its inputs.
             args, kwargs = cloned(inputs)
             comparison.run(args, kwargs)
         if non_finite is None and comparison.not_finite > before:
@@ -297,7 +300,7 @@ class Session:
     def _failure(
         self, rule: str, what: str, error: BaseException, place: Span | None = None
     ) -> Failure:
-        """``place`` is where it is shown if no line of the user's raised it, instead of at the target."""
+        """A failure at the user's line that raised ``error``; else at ``place``; else at the target."""
         fallback = place or self._target.declaration
         raised = failure(rule, what, error, self._in_workspace, fallback)
         limit = self._request.memory_limit_mib
@@ -307,7 +310,7 @@ class Session:
         return raised
 
     def _read_shown(self, ops: tuple[OpReport, ...]) -> None:
-        """Note the texts of files that show ops and were not imported as modules are."""
+        """Read the files that show ops and were not imported as modules, so that their digests are told."""
         shown = {self._file, *(op.span.file for op in ops if op.span is not None)}
         for file in shown - self._texts.keys():
             with suppress(OSError, SyntaxError, UnicodeDecodeError):

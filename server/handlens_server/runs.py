@@ -319,7 +319,7 @@ class Runs:
             run.project.recipe,
             (root, *documents.roots),
             unsaved={file: text for file, text in run.opened.items() if text != read(file)},
-            keep_export=True,
+            hold_export=True,
             reuse_export=reuse_export,
             memory_limit_mib=settings.memory_limit_mib,
         )

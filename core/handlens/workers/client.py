@@ -1,4 +1,4 @@
-"""Launch a worker in somebody's interpreter, and run targets in it."""
+"""Launches a worker in the user's interpreter, and runs targets in it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from handlens.report import Failure, Report, Span, failed
 from handlens.request import RunRequest
 from handlens.workers import wire
 
-# The interpreter finds this package by its path alone. Nothing else that is installed beside it (the
-# server's libraries, say) may come into view of the user's code.
+# The interpreter finds this package by its path alone: the user's code must not see anything else that is
+# installed beside the package, such as the server's libraries.
 _BOOTSTRAP = """
 import sys
 # Before anything else is imported: the working directory is the workspace, and may have a types.py.
@@ -42,8 +42,8 @@ ENVIRONMENT = {
     # Large tensors in huge pages, where the system has them: a comparison allocates many, and spends half
     # its time on page faults otherwise.
     "THP_MEM_ALLOC_ENABLE": "1",
-    # OpenMP's threads wait a few microseconds for their next work, then sleep. By default they turn for
-    # milliseconds, and a comparison beside anything else that is at work takes ten times as long.
+    # OpenMP's threads spin for a few microseconds when they have no work, then sleep. By default they spin
+    # for milliseconds, and a comparison takes ten times as long on a machine that does anything else.
     "GOMP_SPINCOUNT": "10000",
 }
 
@@ -73,7 +73,7 @@ class WorkerUnusable(Exception):
 
 @dataclass(frozen=True)
 class Environment:
-    """What a worker said of its interpreter."""
+    """The versions in a worker's interpreter."""
 
     interpreter: str
     python: str
@@ -82,14 +82,14 @@ class Environment:
 
 
 class Worker:
-    """A live worker process. Its runs are independent of each other, each in a process of its own."""
+    """A live worker process. Each of its runs has a process of its own."""
 
     def __init__(
         self, process: asyncio.subprocess.Process, mark: str, on_output: Callable[[str], None]
     ) -> None:
         self._process = process
         self._mark = mark
-        """In the environment of the worker and of all that it starts."""
+        """A value in the environment of the worker and of all processes that it starts."""
         self._output_left = _MOST_OUTPUT
         self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._runs: dict[int, tuple[asyncio.Future[Report], RunRequest, Callable[[str], None]]] = {}
@@ -104,9 +104,9 @@ class Worker:
     async def start(
         cls, interpreter: str, on_output: Callable[[str], None], cwd: str | None = None
     ) -> tuple[Worker, Environment]:
-        """A worker in ``interpreter``, once it has imported torch (about two seconds).
+        """Start a worker in ``interpreter``, and wait until it has imported torch (about two seconds).
 
-        ``on_output`` gets every line that the worker and the user's code print.
+        ``on_output`` is called with every line that the worker and the user's code print.
         Raises WorkerUnusable.
         """
         mark = str(uuid.uuid4())
@@ -134,14 +134,14 @@ class Worker:
         if said["event"] == "ready":
             found = Environment(interpreter, said["python"], said["torch"], said["torchao"])
             return worker, found
-        # By then all that it wrote has been read.
+        # Closing the worker also reads the rest of its output.
         await worker.close()
         output = [line for line in worker._last_lines if line.strip()]
         if said["event"] != "died":
             raise WorkerUnusable(said["message"], output)
         reason = f"{interpreter}: {said['reason']} as it started"
         if output:
-            # Python says last what went wrong.
+            # Python prints the reason last.
             reason += f": {output[-1].strip()[:_LONGEST_REASON]}"
         elif process.returncode is not None and process.returncode >= 0:
             reason += ", and wrote nothing; is it a Python?"
@@ -157,8 +157,11 @@ class Worker:
         on_stage: Callable[[str], None],
         deadline_s: float | None = None,
     ) -> Report:
-        """The report of one run. Cancelling this coroutine kills the run and what it started; so does the
-        deadline, and the report says where it was by then."""
+        """Run a request, and return its report, which is not judged yet.
+
+        Cancelling this coroutine kills the run and what it has started. So does the deadline; the
+        report then says at which line the run was.
+        """
         run, self._next_run = self._next_run, self._next_run + 1
         future: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
         if not self.alive:
@@ -189,18 +192,18 @@ class Worker:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
-        # What it said last is still read; but a process that it left behind may hold the pipes open.
+        # Its last output is still read; but a process that the worker left behind may hold the pipes open.
         _, reading = await asyncio.wait(self._tasks, timeout=_PATIENCE_S)
         for task in reading:
             task.cancel()
 
     def _send(self, message: dict[str, object]) -> None:
         assert self._process.stdin is not None
-        # Who waits until it is taken waits for a worker that may be stuck.
+        # Never wait for the worker to read: a stuck worker does not.
         self._process.stdin.write(wire.encode(message))
 
     def _cancel(self, run: int) -> None:
-        """Have a run killed; if the worker does not confirm that, with the worker."""
+        """Have the worker kill a run. The worker itself is killed if it does not confirm that."""
         self._send({"cancel": run})
         asyncio.get_running_loop().call_later(_PATIENCE_S, self._insist, run)
 
@@ -215,10 +218,10 @@ class Worker:
             try:
                 self._receive(wire.decode(line))
             except (ValueError, KeyError, TypeError) as error:
-                # Whoever wrote this to our pipe, the runs go on.
+                # The user's code may have written to our pipe. The runs go on.
                 log.warning("the worker said something that is no event: %s", error)
-        # Who is killed has no time to end what he has started. That may have our pipes open, and asyncio
-        # waits for them as well.
+        # A worker that was killed could not end its processes. They may hold our pipes open, and asyncio
+        # waits until all of these are closed.
         await asyncio.to_thread(_kill_marked, self._mark)
         reason = f"the worker process {wire.ending(await self._process.wait())}"
         if not self._ready.done():
@@ -263,7 +266,7 @@ class Worker:
         pending = ""
         while data := await self._process.stderr.read(_CHUNK):
             if self._output_left <= 0:
-                # Megabytes a second may come; nobody reads them, and the client would have to show them.
+                # A model may print megabytes a second, which no client can show.
                 continue
             self._output_left -= len(data)
             *lines, pending = (pending + decoder.decode(data)).split("\n")
@@ -281,11 +284,11 @@ class Worker:
 
 
 def _kill_marked(mark: str) -> None:
-    """Kill every process with a mark in its environment, on Linux, where that can be seen."""
+    """Kill every process that has the mark in its environment. Does nothing on systems other than Linux."""
     entry = f"{_MARK}={mark}".encode()
     killed: set[int] = set()
     before = -1
-    # Each may have started another one since.
+    # Each process may have started another one meanwhile.
     while len(killed) > before:
         before = len(killed)
         for file in glob.glob("/proc/[0-9]*/environ"):
@@ -306,7 +309,7 @@ def _died(request: RunRequest, reason: str, line: Span | None = None, stack: str
 
 
 def _overdue(request: RunRequest, deadline_s: float | None, ended: Report | None) -> Report:
-    """The report of a run that took too long, from the one that it ended with, if it came to that."""
+    """The report of a run that took too long: the run's own if it ended just in time, else a failure."""
     message = (
         f"{request.target.name} was killed: it ran for more than {deadline_s:g} s. "
         "The setting handlens.deadline allows for more."

@@ -1,7 +1,7 @@
-"""On which line the process of a run was when it died, or was made to end.
+"""Finds the line at which the process of a run died, or was made to end.
 
-``faulthandler`` writes down the stack, from within the signal: also in an endless loop in C, in a deadlock,
-and when the stack has overflown.
+``faulthandler`` writes the stack from within the signal handler, so it works in an endless loop in C, in a
+deadlock, and after a stack overflow.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from handlens.request import RunRequest
 from handlens.session import shown_by
 
 INTERRUPT = signal.SIGXCPU
-"""Ends a run that takes too long. Few programs handle it themselves."""
+"""The signal that ends a run which takes too long. Few programs handle this one themselves."""
 
 _BEGINNING = "(most recent call first):\n"
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
@@ -28,20 +28,20 @@ _ESCAPED = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
 
 
 def watch(pipe: int) -> None:
-    """Have the stack of this process written to ``pipe`` by what kills it, SIGKILL aside.
+    """Have any signal that kills this process, except SIGKILL, write the stack to ``pipe`` first.
 
-    No core is dumped: a run's would be gigabytes, in the folder that the user works in.
+    No core is dumped: it would put gigabytes into the folder that the user works in.
     """
     _, most = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, most))
-    # Who dies does not wait for a reader.
+    # A dying process must not wait for a reader.
     os.set_blocking(pipe, False)
     faulthandler.enable(pipe, all_threads=False)
     faulthandler.register(INTERRUPT, pipe, all_threads=False, chain=True)
 
 
 def line(stack: str, request: RunRequest) -> Span | None:
-    """The innermost line of a stack, as it was written, in a file that may show findings."""
+    """The innermost line of a written stack that is in a file which may show findings."""
     is_shown = shown_by(request)
     for file, number, function in _FRAME.findall(stack.rpartition(_BEGINNING)[2]):
         file = _ESCAPED.sub(lambda match: chr(int("".join(filter(None, match.groups())), 16)), file)

@@ -1,6 +1,6 @@
-"""Whether an exported model can be kept in memory, and for how long it is what an export would give.
+"""Decides whether an exported model can be held in memory, and whether it is still up to date.
 
-It is kept by the process that exported it, which forks for every run that goes on from there.
+The process that exported the model holds it, and forks for every run that starts from it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _THREADS = "/proc/self/task"
 
 
 class FilesRead:
-    """The files that this process opens to read from now on, as they were then.
+    """The files that this process reads from now on, with their modification times and sizes.
 
-    What is read by other means than Python's (memory-mapped by a library, say) is not seen.
+    Files that a library reads without Python (by mapping them into memory, say) are not noticed.
     """
 
     def __init__(self) -> None:
@@ -32,13 +32,13 @@ class FilesRead:
         sys.addaudithook(self._hear)
 
     def add(self, files: Iterable[str]) -> None:
-        """Know these as well, and no others that are opened from now on."""
+        """Add files that were read before, and stop noticing new ones."""
         self._done = True
         for file in files:
             self._known.setdefault(file, _state(file))
 
     def has_changed(self) -> bool:
-        """Whether any of them is another one than it was."""
+        """True if any of the files has changed since it was read."""
         return any(_state(file) != state for file, state in self._known.items())
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -58,16 +58,15 @@ def _state(file: str) -> tuple[int, int] | None:
         status = os.stat(file)
     except (OSError, ValueError):
         return None
-    # A device or a pipe is another one at every read.
     return status.st_mtime_ns, status.st_size
 
 
-def can_be_kept() -> bool:
-    """Whether this process has one thread only, and so can fork: no other thread is there after a fork,
-    and whoever waits for it waits forever. What processes it has started would serve several at once.
+def can_be_held() -> bool:
+    """True if this process can fork safely: it has a single thread and no child processes.
 
-    The threads of OpenMP and of libraries that provide for a fork are ended here; those start them again
-    when they need them.
+    A fork copies no other thread, so code that waits for one would wait forever; and a child process would
+    serve several forks at once. The threads of OpenMP, and of libraries that prepare for a fork, are ended
+    here; these libraries start them again when they need them.
     """
     if not os.path.isdir(_THREADS) or processes.children():
         return False

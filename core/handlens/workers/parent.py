@@ -1,12 +1,12 @@
-"""The worker process: serves runs to another process over private pipes (see ``protocol``).
+"""The worker process: runs targets for its client, over private pipes (see ``wire``).
 
-It lives in the user's interpreter, so it needs the standard library, torch and torchao, nothing else.
-It imports torch once; every run is then a fork, so that no state leaks from one run to the next and a
-run can be killed at any moment. The parent never executes the user's code. A run may stay behind after
-the export of its model, and fork again for another recipe.
+The worker lives in the user's interpreter, so it needs the standard library, torch and torchao, nothing
+else. It imports torch once and forks for every run: no state leaks from one run to the next, and a run can
+be killed at any moment. The worker itself never executes the user's code. A run may stay alive after the
+export of its model, and fork again for another recipe.
 
-What a run has started ends with it. What has left its process group is handed up by the system when the
-process that started it ends (``processes.adopt_orphans``), to the run or, if that is gone, to the parent.
+Processes that a run has started end with the run. The system hands those that have left its process group
+to the run when their own parent ends (``processes.adopt_orphans``), or to the worker if the run is gone.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from handlens.workers import processes, wire
 if TYPE_CHECKING:
     from handlens.report import Span
 
-# Each takes the memory of a model; people go back and forth between a few recipes of one or two.
-_MOST_KEPT = 2
+# Each held export takes the memory of a model. People go back and forth between the recipes of one or two.
+_MOST_HELD = 2
 
 
 def main() -> None:
     """Serve until standard input ends."""
     requests, events = _take_pipes()
-    # Control-C in a terminal reaches the whole process group; who started us decides what it means.
+    # Control-C in a terminal reaches the whole process group; the client decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Nobody hears the end of the requests while torch is imported.
+    # While torch is imported, nobody notices that the client has closed the requests.
     processes.end_with_parent()
     if _is_hung_up(requests):
-        # It came before that.
+        # The client was gone before that.
         return
     try:
         import torch
@@ -54,12 +54,12 @@ def main() -> None:
         wire.write(events, {"event": "unusable", "message": _advice(error)})
         return
     warm_up()
-    # What is here stays, and no run looks for garbage in it: that would copy every page of it.
+    # The garbage collector of a run must not visit these objects: that would copy every page of memory.
     gc.collect()
     gc.freeze()
     versions = {"torch": str(torch.__version__), "torchao": str(torchao.__version__)}
     wire.write(events, {"event": "ready", "python": platform.python_version(), **versions})
-    # From here on there are runs, to be ended first.
+    # From here on the worker ends its runs before it ends.
     processes.end_with_parent(False)
     _Runs(requests, events).serve()
 
@@ -70,13 +70,16 @@ def _advice(error: ImportError) -> str:
             f"{error.name} is not installed in {sys.executable}. "
             f"Run `{sys.executable} -m pip install torch torchao`, or choose another interpreter."
         )
-    # Part of it is missing, or what it needs: the way there says of what.
+    # A part of torch, or something it needs, is missing; the traceback says which.
     traceback.print_exc()
     return f"The worker cannot be imported in {sys.executable}: {error}"
 
 
 def _take_pipes() -> tuple[int, int]:
-    """Keep standard input and output for ourselves; the user's code gets nothing and stderr."""
+    """Duplicate standard input and output for our messages.
+
+    The user's code then reads nothing, and prints to standard error.
+    """
     requests, events = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -92,7 +95,7 @@ def _is_hung_up(pipe: int) -> bool:
 
 
 class _Run:
-    """A forked run as its parent sees it; the process may outlive the run, to keep what it exported."""
+    """A forked run, as the worker sees it. The process may outlive the run, to hold its export."""
 
     def __init__(
         self,
@@ -108,53 +111,53 @@ class _Run:
         self.process = process
         self.pipe = pipe
         self.control = control
-        """Where a process that keeps an export gets the next request from."""
+        """The pipe by which a process that holds an export gets the next request."""
         self.stack = stack
-        """Where it writes its stack when it dies."""
+        """The pipe to which the process writes its stack when it dies."""
         self.continuation: int | None = None
-        """The process that goes on from the export, if that is kept."""
+        """The process that goes on from the export, if the export is held."""
         self.idle = False
-        """That process has ended, and the one that keeps the export waits for another request."""
+        """True if that process has ended, and the one that holds the export waits for another request."""
         self.resumed = False
-        """It was handed another request, and has not begun with it."""
+        """True if the process was handed another request and has not begun with it."""
         self.pending = bytearray()
         self.ended = False
-        """It has said its last word (report or cancelled)."""
+        """True after the run's last event: its report, or that it was cancelled."""
         self.killed = False
 
     @property
-    def keeps(self) -> bool:
-        """Whether it can be handed another request."""
+    def holds_export(self) -> bool:
+        """True if the process can be handed another request."""
         return self.ended and not self.killed and (self.idle or self.continuation is not None)
 
     def kill(self) -> None:
-        """Kill it, not yet waited for, with everything it started."""
+        """Kill the process, and everything it has started. The process must not have been waited for."""
         processes.kill_group(self.process)
-        # It may not have come as far as making its own group.
+        # The process may not have made its own group yet.
         os.kill(self.process, signal.SIGKILL)
         if self.continuation is not None:
             processes.kill_group(self.continuation)
             self.continuation = None
-        # Until it is waited for it is there, but nothing can go on from it, whatever it has said before.
+        # The process exists until it is waited for, but no run can go on from it any more.
         self.killed = True
 
     def close(self) -> None:
-        """Close our ends of its pipes."""
+        """Close the worker's ends of the pipes."""
         for fd in (self.pipe, self.control, self.stack):
             os.close(fd)
 
 
-# A process keeps the memory limit that it exported under.
+# The fields of a request that decide its export. A process has one memory limit for as long as it lives.
 _EXPORTED = ("target", "text", "workspace", "unsaved", "memory_limit_mib")
 
 
 def _model(request: dict[str, Any]) -> str:
-    """What two requests have in common whose exports are the same, whatever the recipe."""
+    """A key that two requests share if their exports are the same, whatever the recipe."""
     return json.dumps([request.get(key) for key in _EXPORTED])
 
 
 class _Runs:
-    """The parent's loop: requests in, events of the runs out, a word about every run that dies."""
+    """The worker's loop: reads requests, forwards the events of runs, and reports every run that dies."""
 
     def __init__(self, requests: int, events: int) -> None:
         self._requests = requests
@@ -163,7 +166,7 @@ class _Runs:
         self._buffer = b""
         self._runs: list[_Run] = []
         self._by_pipe: dict[int, _Run] = {}
-        # A grandchild may hold a run's pipe open: the end of a run is told by its process, not its pipe.
+        # A grandchild may hold a run's pipe open, so a run has ended when its process has.
         self._deaths, self._alarm = os.pipe()
         os.set_blocking(self._deaths, False)
         os.set_blocking(self._alarm, False)
@@ -172,7 +175,7 @@ class _Runs:
         processes.adopt_orphans()
 
     def serve(self) -> None:
-        """Serve until nobody asks or listens any more, and leave with every run."""
+        """Serve until the client is gone, then end every run and the process."""
         status = 1
         try:
             with contextlib.suppress(BrokenPipeError):
@@ -184,7 +187,7 @@ class _Runs:
             for run in self._runs:
                 run.kill()
             processes.end_children()
-            # Nothing is left to say, and torch takes a second to take itself apart.
+            # A regular exit would take torch a second.
             os._exit(status)
 
     def _listen(self) -> None:
@@ -215,19 +218,23 @@ class _Runs:
                 self._start(message["run"], message["request"])
 
     def _continue(self, number: int, request: dict[str, Any]) -> bool:
-        """Go on from an export that was kept, if there is one that will do."""
+        """Hand a request to a process that holds the same export. Returns False if there is none."""
         for run in self._runs:
-            if request.get("reuse_export") and run.keeps and _model(run.request) == _model(request):
+            if (
+                request.get("reuse_export")
+                and run.holds_export
+                and _model(run.request) == _model(request)
+            ):
                 run.number, run.request = number, request
                 run.continuation, run.idle, run.ended, run.resumed = None, False, False, True
-                # If it is dead, we shall hear of it.
+                # If the process is dead, SIGCHLD says so.
                 with contextlib.suppress(BrokenPipeError):
                     wire.write(run.control, {"run": number, "request": request})
                 return True
         return False
 
     def _start(self, number: int, request: dict[str, Any]) -> None:
-        if request.get("keep_export"):
+        if request.get("hold_export"):
             self._make_room(request)
         opened: list[int] = []
         try:
@@ -253,7 +260,7 @@ class _Runs:
                     os.close(fd)
                 forked_run.run(number, request, child_pipe, child_control, child_stack)
             finally:
-                # Never back into the parent's loop.
+                # A child must never return into the worker's loop.
                 os._exit(1)
         for fd in (child_pipe, child_control, child_stack):
             os.close(fd)
@@ -265,11 +272,11 @@ class _Runs:
         self._selector.register(pipe, selectors.EVENT_READ)
 
     def _make_room(self, request: dict[str, Any]) -> None:
-        """Drop what is kept of the same target, and of the oldest ones."""
-        keeping = [run for run in self._runs if run.keeps]
-        for run in keeping[: max(0, len(keeping) + 1 - _MOST_KEPT)]:
+        """End the processes that hold an export of the same target, and the oldest of the others."""
+        holding = [run for run in self._runs if run.holds_export]
+        for run in holding[: max(0, len(holding) + 1 - _MOST_HELD)]:
             run.kill()
-        for run in keeping:
+        for run in holding:
             if run.request["target"] == request["target"]:
                 run.kill()
 
@@ -281,7 +288,7 @@ class _Runs:
                 wire.write(self._events, {"event": "cancelled", "run": number})
 
     def _interrupt(self, number: int) -> None:
-        """Let a run die by itself, so that it says where it was."""
+        """Send a run the signal at which it writes its stack and dies."""
         from handlens.workers.crashes import INTERRUPT
 
         for run in self._runs:
@@ -291,9 +298,9 @@ class _Runs:
                     os.kill(run.continuation or run.process, INTERRUPT)
 
     def _relay(self, run: _Run) -> None:
-        """Pass on the whole lines that a run wrote; half a line of a killed run goes nowhere."""
+        """Forward the complete lines that a run wrote; half a line of a killed run is dropped."""
         try:
-            # No pipe holds more than this: once its writer is gone, nothing is left behind.
+            # No pipe holds more than this, so one read empties the pipe of a run that has ended.
             data = os.read(run.pipe, 1 << 20)
         except BlockingIOError:
             return
@@ -306,15 +313,15 @@ class _Runs:
             return
         *lines, run.pending = run.pending.split(b"\n")
         for line in lines:
-            self._hear(run, bytes(line))
+            self._handle_event(run, bytes(line))
 
-    def _hear(self, run: _Run, line: bytes) -> None:
-        """Take one line that a run wrote."""
+    def _handle_event(self, run: _Run, line: bytes) -> None:
+        """Handle one line that a run wrote."""
         try:
             event = wire.decode(line)
         except ValueError:
             return
-        # The user's code can find this pipe; what is not an event of this run stays here.
+        # The user's code can find this pipe. Lines that are no events of this run are ignored.
         if event.get("run") != run.number:
             return
         kind = event.get("event")
@@ -326,15 +333,15 @@ class _Runs:
             run.ended = kind == "report"
             wire.write_line(self._events, line)
             if run.ended and run.continuation is None and run in self._runs:
-                # Whatever it may still do is of no use to anybody.
+                # Nobody needs the process any more.
                 run.kill()
-        elif kind == "kept" and type(event.get("process")) is int:
+        elif kind == "held" and type(event.get("process")) is int:
             run.continuation, run.resumed = event["process"], False
         elif kind == "outdated":
             run.ended = True
             self._start(run.number, run.request)
         elif kind == "idle":
-            # It has ended as well as a process can, and yet gave no report.
+            # The process ended with status 0, and yet sent no report.
             run.ended = True
             self._tell_death(run.number, f"its process {wire.ending(0)}")
 
@@ -349,13 +356,13 @@ class _Runs:
         for run, _ in dead:
             processes.kill_group(run.process)
             self._runs.remove(run)
-        # What has been handed up to us has lost its run.
-        processes.kill_children(keep={run.process for run in self._runs})
+        # The other children are orphans of runs that have ended.
+        processes.kill_children(spare={run.process for run in self._runs})
         for run, status in dead:
             self._bury(run, os.waitstatus_to_exitcode(status))
 
     def _bury(self, run: _Run, status: int) -> None:
-        """Hear the last words of a run whose process has ended, and tell if there are none."""
+        """Read the last events of a run that has ended, and tell of its death if it sent no report."""
         if run.pipe in self._by_pipe:
             self._relay(run)
         if self._by_pipe.pop(run.pipe, None) is not None:
@@ -367,7 +374,7 @@ class _Runs:
         if run.ended:
             return
         if run.resumed:
-            # What it kept is lost, but nothing of the request.
+            # The held export is lost, but the request can be run from the start.
             self._start(run.number, run.request)
         elif status < 0 and stack:
             from handlens.dataclass_json import from_json
@@ -378,7 +385,7 @@ class _Runs:
             line = crashes.line(written, from_json(RunRequest, run.request))
             self._tell_death(run.number, f"its process {wire.ending(status)}", line, written)
         else:
-            # What was written is of a process that it had started.
+            # The stack, if there is one, is that of a process which the run had started.
             self._tell_death(run.number, f"its process {wire.ending(status)}")
 
     def _tell_death(

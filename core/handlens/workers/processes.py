@@ -1,6 +1,6 @@
-"""What the worker does with processes, beyond ``os``: end them with those that they belong to.
+"""Process groups, orphans and children, beyond what ``os`` offers.
 
-On Linux only, a process can adopt the orphans among its descendants and see its children.
+Adopting orphans, and listing children, work on Linux only.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def end_with_parent(ends: bool = True) -> None:
-    """Have this process killed as soon as its parent ends, or no more."""
+    """Have the system kill this process when its parent ends; no longer, if ``ends`` is False."""
     _set(_PR_SET_PDEATHSIG, signal.SIGKILL if ends else 0)
 
 
 def be_alone() -> None:
-    """Be the leader of a group that is killed as one, end with the parent, and adopt orphans."""
+    """Make this process the leader of its own group, which ends with its parent and adopts orphans."""
     parent = os.getppid()
     os.setsid()
     end_with_parent()
@@ -33,7 +33,7 @@ def be_alone() -> None:
 
 
 def adopt_orphans() -> None:
-    """Be the parent of those descendants whose own parents end."""
+    """Make this process the parent of descendants whose own parents end."""
     _set(_PR_SET_CHILD_SUBREAPER, 1)
 
 
@@ -43,7 +43,7 @@ def kill_group(group: int) -> None:
 
 
 def children() -> set[int]:
-    """The children of this process, those included that have ended and were not waited for."""
+    """The children of this process, including those that have ended and were not waited for."""
     found: set[int] = set()
     for file in glob.glob("/proc/self/task/*/children"):
         with open(file) as processes:
@@ -51,15 +51,15 @@ def children() -> set[int]:
     return found
 
 
-def kill_children(keep: Collection[int] = ()) -> None:
-    """Kill the children of this process, but for some. What they have started is handed up to it."""
-    for process in children().difference(keep):
+def kill_children(spare: Collection[int] = ()) -> None:
+    """Kill the children of this process, except ``spare``. It then adopts what they have started."""
+    for process in children().difference(spare):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(process, signal.SIGKILL)
 
 
 def end_children() -> None:
-    """Kill the descendants of this process, and wait until they are gone."""
+    """Kill the descendants of this process, and wait until all have ended."""
     while children():
         kill_children()
         with contextlib.suppress(ChildProcessError):

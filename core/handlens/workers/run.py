@@ -1,6 +1,6 @@
-"""A run: what the worker forks for each request.
+"""A run: the process that the worker forks for each request.
 
-The user's code is executed here and nowhere else. It may do to this process whatever it likes.
+The user's code is executed in this process and nowhere else, and may do whatever it likes to the process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from handlens.workers import crashes, held_export, processes, wire
 
 
 class _Voice:
-    """What a run says to the worker. A process that the user's code forked has no say."""
+    """Sends a run's events to the worker, unless the user's code has forked the process."""
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
@@ -30,23 +30,24 @@ class _Voice:
         self._process = os.getpid()
 
     def pass_on(self) -> None:
-        """Speak for this process from now on, which our code forked."""
+        """Let this process send the events from now on; our own code has forked it."""
         self._process = os.getpid()
 
     def say(self, event: str, run: int, **details: object) -> None:
         if os.getpid() != self._process:
-            # It came back to our code, as if it were the run.
+            # The user's code forked this process, which came back to our code as if it were the run.
             os._exit(0)
         if not os.path.samestat(os.fstat(self._pipe), self._opened):
-            # By this number there is a file of the user's now.
+            # The number of our pipe belongs to a file of the user's now.
             raise OSError("the model has closed a pipe that is not its own")
         wire.write(self._pipe, {"event": event, "run": run, **details})
 
 
 def run(number: int, request: dict[str, Any], pipe: int, control: int, stack: int) -> NoReturn:
-    """Run, report to ``pipe``, and leave without anybody's exit handlers.
+    """Run a request, write the report to ``pipe``, and end the process without calling any exit handler.
 
-    ``control`` gives further requests to a run that keeps its export; ``stack`` takes that of its death.
+    A run that holds its export reads further requests from ``control``. A run that dies writes its stack to
+    ``stack``.
     """
     try:
         processes.be_alone()
@@ -62,19 +63,19 @@ def run(number: int, request: dict[str, Any], pipe: int, control: int, stack: in
         def on_stage(stage: str) -> None:
             voice.say("stage", number, stage=stage)
 
-        read = held_export.FilesRead() if asked.keep_export else None
+        read = held_export.FilesRead() if asked.hold_export else None
         session = Session(asked, on_stage)
         report = session.export()
         if report is None:
             if read is not None:
-                # The model may have a handler of its own, and would hear of our processes.
+                # A SIGCHLD handler that the model has installed would be called for our processes.
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            if read is not None and held_export.can_be_kept():
+            if read is not None and held_export.can_be_held():
                 read.add(session.files())
-                number, other = _keep(number, voice, control, read)
+                number, other = _hold(number, voice, control, read)
                 asked = from_json(RunRequest, other) if other is not None else asked
             report = session.compare(asked)
-        # Streams can be the user's, too; behind the report, nobody would wait for them.
+        # The user may have replaced the streams. Once the report is sent, nobody waits for their contents.
         _flush()
         voice.say("report", number, report=to_json(report))
         os._exit(0)
@@ -85,16 +86,17 @@ def run(number: int, request: dict[str, Any], pipe: int, control: int, stack: in
         os._exit(1)
 
 
-def _keep(
+def _hold(
     number: int, voice: _Voice, control: int, read: held_export.FilesRead
 ) -> tuple[int, dict[str, Any] | None]:
-    """Keep what this process has exported, and go on from there in a process of its own for each request.
+    """Hold this process's export, and fork a process for each request that starts from the export.
 
-    Returns in those only: the number of the run, and its request (None in the first, which has it).
+    Returns in the forked processes only: the number of the run, and its request. The request is None in the
+    first of them, whose request is known.
     """
     request = None
     gc.freeze()
-    # What was printed and not written yet would be written once by every process.
+    # Every forked process would write what is still in the buffers.
     _flush()
     with os.fdopen(control, "rb") as requests:
         while True:
@@ -102,13 +104,13 @@ def _keep(
             if process == 0:
                 processes.be_alone()
                 voice.pass_on()
-                voice.say("kept", number, process=os.getpid())
+                voice.say("held", number, process=os.getpid())
                 return number, request
             _, status = os.waitpid(process, 0)
             processes.kill_group(process)
             processes.end_children()
             if os.WIFSIGNALED(status):
-                # The worker is to hear of it as if there had been no process in between.
+                # The worker sees the same signal as if there had been no process in between.
                 with contextlib.suppress(OSError):
                     signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
                 os.kill(os.getpid(), os.WTERMSIG(status))
@@ -134,7 +136,7 @@ def _flush() -> None:
 
 
 def _limit_memory(mebibytes: int) -> None:
-    """Let an allocation fail that takes this process further above what it has now."""
+    """Let an allocation fail that takes this process more than ``mebibytes`` above its present size."""
     with open("/proc/self/status") as status:
         [now] = [line.split()[1] for line in status if line.startswith("VmData:")]
     limit = int(now) * 1024 + mebibytes * 1024 * 1024

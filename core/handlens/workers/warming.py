@@ -1,5 +1,8 @@
-"""Do once in the worker's parent what every run would have to do again: import what torch imports late, and
-fill its tables. A small model of ours goes through the whole way of a run."""
+"""Warms the worker up: runs a small model of ours through all stages, before the first fork.
+
+Torch imports some modules, and fills some tables, when they are first needed. A run that is forked
+afterwards has them already.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ class _Layers(nn.Module):
 
 
 def warm_up() -> None:
-    """Run the small model. The caller forks: no thread and no random number is used up here."""
+    """Run the small model. It leaves no thread behind (the caller forks) and draws no random number."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

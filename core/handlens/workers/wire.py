@@ -1,14 +1,14 @@
-"""What a worker and its client say to each other: one JSON object a line, on private pipes.
+"""The messages between a worker and its client: one JSON object a line, on private pipes.
 
 To the worker       {"run": id, "request": {…}}    {"cancel": id}
                     {"interrupt": id}: let the run die, and say on which line it was
 From the worker     {"event": "ready", "python": …, "torch": …, "torchao": …}
                     {"event": "unusable", "message": …}, and it exits
                     {"event": "stage", "run": id, "stage": name}
-                    {"event": "kept", "run": id, "process": id}, from a run to the worker alone:
-                        its export is kept, and that process goes on from there
-                    {"event": "outdated", "run": id}, likewise: what was kept is of no use any more
-                    {"event": "idle", "run": id}, likewise: it waits for another request
+                    {"event": "held", "run": id, "process": id}, from a run to the worker alone: the
+                        run holds its export, and that process goes on from there
+                    {"event": "outdated", "run": id}, likewise: the held export is of no use any more
+                    {"event": "idle", "run": id}, likewise: the run waits for another request
     and, to end     {"event": "report", "run": id, "report": {…}}
     each run, one   {"event": "died", "run": id, "reason": …, "line": span or null, "stack": …}
     of              {"event": "cancelled", "run": id}

@@ -303,7 +303,7 @@ def measured(report: Report) -> Report:
 
 
 async def kept(running: Running, text: str, **options: Any) -> Report:
-    report = await running.run(text, keep_export=True, **options)
+    report = await running.run(text, hold_export=True, **options)
     assert report.status == "ok", report.error
     assert running.stages == ALL_STAGES
     return report
@@ -319,7 +319,7 @@ async def test_another_recipe_finds_on_a_kept_export_what_it_finds_on_a_new_one(
     text = wide()
     first = await kept(running, text, recipe="x86")
     for recipe in ("xnnpack", "bf16", "int8-dynamic", "x86"):
-        other = await running.run(text, recipe=recipe, keep_export=True, reuse_export=True)
+        other = await running.run(text, recipe=recipe, hold_export=True, reuse_export=True)
         assert running.stages == ["quantize", "compare"]
         assert other.timings.keys() == {"quantize", "compare"}
         assert measured(other) == measured(await running.run(text, recipe=recipe))
@@ -330,7 +330,7 @@ async def test_another_recipe_finds_on_a_kept_export_what_it_finds_on_a_new_one(
 async def test_a_kept_export_is_quantized_again_with_other_ops_in_float(running: Running) -> None:
     text = wide()
     await kept(running, text)
-    again = {"keep_export": True, "reuse_export": True}
+    again = {"hold_export": True, "reuse_export": True}
     less = await running.run(text, keep_float=("",), **again)
     assert running.stages == ["quantize", "compare"]
     assert less.coverage is not None
@@ -343,7 +343,7 @@ async def test_a_kept_export_is_quantized_again_with_other_ops_in_float(running:
 @linux
 async def test_a_run_that_does_not_ask_for_it_exports_again(running: Running) -> None:
     await kept(running, wide())
-    await running.run(wide(), keep_export=True)
+    await running.run(wide(), hold_export=True)
     assert running.stages == ALL_STAGES
 
 
@@ -374,10 +374,10 @@ async def test_a_file_that_has_changed_is_read_again(
     text = wide(loading=reading.format(file=str(file)))
     folder = (str(tmp_path),)
     await kept(running, text, workspace=folder)
-    await running.run(text, workspace=folder, keep_export=True, reuse_export=True)
+    await running.run(text, workspace=folder, hold_export=True, reuse_export=True)
     assert running.stages == ["quantize", "compare"]
     write(1000)
-    report = await running.run(text, workspace=folder, keep_export=True, reuse_export=True)
+    report = await running.run(text, workspace=folder, hold_export=True, reuse_export=True)
     assert report.status == "ok", report.error
     assert running.stages == ALL_STAGES
 
@@ -394,7 +394,7 @@ async def test_a_file_that_has_changed_is_read_again(
 async def test_a_run_that_dies_behind_a_kept_export_is_a_report(
     running: Running, death: str, said: str
 ) -> None:
-    report = await running.run(wide(evaluating=death), keep_export=True)
+    report = await running.run(wide(evaluating=death), hold_export=True)
     assert report.error is not None
     assert report.error.rule == "HL304"
     assert said in report.error.message
@@ -419,7 +419,7 @@ async def test_cancelling_kills_a_run_behind_a_kept_export(
     if reused:
         await kept(running, text)
     (tmp_path / "hang").touch()
-    task = asyncio.create_task(running.run(text, keep_export=True, reuse_export=reused))
+    task = asyncio.create_task(running.run(text, hold_export=True, reuse_export=reused))
     reader = await asyncio.to_thread(open, fifo)
     assert await asyncio.to_thread(reader.readline) == "started\n"
     # What the model writes may be here before what its worker says.
@@ -440,7 +440,7 @@ async def test_what_was_printed_before_the_export_is_printed_once(running: Runni
     text = wide(loading="print('only once')")
     running.output.clear()
     await kept(running, text)
-    await running.run(text, reuse_export=True, keep_export=True)
+    await running.run(text, reuse_export=True, hold_export=True)
     assert running.stages == ["quantize", "compare"]
     await running.run(MODEL + "print('the end')\n")
     await running.prints("the end")
@@ -453,8 +453,8 @@ async def test_a_model_with_threads_of_its_own_is_not_kept(running: Running) -> 
         "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()"
     )
     text = wide(loading=threads)
-    assert (await running.run(text, keep_export=True)).status == "ok"
-    assert (await running.run(text, keep_export=True, reuse_export=True)).status == "ok"
+    assert (await running.run(text, hold_export=True)).status == "ok"
+    assert (await running.run(text, hold_export=True, reuse_export=True)).status == "ok"
     assert running.stages == ALL_STAGES
 
 
@@ -465,7 +465,7 @@ async def test_no_more_than_two_exports_are_kept() -> None:
     for number in range(4):
         text = MODEL + f"# {number}\n"
         target = replace(discover(MODEL, "model.py")[0], name="handlens_main", line=number + 1)
-        request = RunRequest(target, text, keep_export=True)
+        request = RunRequest(target, text, hold_export=True)
         assert (await worker.run(request, lambda stage: None)).status == "ok"
         living = [each for each in process.children() if each.status() != psutil.STATUS_ZOMBIE]
         assert 1 <= len(living) <= 3
@@ -482,7 +482,7 @@ async def test_no_more_than_two_exports_are_kept() -> None:
 @pytest.mark.parametrize("kept", [False, True])
 async def test_what_exceeds_its_memory_is_told_at_its_line(running: Running, kept: bool) -> None:
     text = MODEL.replace("    return", "    torch.ones(1 << 28)\n    return")
-    report = await running.run(text, memory_limit_mib=512, keep_export=kept)
+    report = await running.run(text, memory_limit_mib=512, hold_export=kept)
     assert report.error is not None
     assert report.error.rule == "HL301"
     assert "512 MiB" in report.error.message
@@ -501,7 +501,7 @@ async def test_another_memory_limit_holds_for_a_model_whose_export_is_kept(
     text = wide(evaluating=f"os.path.exists({str(greedy)!r}) and torch.ones(1 << 28)")
     await kept(running, text, memory_limit_mib=before)
     greedy.touch()
-    report = await running.run(text, memory_limit_mib=after, keep_export=True, reuse_export=True)
+    report = await running.run(text, memory_limit_mib=after, hold_export=True, reuse_export=True)
     if after == 512:
         assert report.error is not None
         assert "may take 512 MiB" in report.error.message

@@ -1,7 +1,7 @@
 """Settings of every test run, and the tests that need torch.
 
-`make quick` runs those that are neither marked `torch` nor `slow`. They import no torch and start no worker,
-so they also run where torch is not installed. `make test` runs all.
+`make quick` runs the tests that are neither marked `torch` nor `slow`. They import no torch and start no
+worker, so they also run where torch is not installed. `make test` runs all.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import functools
 import json
+import logging
 import os
 import sys
 import tokenize
@@ -23,7 +24,7 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
-from handlens import __version__, targets
+from handlens import __version__, switches, targets
 from handlens.diagnosis import judge, rules
 from handlens.project import ProjectSettings, project_settings
 from handlens.rendering.formats import FORMATS
@@ -172,6 +173,7 @@ def check(
         if not planned:
             undeclared = True
             click.echo(f"{_shown(file)}: information: {targets.HOW_TO_DECLARE}", err=True)
+    logging.basicConfig(level=switches.log_level("WARNING"), format="%(message)s")
     try:
         made, torch_version = asyncio.run(_run(plans, interpreter, verbose))
     except WorkerUnusable as error:

@@ -20,12 +20,17 @@ from types import CodeType
 
 import attr._make
 
+from handlens import switches
+
 FILE = Path(importlib.util.cache_from_source(__file__)).with_suffix(".methods")
 
 
 @contextlib.contextmanager
 def methods_kept() -> Iterator[None]:
     """Have attrs compile nothing that was compiled at an earlier start."""
+    if not switches.may_cache_methods():
+        yield
+        return
     kept = _read()
     used: dict[bytes, CodeType] = {}
 

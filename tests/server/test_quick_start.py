@@ -12,9 +12,9 @@ import pytest
 
 from .conftest import SOURCES
 
-# How many methods of the protocol's types attrs compiled, and whether the types work.
 pytestmark = pytest.mark.slow
 
+# How many methods of the protocol's types attrs compiled, and whether the types work.
 START = """
 import builtins
 compiled = []
@@ -88,3 +88,12 @@ def test_what_cannot_be_read_is_made_again(start: Start, tmp_path: Path, damage:
 def test_nothing_is_written_where_python_is_to_write_nothing(start: Start, tmp_path: Path) -> None:
     start(PYTHONDONTWRITEBYTECODE="1")
     assert not list(tmp_path.rglob("*.methods"))
+
+
+def test_nothing_is_read_or_written_where_that_is_switched_off(
+    start: Start, tmp_path: Path
+) -> None:
+    first = start()
+    before = kept(tmp_path).stat().st_mtime_ns
+    assert start(HANDLENS_NO_COMPILE_CACHE="1") == first
+    assert kept(tmp_path).stat().st_mtime_ns == before

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from handlens.report import Channels, OpReport, Quantizer, Span
+from handlens.diagnosis import judge
+from handlens.report import (
+    Channels,
+    Coverage,
+    Finding,
+    FloatFormat,
+    OpReport,
+    Quantizer,
+    Report,
+    Span,
+)
 
 FILE = "model.py"
 
@@ -57,9 +68,23 @@ def quantizer(role: Any = "output", scale: float | None = 0.1, **fields: Any) ->
     return Quantizer(role, **(given | fields))
 
 
+_FORMATS = {
+    "bfloat16": FloatFormat(8, 2.0**-126, 3.38953139e38),
+    "float16": FloatFormat(11, 2.0**-14, 65504.0),
+}
+
+
 def half(dtype: str, role: Any = "output") -> Quantizer:
     """A cast to half precision."""
-    return Quantizer(role, dtype, "per-value", None, None, None, None)
+    unscaled = (None, None, None, None)
+    return Quantizer(role, dtype, "per-value", *unscaled, format=_FORMATS[dtype])
+
+
+def diagnosed(ops: Sequence[OpReport]) -> list[Finding]:
+    """The findings of a report that has nothing but ops."""
+    coverage = Coverage(len(ops), len(ops), len(ops))
+    report = Report("main", FILE, "x86", "ok", coverage=coverage, ops=tuple(ops))
+    return list(judge(report, (), {}, Span(FILE, 1, 0, 1, 1)).findings)
 
 
 def channels(widest: float, median: float, role: Any = "output") -> Channels:

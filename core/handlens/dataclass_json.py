@@ -1,7 +1,7 @@
 """Dataclasses as JSON data, and back: they are checked against their annotations as they are read.
 
-It knows strings, numbers, truth values, None, literals, tuples, dictionaries with strings as keys, and
-dataclasses of these.
+It knows strings, numbers, truth values, None, literals, tuples, dictionaries with strings as keys,
+dataclasses of these, and every ``Text``.
 """
 
 from __future__ import annotations
@@ -9,13 +9,35 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from abc import ABC, abstractmethod
 from functools import cache
 from typing import Any, Literal, TypeVar
 
 
+class Text(ABC):
+    """A dataclass that is a string in JSON: its ``str``."""
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, text: str) -> Any:
+        """The inverse of ``str``."""
+
+
 def to_json(value: Any) -> dict[str, Any]:
     """A dataclass as a dictionary that ``json.dumps`` takes."""
-    return dataclasses.asdict(value)
+    return {key: _written(getattr(value, key)) for key in _fields(value.__class__)}
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, Text):
+        return str(value)
+    if dataclasses.is_dataclass(value):
+        return to_json(value)
+    if isinstance(value, tuple):
+        return tuple(map(_written, value))
+    if isinstance(value, dict):
+        return {key: _written(each) for key, each in value.items()}
+    return value
 
 
 _T = TypeVar("_T")
@@ -36,6 +58,8 @@ def _fields(kind: type) -> dict[str, Any]:
 
 def _read(kind: Any, data: Any) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if isinstance(kind, type) and issubclass(kind, Text):
+        return kind.parse(data)
     if dataclasses.is_dataclass(kind):
         hints = _fields(typing.cast(type, kind))
         return kind(**{key: _read(hints[key], value) for key, value in data.items()})  # type: ignore[operator]

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from handlens.dataclass_json import from_json, to_json
+from handlens.dataclass_json import Text, from_json, to_json
 
 VERSION = 1
 
@@ -45,6 +46,26 @@ class Span:
 
 
 @dataclass(frozen=True)
+class FloatFormat:
+    """What a floating point type can represent."""
+
+    significant_bits: int
+    """Bits of a normal number's significand, the implicit one included."""
+    smallest_normal: float
+    largest: float
+
+    @property
+    def smallest_spacing(self) -> float:
+        """The distance between two neighbouring subnormal numbers."""
+        return self.smallest_normal * 2.0 ** (1 - self.significant_bits)
+
+    @property
+    def overflow(self) -> float:
+        """The smallest number that is rounded to infinity: half a spacing beyond the largest one."""
+        return self.largest + 2.0 ** (math.frexp(self.largest)[1] - self.significant_bits - 1)
+
+
+@dataclass(frozen=True)
 class Quantizer:
     """One quantizer that takes part in an op: of its weight, its output, or an input it reads.
 
@@ -66,6 +87,8 @@ class Quantizer:
     """The dimension along which there is a scale for each index; None where there is none."""
     observed: tuple[float, float] | None = None
     """Smallest and largest value that calibration gave it; None where that is not known."""
+    format: FloatFormat | None = None
+    """What its type can represent; None for integers."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +227,9 @@ class OpReport:
         """The op as people write it: ``conv2d`` for ``aten.conv2d.default``."""
         return op_name(self.op)
 
+    def quantizers_of(self, role: Literal["weight", "output", "input"]) -> list[Quantizer]:
+        return [each for each in self.quantizers if each.role == role]
+
 
 def op_name(op: str) -> str:
     """``conv2d`` for ``aten.conv2d.default``."""
@@ -221,6 +247,31 @@ class Related:
 
 
 @dataclass(frozen=True)
+class Cause(Text):
+    """Why something is as it is, and what to do about it; false where that is not known.
+
+    As text it is one line that says why, and below it what helps, if that is known.
+    """
+
+    why: str = ""
+    help: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.why)
+
+    def __str__(self) -> str:
+        return f"{self.why}\n{self.help}" if self.help else self.why
+
+    @classmethod
+    def parse(cls, text: str) -> Cause:
+        why, _, help = text.partition("\n")
+        return cls(why, help)
+
+
+NO_CAUSE = Cause()
+
+
+@dataclass(frozen=True)
 class Finding:
     """Something a person should look at. Without a span it is about the target as a whole."""
 
@@ -230,8 +281,7 @@ class Finding:
     handle: int | None
     span: Span | None
     related: tuple[Related, ...] = ()
-    cause: str = ""
-    """Why, and what to do about it, in words a person acts on; empty where it is not known."""
+    cause: Cause = NO_CAUSE
 
 
 @dataclass(frozen=True)
@@ -242,8 +292,7 @@ class Failure:
     message: str
     span: Span | None
     traceback: str
-    cause: str = ""
-    """Why, and what to do about it, as a ``Finding`` has it; empty where it is not known."""
+    cause: Cause = NO_CAUSE
     related: tuple[Related, ...] = ()
 
 

@@ -18,18 +18,22 @@ from handlens.capture.nodes import op_of
 from handlens.capture.places import Places
 from handlens.capture.spans import is_installed
 from handlens.comparison import Comparison
+from handlens.diagnosis.rules.export_failed import ExportFailed
+from handlens.diagnosis.rules.invalid_target import InvalidTarget as InvalidTargetRule
+from handlens.diagnosis.rules.run_failed import RunFailed
+from handlens.diagnosis.rules.target_failed import TargetFailed, does_not_parse
 from handlens.failures.exceptions import failure, is_out_of_memory
 from handlens.failures.inquiry import Inquiry
 from handlens.loading.importing import Sources
 from handlens.loading.inputs import Inputs, cloned
-from handlens.loading.module import load, read
+from handlens.loading.module import load
 from handlens.loading.preserving import as_given
 from handlens.loading.subject import BatchFailed, InvalidTarget, Subject, build
 from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
 from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
 from handlens.reporting import measured
 from handlens.request import RunRequest, Stage
-from handlens.targets import parse_failure
+from handlens.source_text import read
 from handlens.verification import verify
 
 
@@ -153,17 +157,23 @@ class Session:
             module = load(sources, self._request.workspace)
         except SyntaxError as error:
             if error.filename == self._file:
-                raise _Failed(parse_failure(error, self._file)) from error
-            raise _Failed(self._failure("HL301", f"Importing {name} failed", error)) from error
+                raise _Failed(does_not_parse(error, self._file)) from error
+            raise _Failed(
+                self._failure(TargetFailed.code, f"Importing {name} failed", error)
+            ) from error
         except BaseException as error:
-            raise _Failed(self._failure("HL301", f"Importing {name} failed", error)) from error
+            raise _Failed(
+                self._failure(TargetFailed.code, f"Importing {name} failed", error)
+            ) from error
         try:
             return build(self._target, module)
         except InvalidTarget as error:
-            raise _Failed(Failure("HL305", str(error), self._target.declaration, "")) from error
+            raise _Failed(
+                Failure(InvalidTargetRule.code, str(error), self._target.declaration, "")
+            ) from error
         except BaseException as error:
             raise _Failed(
-                self._failure("HL301", f"Target {self._target.name} failed", error)
+                self._failure(TargetFailed.code, f"Target {self._target.name} failed", error)
             ) from error
 
     def _recipe(self, subject: Subject) -> Recipe:
@@ -172,10 +182,12 @@ class Session:
         try:
             return recipes.resolve(wanted)
         except recipes.UnknownRecipe as error:
-            raise _Failed(Failure("HL305", str(error), self._target.declaration, "")) from error
+            raise _Failed(
+                Failure(InvalidTargetRule.code, str(error), self._target.declaration, "")
+            ) from error
         except BaseException as error:
             raise _Failed(
-                self._failure("HL305", f"Importing recipe {wanted!r} failed", error)
+                self._failure(InvalidTargetRule.code, f"Importing recipe {wanted!r} failed", error)
             ) from error
 
     def _export(self, subject: Subject) -> Captured:
@@ -198,7 +210,7 @@ class Session:
                 except Exception:
                     pass
             what = f"Exporting {type(subject.model).__name__} failed"
-            raised = self._failure("HL302", what, first)
+            raised = self._failure(ExportFailed.code, what, first)
             if isinstance(first, GuardOnDataDependentSymNode):
                 advice = "Decide with torch.where or torch.cond, or from shapes alone."
                 raised = replace(raised, message=f"{raised.message} {advice}")
@@ -215,7 +227,7 @@ class Session:
         except CannotQuantize as error:
             span = self._places.shown(captured.spans(error.node)) or self._target.declaration
             message = f"{op_of(error.node)} cannot be quantized with {recipe.name}: {error.message}"
-            raise _Failed(Failure("HL303", message, span, "")) from error
+            raise _Failed(Failure(RunFailed.code, message, span, "")) from error
         except BaseException as error:
             raise _Failed(self._inquiry.quantizing(error, recipe)) from error
 
@@ -225,10 +237,12 @@ class Session:
         try:
             yield
         except (InvalidTarget, recipes.UnknownRecipe) as error:
-            raise _Failed(Failure("HL305", str(error), self._target.declaration, "")) from error
+            raise _Failed(
+                Failure(InvalidTargetRule.code, str(error), self._target.declaration, "")
+            ) from error
         except BatchFailed as error:
             raise _Failed(
-                self._failure("HL303", f"Making {error.batch} failed", error.error)
+                self._failure(RunFailed.code, f"Making {error.batch} failed", error.error)
             ) from error
 
     def _compare(self, quantized: Quantized) -> _Compared:
@@ -242,7 +256,7 @@ class Session:
                     raise _Failed(failure) from error
         if compared is None:
             message = f"{self._target.name} gives no evaluation batch: nothing was compared"
-            raise _Failed(Failure("HL305", message, self._target.declaration, ""))
+            raise _Failed(Failure(InvalidTargetRule.code, message, self._target.declaration, ""))
         return compared
 
     def _compare_batch(

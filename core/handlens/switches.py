@@ -21,3 +21,8 @@ def may_hold_exports() -> bool:
 def may_cache_methods() -> bool:
     """False if the server compiles attrs' methods at every start: ``HANDLENS_NO_COMPILE_CACHE``."""
     return not os.environ.get("HANDLENS_NO_COMPILE_CACHE")
+
+
+def dump_folder() -> str | None:
+    """The folder that the code of every comparison graph is written to: ``HANDLENS_DUMP_GRAPH``."""
+    return os.environ.get("HANDLENS_DUMP_GRAPH") or None

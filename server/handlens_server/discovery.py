@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from handlens import targets
+from handlens.diagnosis.rules.target_failed import does_not_parse
 from handlens.project import ProjectSettings, project_settings
 from handlens.report import Failure
 from handlens.targets import InvalidConfiguration, Target
@@ -37,9 +38,7 @@ def discover(text: str, file: str) -> Discovery:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         # Half the files being typed do not parse, and most of them are none of our business.
         return (
-            Discovery(failure=targets.parse_failure(error, file))
-            if _declares(text, file)
-            else Discovery()
+            Discovery(failure=does_not_parse(error, file)) if _declares(text, file) else Discovery()
         )
 
 

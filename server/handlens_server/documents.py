@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import tempfile
-import tokenize
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +15,7 @@ from lsprotocol import types
 from pygls.uris import from_fs_path, to_fs_path
 from pygls.workspace import TextDocument, Workspace
 
+from handlens import source_text
 from handlens.report import Span
 from handlens_server import notebooks, positions
 
@@ -270,8 +269,6 @@ def read(file: str) -> str | None:
     None for a file that cannot be read or decoded.
     """
     try:
-        data = Path(file).read_bytes()
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        return data.decode(encoding)
+        return source_text.decode(Path(file).read_bytes())
     except (OSError, SyntaxError, UnicodeError):
         return None

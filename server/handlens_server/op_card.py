@@ -37,7 +37,7 @@ def card(
     found = {finding.handle for finding in findings}
     first, *others = sorted(ops, key=lambda op: (op.handle not in found, *_badness(op)))
     causes = [finding.cause for finding in findings if finding.handle == first.handle]
-    lines = [line for cause in dict.fromkeys(causes) for line in cause.splitlines()]
+    lines = [line for cause in dict.fromkeys(causes) for line in str(cause).splitlines()]
     return Card(first, tuple(others), target, tuple(lines))
 
 

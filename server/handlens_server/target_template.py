@@ -47,8 +47,10 @@ def target_function(model: ast.ClassDef, text: str) -> str:
     unique = next(n for n in (name, *(f"{name}_{i}" for i in range(2, 1000))) if n not in taken)
     forward, init = _method(model, "forward"), _method(model, "__init__")
     assert forward is not None
-    arguments = ", ".join(f"{each.arg}=..." for each in _required(init)) if init else ""
-    inputs = [_input(each, model) for each in _required(forward)]
+    arguments = (
+        ", ".join(f"{each.arg}=..." for each in targets.required_arguments(init)) if init else ""
+    )
+    inputs = [_input(each, model) for each in targets.required_arguments(forward)]
     signature = ", ".join(each.arg for each in [*forward.args.posonlyargs, *forward.args.args][1:])
     lines = [
         f"def {unique}():",
@@ -81,16 +83,6 @@ def _is_called(name: str, tree: ast.Module) -> bool:
         for each in functions
         for node in ast.walk(each)
     )
-
-
-def _required(function: ast.FunctionDef) -> list[ast.arg]:
-    given = function.args
-    positional = [*given.posonlyargs, *given.args][1:]
-    keywords = zip(given.kwonlyargs, given.kw_defaults)
-    return [
-        *positional[: len(positional) - len(given.defaults)],
-        *(each for each, default in keywords if default is None),
-    ]
 
 
 def _input(argument: ast.arg, model: ast.ClassDef) -> str:

@@ -9,9 +9,10 @@ from torch import Tensor
 from handlens.capture.export import capture
 from handlens.capture.handles import generate_numeric_debug_handle, handle_of
 from handlens.loading.importing import Sources
-from handlens.loading.module import load, read
+from handlens.loading.module import load
 from handlens.loading.subject import Subject, build
 from handlens.report import Report
+from handlens.source_text import read
 from handlens.targets import discover
 
 from .capture.test_capture import text_under
@@ -173,8 +174,8 @@ def test_trained_convolutions_lose_what_rounding_must_cost(efficientnet_lite: Re
 def test_the_tiny_network_s_loud_channel_is_the_cause(tiny_cnn: Report) -> None:
     by_handle = {op.handle: op for op in tiny_cnn.ops}
     causes = {by_handle[f.handle].name: f.cause for f in tiny_cnn.findings if f.handle and f.cause}
-    assert causes["relu"].startswith("channel 3 reaches 436, the median channel 2.13")
-    assert causes["conv2d"].startswith("its weight")
+    assert causes["relu"].why.startswith("channel 3 reaches 436, the median channel 2.13")
+    assert causes["conv2d"].why.startswith("its weight")
 
 
 def test_the_tiny_network_loses_at_its_loud_channel(tiny_cnn: Report) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from handlens import report
 from handlens.dataclass_json import from_json, to_json
 from handlens.report import (
+    Cause,
     Coverage,
     Difference,
     Document,
@@ -45,6 +46,8 @@ def tuples(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...
 
 spans = st.builds(Span, st.text(), counts, counts, counts, counts, st.text())
 related = st.builds(Related, st.text(), st.none() | spans, st.none() | counts)
+lines = st.text().map(lambda text: text.replace("\n", " "))
+causes = st.builds(Cause, lines, lines)
 findings = st.builds(
     Finding,
     st.text(),
@@ -53,6 +56,7 @@ findings = st.builds(
     st.none() | counts,
     st.none() | spans,
     tuples(related),
+    causes,
 )
 quantizers = st.builds(
     Quantizer,
@@ -99,7 +103,7 @@ verifications = st.builds(
     *(ratios, st.text(), st.none() | differences, ratios),
     st.sampled_from(["merged", "plain", "outputs"]),
 )
-failures = st.builds(Failure, st.text(), st.text(), st.none() | spans, st.text())
+failures = st.builds(Failure, st.text(), st.text(), st.none() | spans, st.text(), causes)
 reports = st.builds(
     Report,
     status=st.sampled_from(["ok", "failed"]),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from handlens.report import Finding, Histogram, OpReport, Quantizer, Verdict
+from handlens.report import NO_CAUSE, Cause, Finding, Histogram, OpReport, Quantizer, Verdict
 from handlens_server import op_card
 from handlens_server.capabilities import Capabilities
 from handlens_server.features import hover
@@ -115,14 +115,14 @@ def test_a_hover_is_never_too_long_to_be_shown(markdown: bool) -> None:
         replace(OP, module="|" * 100_000, op="`" * 1000, sqnr_db=i / 7, errors=errors)
         for i in range(1000)
     ]
-    cards = [op_card.card(ops, "*" * 1000, [about(OP, "#" * 1000)]) for _ in range(20)]
+    cards = [op_card.card(ops, "*" * 1000, [about(OP, Cause("#" * 1000))]) for _ in range(20)]
     client = Capabilities(markdown=markdown, images=True, command_links=True)
     text = hover.content(cards, client, "A note.", "file:///" + "é" * 1000).value
     assert len(text) < 100_000
     assert "more targets run this." in text
 
 
-def about(op: OpReport, cause: str = "", rule: str = "HL101") -> Finding:
+def about(op: OpReport, cause: Cause = NO_CAUSE, rule: str = "HL101") -> Finding:
     return Finding(rule, "error", "message", op.handle, op.span, cause=cause)
 
 
@@ -135,9 +135,9 @@ def test_the_instance_that_a_finding_is_about_comes_first() -> None:
 
 def test_the_cause_comes_before_the_numbers_and_once() -> None:
     findings = [
-        about(OP, "channel *7* is loud\nclamp it"),
-        about(OP, "channel *7* is loud\nclamp it", "HL104"),
-        about(replace(OP, handle=8), "another"),
+        about(OP, Cause("channel *7* is loud", "clamp it")),
+        about(OP, Cause("channel *7* is loud", "clamp it"), "HL104"),
+        about(replace(OP, handle=8), Cause("another")),
     ]
     card = op_card.card([OP], findings=findings)
     assert op_card.markdown(card).splitlines()[2:6] == [

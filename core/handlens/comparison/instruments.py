@@ -40,7 +40,7 @@ from handlens.comparison.quantized_values import (
     unquantized,
     weight,
 )
-from handlens.comparison.quantizers import cast_to, describe
+from handlens.comparison.quantizers import cast, describe
 from handlens.comparison.recorder import Recorder
 from handlens.comparison.sides import ActualSide, Destination, ReferenceSide
 from handlens.comparison.trials import Trials
@@ -240,7 +240,10 @@ class Instruments:
             self._record(
                 f"model_input_{source.name}", recorder, self._reference.copies[node], (made,)
             )
-        quantizer = describe(source, "input") if is_dequantize(source) else cast_to(source)
+        if is_dequantize(source):
+            quantizer = describe(source, "input")
+        else:
+            quantizer = cast("input", example(source).dtype)
         return InputOfModel(node, quantizer, self._model_inputs[source])
 
     def _multiplied(self, reference: Node) -> Recorder | None:

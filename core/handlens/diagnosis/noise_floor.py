@@ -7,10 +7,6 @@ from collections.abc import Sequence
 
 from handlens.report import OpReport, Quantizer
 
-# Significant bits, the implicit one included, and the smallest spacing, of subnormal numbers.
-_SIGNIFICANT_BITS = {"bfloat16": 8, "float16": 11}
-_SMALLEST_SPACING = {"bfloat16": 2.0**-133, "float16": 2.0**-24}
-
 # E[1/m²] of a mantissa 1 ≤ m < 2 whose logarithm is uniform.
 _MEAN_INVERSE_SQUARE = 3 / (8 * math.log(2))
 
@@ -41,18 +37,14 @@ def floor_sqnr_db(op: OpReport) -> float | None:
         return None
     signal = op.reference_rms**2
     parts = (
-        _output_noise(_of(op, "output"), signal),
-        _weight_noise(_of(op, "weight"), op),
-        _input_noise(_of(op, "input"), op),
+        _output_noise(op.quantizers_of("output"), signal),
+        _weight_noise(op.quantizers_of("weight"), op),
+        _input_noise(op.quantizers_of("input"), op),
     )
     noise = math.fsum(part for part in parts if part is not None)
     if None in parts or not noise:
         return None
     return 10 * (math.log10(signal) - math.log10(noise))
-
-
-def _of(op: OpReport, role: str) -> list[Quantizer]:
-    return [each for each in op.quantizers if each.role == role]
 
 
 def _output_noise(quantizers: Sequence[Quantizer], signal: float) -> float | None:
@@ -87,12 +79,11 @@ def _powers(quantizers: Sequence[Quantizer], signal: float | None = None) -> lis
     """
     powers: list[float] = []
     for each in quantizers:
-        bits = _SIGNIFICANT_BITS.get(each.dtype)
         if each.rms_scale is not None:
             powers.append(each.rms_scale**2 / 12)
-        elif bits is not None and signal is not None:
-            relative = 2.0 ** (2 - 2 * bits) * _MEAN_INVERSE_SQUARE
-            powers.append(max(relative * signal, _SMALLEST_SPACING[each.dtype] ** 2) / 12)
+        elif each.format is not None and signal is not None:
+            relative = 2.0 ** (2 - 2 * each.format.significant_bits) * _MEAN_INVERSE_SQUARE
+            powers.append(max(relative * signal, each.format.smallest_spacing**2) / 12)
         else:
             return None
     return powers

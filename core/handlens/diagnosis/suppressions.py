@@ -8,6 +8,8 @@ import tokenize
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from handlens.diagnosis.rules import RULES
+from handlens.diagnosis.rules.unused_suppression import UnusedSuppression
 from handlens.report import Finding, Span
 from handlens.targets import BOM
 
@@ -77,14 +79,14 @@ def suppress(
         file = finding.span.file if finding.span else ""
         covering = [each for each in comments.get(file, ()) if each.covers(finding)]
         # A failure is never hidden: a suppressed error would read as "all fine".
-        if covering and not finding.rule.startswith("HL3"):
+        if covering and RULES[finding.rule].can_be_suppressed:
             used.update((file, each) for each in covering)
             taken += 1
         else:
             kept.append(finding)
     kept.extend(
         Finding(
-            "HL203",
+            UnusedSuppression.code,
             "information",
             "unused suppression: nothing here to ignore",
             None,

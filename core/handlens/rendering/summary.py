@@ -1,4 +1,4 @@
-"""What was measured in a run and what not, in a few lines."""
+"""The summary below the findings: what was measured in a run, and what was not."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from rich.text import Text
 
 from handlens import words
 from handlens.diagnosis.rules import RULES
+from handlens.diagnosis.rules.inherited_error import InheritedError
+from handlens.diagnosis.rules.reference_differs import ReferenceDiffers
+from handlens.diagnosis.rules.stays_in_float import StaysInFloat
 from handlens.rendering.view import SEVERITIES, STYLES, View, clean
 from handlens.report import (
     Coverage,
@@ -21,7 +24,12 @@ from handlens.report import (
 
 
 def summary(report: Report, view: View, inherited: Counter[int | None]) -> Iterable[Text]:
-    """The lines of a summary; ``inherited`` counts by origin the hints that stand under no finding."""
+    """The lines of a summary.
+
+    Args:
+        inherited: How many ops inherit the loss of each op, by its handle, as far as no finding above has
+            said so.
+    """
     title = Text(view.title(report), "bold")
     if report.recipe:
         title.append(f" · recipe {clean(report.recipe)}", "not bold dim")
@@ -70,11 +78,11 @@ def _row(label: str, value: Text) -> Text:
 
 
 def _verified(verified: Verification) -> Iterable[Text]:
-    """What the result was checked against."""
+    """The rows about the check of the reference against the model."""
     level = words.level(verified)
     text = Text(clean(words.verified(verified)), STYLES[level] if level else "")
     if verified.verdict == "differs":
-        text.append(": see HL204")
+        text.append(f": see {ReferenceDiffers.code}")
     yield _row("verified", text)
     if way := words.way(verified):
         yield _row("", Text(way))
@@ -90,7 +98,7 @@ def _coverage(coverage: Coverage, quantized_by: Sequence[QuantizedBy]) -> Iterab
     yield _row("quantized", quantized)
     kinds = Counter(clean(op_name(each.op)) for each in coverage.in_float)
     if kinds:
-        yield _row("left in float", Text(f"{words.counts(kinds)} (HL205)"))
+        yield _row("left in float", Text(f"{words.counts(kinds)} ({StaysInFloat.code})"))
     reasons = Counter(clean(each.reason) for each in coverage.unmatched)
     label = "not compared"
     for reason, times in reasons.most_common():
@@ -102,12 +110,16 @@ def _loss_of(handle: int | None, heirs: int, report: Report, view: View) -> str:
     for op in report.ops:
         if op.handle == handle:
             place = f" ({view.place(op.span)})" if op.span else ""
-            return f"{inheriting(heirs)} the loss of {clean(op.name)}{place} (HL102)"
-    return f"{words.count(heirs, 'op')} with the sum of small losses upstream (HL102)"
+            return (
+                f"{inheriting(heirs)} the loss of {clean(op.name)}{place} ({InheritedError.code})"
+            )
+    return (
+        f"{words.count(heirs, 'op')} with the sum of small losses upstream ({InheritedError.code})"
+    )
 
 
 def _lowest(report: Report, view: View) -> Text:
-    """How near the ops that were compared came to a finding."""
+    """The op with the lowest ratio: how near a run without findings came to one."""
     measured = [(op.sqnr_db, op) for op in report.ops if op.sqnr_db is not None]
     if not measured:
         return Text()
@@ -130,5 +142,5 @@ def tally(findings: Iterable[Finding]) -> Text:
 
 
 def inheriting(heirs: int) -> str:
-    """The beginning of a sentence on how many ops a loss is handed on to."""
+    """The beginning of a sentence about the number of ops that inherit a loss."""
     return "1 op downstream inherits" if heirs == 1 else f"{heirs} ops downstream inherit"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from handlens.dataclass_json import from_json
+from handlens.diagnosis.rules.worker_failed import WorkerFailed
 from handlens.report import Failure, Report, Span, failed
 from handlens.request import RunRequest
 from handlens.workers import wire
@@ -317,12 +318,12 @@ def _overdue(request: RunRequest, deadline_s: float | None, ended: Report | None
     )
     if ended is None:
         return _killed(request, message)
-    if ended.error is None or ended.error.rule != "HL304":
+    if ended.error is None or ended.error.rule != WorkerFailed.code:
         return ended
     return _killed(request, message, ended.error.span, ended.error.traceback)
 
 
 def _killed(request: RunRequest, message: str, line: Span | None = None, stack: str = "") -> Report:
     target = request.target
-    error = Failure("HL304", message, line, stack)
+    error = Failure(WorkerFailed.code, message, line, stack)
     return failed(target.name, target.file, request.recipe or "", error)

@@ -222,7 +222,7 @@ def message(finding: Finding, result: Result) -> str:
     """What the diagnostic of a finding says."""
     # Where one line is all that is shown, it is the finding's.
     kept = _KEPT if result.kept else ""
-    return "\n".join(filter(None, (clean(finding.message), clean_lines(finding.cause), kept)))
+    return "\n".join(filter(None, (clean(finding.message), clean_lines(str(finding.cause)), kept)))
 
 
 def data(finding: Finding, result: Result) -> dict[str, str | int | None]:

@@ -76,7 +76,7 @@ def register(server: HandlensServer) -> None:
                     "rule": each.rule,
                     "severity": each.severity,
                     "message": clean(each.message),
-                    "cause": clean_lines(each.cause),
+                    "cause": clean_lines(str(each.cause)),
                     "handle": each.handle,
                     "place": source.place(each.span or result.declaration),
                 }

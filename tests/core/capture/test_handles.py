@@ -119,7 +119,7 @@ def test_an_operation_added_since_gets_a_fresh_handle(name: str, strict: bool) -
 
 def test_only_an_exported_program_can_be_given_handles() -> None:
     with pytest.raises(ValueError, match="ConvSqueezeConv"):
-        handlens.generate_numeric_debug_handle(ConvSqueezeConv())
+        handlens.generate_numeric_debug_handle(ConvSqueezeConv())  # type: ignore[arg-type]
 
 
 @STRICTNESS

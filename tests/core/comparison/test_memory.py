@@ -141,7 +141,7 @@ def handlens_main():
 def _charged(report: Report) -> dict[int, str]:
     """The causes of what is lost, by line."""
     return {
-        each.span.line: each.cause
+        each.span.line: each.cause.why
         for each in report.findings
         if each.rule == "HL101" and each.span is not None
     }

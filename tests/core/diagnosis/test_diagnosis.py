@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from handlens.diagnosis import diagnose
-from handlens.report import Finding, OpReport, Thresholds
-from tests.sample_ops import sample_op
+from handlens.report import Finding, OpReport
+from tests.sample_ops import diagnosed, sample_op
 
 
 def op(handle: int, sqnr_db: float | None, share: float = 0.0, **fields: Any) -> OpReport:
@@ -19,11 +18,11 @@ def op(handle: int, sqnr_db: float | None, share: float = 0.0, **fields: Any) ->
 
 
 def found(*ops: OpReport) -> list[tuple[str, str, int | None]]:
-    return [(f.rule, f.severity, f.handle) for f in diagnose(ops, Thresholds())]
+    return [(f.rule, f.severity, f.handle) for f in diagnosed(ops)]
 
 
 def finding(*ops: OpReport) -> Finding:
-    (only,) = diagnose(ops, Thresholds())
+    (only,) = diagnosed(ops)
     return only
 
 
@@ -43,7 +42,7 @@ def test_an_op_at_or_over_the_thresholds_is_fine(sqnr_db: float | None) -> None:
 def test_what_comes_after_a_loss_inherits_it_and_names_it() -> None:
     ops = [op(1, 45.0, 1.0), op(2, 12.0, 1.0, module="head"), op(3, 12.5), op(4, 15.0)]
     assert found(*ops) == [("HL101", "warning", 2), ("HL102", "hint", 3), ("HL102", "hint", 4)]
-    inherited = diagnose(ops, Thresholds())[2]
+    inherited = diagnosed(ops)[2]
     assert inherited.message == "op4 15.0 dB, inherited from op2 in head"
     assert (inherited.related[0].handle, inherited.related[0].span) == (2, ops[1].span)
 
@@ -52,7 +51,7 @@ def test_an_op_whose_own_ratio_looks_fine_answers_for_the_loss_that_its_noise_be
     # A loud channel hides the noise in the quiet ones, and the next op reads only those.
     ops = [op(1, 39.0, 1.0, module="stem"), op(2, 3.0)]
     assert found(*ops) == [("HL101", "error", 1), ("HL102", "hint", 2)]
-    charged = diagnose(ops, Thresholds())[0]
+    charged = diagnosed(ops)[0]
     assert charged.message == "op1 39.0 dB, down to 3.0 dB at op2 · stem"
     assert charged.related[0].span == ops[1].span
 
@@ -65,7 +64,7 @@ def test_an_op_that_loses_much_alone_is_named_however_much_was_lost_before() -> 
 def test_a_loss_of_many_small_parts_is_charged_to_none_of_them() -> None:
     ops = [op(1, 45.0, 0.15), *(op(n, 45.0 - n, 0.15) for n in range(2, 16)), op(16, 29.0, 0.15)]
     assert found(*ops) == [("HL102", "hint", 16)]
-    assert "many small losses" in diagnose(ops, Thresholds())[0].message
+    assert "many small losses" in diagnosed(ops)[0].message
 
 
 def test_the_way_to_the_origin_is_through_the_worst_input() -> None:
@@ -77,7 +76,7 @@ def test_two_inputs_that_lose_alike_are_both_origins() -> None:
     ops = [op(1, 33.0, 1.0), op(2, 32.0, 1.0, inputs=()), op(3, 29.0, inputs=(1, 2))]
     charged = [("HL101", "information", 1), ("HL101", "information", 2)]
     assert found(*ops) == [*charged, ("HL102", "hint", 3)]
-    assert diagnose(ops, Thresholds())[2].related[0].handle == 2
+    assert diagnosed(ops)[2].related[0].handle == 2
 
 
 @pytest.mark.parametrize(("name", "origin"), [("add.Tensor", 1), ("matmul.default", 2)])
@@ -87,7 +86,7 @@ def test_in_a_sum_the_louder_noise_counts_and_in_a_product_the_worse_ratio(
     loud = op(1, 20.0, 1.0, mse=1.0)
     quiet = op(2, 10.0, 1.0, mse=0.001, inputs=())
     total = op(3, 9.0, op=f"aten.{name}", mse=1.001, inputs=(1, 2))
-    assert diagnose([loud, quiet, total], Thresholds())[-1].related[0].handle == origin
+    assert diagnosed([loud, quiet, total])[-1].related[0].handle == origin
 
 
 def test_what_went_two_ways_comes_together_at_its_origin() -> None:

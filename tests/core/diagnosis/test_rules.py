@@ -9,7 +9,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from handlens.diagnosis.rules import RULES, select
+from handlens.diagnosis import rules
+from handlens.diagnosis.rules import RULES
+from handlens.diagnosis.rules.rule import Rule
+from handlens.diagnosis.selection import select
 from handlens.diagnosis.suppressions import suppress, suppressions
 from handlens.diagnosis.thresholds import ChosenThresholds
 from handlens.report import Finding, Span, Thresholds
@@ -28,11 +31,18 @@ def codes(findings: list[Finding]) -> list[str]:
 # -- documentation ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", RULES)
-def test_every_rule_has_a_page_that_names_it(code: str) -> None:
-    page = PAGES / f"{code}.md"
-    assert page.read_text("utf-8").startswith(f"# {code} {RULES[code].name}\n")
-    assert RULES[code].url.endswith(f"docs/rules/{page.name}")
+@pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.code)
+def test_the_page_of_a_rule_is_made_from_its_docstring(rule: Rule) -> None:
+    page = PAGES / f"{rule.code}.md"
+    assert page.read_text("utf-8") == rule.page, "run `python docs/rules.py`"
+    assert rule.page.startswith(f"# {rule.code} {rule.name}\n\n")
+    assert rule.url.endswith(f"docs/rules/{page.name}")
+
+
+def test_every_rule_is_registered_and_has_a_file_of_its_own() -> None:
+    files = {path.stem for path in Path(rules.__path__[0]).glob("*.py")} - {"__init__", "rule"}
+    assert {type(rule).__module__.rpartition(".")[2] for rule in RULES.values()} == files
+    assert len(RULES) == len(files)
 
 
 def test_there_is_no_page_for_a_rule_that_is_not_there() -> None:

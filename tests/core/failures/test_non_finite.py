@@ -109,7 +109,7 @@ def test_the_first_op_that_gives_nan_or_inf_is_told_of(run_text: RunText, name: 
     assert place == expression
     assert found.message.startswith(message)
     assert found.severity == "warning"
-    assert found.cause.startswith("what it reads is finite, and ")
+    assert found.cause.why.startswith("what it reads is finite, and ")
     # What has no finite value after it is no news.
     assert not [each for each in report.findings if each.handle and "throughout" in each.message]
 
@@ -118,7 +118,7 @@ def test_a_row_that_is_masked_wholly_is_told_of_where_nan_is_made_of_it(run_text
     body = MASKED + "return torch.softmax(s, -1) @ x"
     found, place = told(run_text(text(body)), text(body))
     assert place == "torch.softmax(s, -1)"
-    assert found.cause == (
+    assert found.cause.why == (
         "6 of 12 values on evaluation batch 1 are NaN, made of infinities that masked_fill gives"
     )
     [mask] = found.related
@@ -168,7 +168,8 @@ def test_a_buffer_or_a_parameter_that_holds_nan_is_named(
     found, place = told(run_text(text(body, recipe, first=first)), text(body, first=first))
     assert place == ("self.a(x)" if "weight" in holder else "self.a(x) - self.mean")
     assert (
-        found.cause == f"{holder} holds NaN: 1 of {16 if 'weight' in holder else 4} values is NaN"
+        found.cause.why
+        == f"{holder} holds NaN: 1 of {16 if 'weight' in holder else 4} values is NaN"
     )
 
 
@@ -186,7 +187,8 @@ def test_calibration_that_fails_at_nan_is_told_at_the_op_that_gives_it(
         "sqrt gives NaN in the float model itself, and calibration fails at sqrt: RuntimeError: "
     )
     assert (
-        found.cause == "what it reads is finite, and 12 of 24 values on calibration batch 1 are NaN"
+        found.cause.why
+        == "what it reads is finite, and 12 of 24 values on calibration batch 1 are NaN"
     )
 
 
@@ -202,7 +204,7 @@ def test_nan_in_the_data_is_told_of_as_that(run_text: RunText) -> None:
     found, place = told(run_text(evaluated), evaluated)
     assert place == "handlens_main"
     assert found.message == "input x of evaluation batch 2 itself holds NaN"
-    assert found.cause == "1 of 24 values is NaN"
+    assert found.cause.why == "1 of 24 values is NaN"
 
 
 def test_the_finding_can_be_suppressed(run_text: RunText) -> None:

@@ -14,6 +14,7 @@ import pytest
 from handlens.rendering import html
 from handlens.rendering.view import View
 from handlens.report import (
+    Cause,
     Coverage,
     Difference,
     Document,
@@ -74,7 +75,9 @@ class Reader(HTMLParser):
 def test_the_page_has_what_was_measured() -> None:
     errors = Histogram(-1.0, 1.0, (1, 4, 1))
     ops = [losing_op(1, 12.5, module="blocks.0", errors=errors), losing_op(2, None, module="head")]
-    finding = Finding("HL101", "error", "conv2d 12.5 dB", 1, ops[0].span, cause="because\nof this")
+    finding = Finding(
+        "HL101", "error", "conv2d 12.5 dB", 1, ops[0].span, cause=Cause("because", "of this")
+    )
     texts = Reader(render(report(ops, findings=(finding,)))).texts
     for said in (
         "17.2 dB",
@@ -83,6 +86,7 @@ def test_the_page_has_what_was_measured() -> None:
         "12.5 dB",
         "HL101 low-sqnr",
         "because",
+        "of this",
         "why",
     ):
         assert said in texts
@@ -91,7 +95,7 @@ def test_the_page_has_what_was_measured() -> None:
 
 def test_whatever_a_text_says_it_is_text() -> None:
     op = losing_op(1, 3.0, module=HOSTILE, node=HOSTILE)
-    finding = Finding("HL101", "error", HOSTILE, 1, op.span, cause=HOSTILE)
+    finding = Finding("HL101", "error", HOSTILE, 1, op.span, cause=Cause(HOSTILE, HOSTILE))
     hostile = replace(report([op], findings=(finding,)), target=HOSTILE, recipe=HOSTILE)
     broken = failed(HOSTILE, FILE, HOSTILE, Failure("HL301", HOSTILE, None, HOSTILE))
     text = render(hostile, broken)

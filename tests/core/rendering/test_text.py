@@ -17,6 +17,8 @@ from rich.console import Console
 from handlens.rendering.text import print_report, render
 from handlens.rendering.view import View, clean
 from handlens.report import (
+    NO_CAUSE,
+    Cause,
     Coverage,
     Document,
     Failure,
@@ -65,7 +67,7 @@ def finding(
     rule: str = "HL101",
     severity: Severity = "warning",
     handle: int | None = 9,
-    cause: str = "",
+    cause: Cause = NO_CAUSE,
 ) -> Finding:
     return Finding(rule, severity, message, handle, span, related, cause)
 
@@ -193,7 +195,7 @@ def test_the_runs_of_a_loop_are_one_note_with_the_worst_first() -> None:
     assert "blocks.1 19.0 dB" in lines(report, verbose=True)[4]
 
 
-CAUSE = "channel 17 reaches 25, the median channel 0.55\nclamp it, or keep the op in float"
+CAUSE = Cause("channel 17 reaches 25, the median channel 0.55", "clamp it, or keep the op in float")
 
 
 def test_the_cause_and_what_helps_come_before_all_other_notes() -> None:
@@ -208,7 +210,8 @@ def test_the_cause_and_what_helps_come_before_all_other_notes() -> None:
 
 
 def test_a_cause_without_a_remedy_is_one_note() -> None:
-    rendered = lines(ok(finding(cause="it loses 6.2 dB more than rounding its output must")))
+    cause = Cause("it loses 6.2 dB more than rounding its output must")
+    rendered = lines(ok(finding(cause=cause)))
     assert rendered[4:6] == ["  = cause: it loses 6.2 dB more than rounding its output must", ""]
 
 
@@ -226,7 +229,9 @@ def test_a_terminal_wraps_notes_below_where_they_begin() -> None:
 
 def test_a_number_stays_with_its_unit() -> None:
     for width in range(50, 80):
-        rendered = lines(ok(finding(HEAD, "x", cause="it has 12.3 dB, " * 8)), terminal_width=width)
+        rendered = lines(
+            ok(finding(HEAD, "x", cause=Cause("it has 12.3 dB, " * 8))), terminal_width=width
+        )
         assert not any(line.endswith("12.3") for line in rendered)
 
 
@@ -496,7 +501,7 @@ def test_no_text_can_act_upon_the_terminal(text: str) -> None:
     hostile = text + "\x1b[2J\u202e\x9b[bold]\ud800"
     report = replace(
         ok(
-            finding(HEAD, f"m {hostile}", Related(hostile, None), cause=hostile),
+            finding(HEAD, f"m {hostile}", Related(hostile, None), cause=Cause(hostile, hostile)),
             ops=(op(1, 3.0, module=hostile),),
         ),
         target=hostile,

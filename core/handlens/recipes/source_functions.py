@@ -1,7 +1,7 @@
-"""What each op of a graph was in the source, for the quantizers of torchao that look for it.
+"""The ``source_fn_stack`` of nodes: which function or layer of the source an op comes from.
 
-Those for Inductor find their patterns by the ``source_fn_stack`` of the nodes, and only strict export
-writes it. A node without one is taken for the layer in whose module it is, whatever it computes.
+torchao's quantizers for Inductor find their patterns by it, and only strict export writes it. They take a
+node without one for the layer in whose module it is, whatever the node computes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from handlens.capture.nodes import example
 
 _aten = torch.ops.aten
 
-# What each op is called where the quantizers look for patterns. They find modules and functions alike,
-# but post-ops after a linear by their module class only.
+# By op, the name by which the quantizers look for it. They look for modules and functions alike, but for
+# activations after a linear layer by the class of the module only.
 _SOURCES: dict[Any, Any] = {
     _aten.conv1d.default: torch.nn.functional.conv1d,
     _aten.conv2d.default: nn.Conv2d,
@@ -50,24 +50,24 @@ _GRU = f"{nn.GRU.__module__}.{nn.GRU.__qualname__}"
 def write_source_functions(model: GraphModule) -> None:
     """Write the ``source_fn_stack`` of all nodes that Inductor's quantizers look for.
 
-    Without it a quantizer finds next to nothing, and says nothing.
-    What strict export wrote is replaced: its names would run into ours.
+    Without it a quantizer finds next to nothing, and raises nothing. Entries of strict export are replaced,
+    because their names would clash with the new ones.
     """
     for node in model.graph.nodes:
         node.meta.pop("source_fn_stack", None)
         source = _source(node)
         if source is None and _layer(node) in _LAYERS:
-            # The padding of a convolution, say, which is no convolution.
+            # Another op in the module of a layer: the padding of a convolution is no convolution.
             source = node.target
         if source is not None:
             _write(node, source)
 
 
 def hide_gru_layers(model: GraphModule) -> None:
-    """Let no op of a ``nn.GRU`` be found as one.
+    """Prevent quantizers from finding the ops of a ``nn.GRU``.
 
-    What torchao's copy of the XNNPACK quantizer looks for is a GRU of which every input is given and every
-    output read. It raises at any other, and computes none in 8 bit.
+    torchao's copy of the XNNPACK quantizer expects a GRU with every input given and every output read. It
+    raises at any other, and the GRU stays in float anyway.
     """
     for node in model.graph.nodes:
         sources = node.meta.get("source_fn_stack") or [()]
@@ -87,12 +87,12 @@ def _layer(node: Node) -> str:
 
 def _source(node: Node) -> Any:
     if node.target is operator.getitem:
-        # What leaves a region has the module of the op inside, and would be taken for that op.
+        # An output of a region has the module of the op inside, and would be taken for that op.
         return operator.getitem
     if node.target in _CLAMPS:
         return nn.ReLU6 if tuple(node.args[1:3]) == _RELU6_BOUNDS else nn.Hardtanh
     if node.target in _ADDITIONS and not all(map(_is_tensor, node.args[:2])):
-        # Only the sum of two tensors is computed together with the layer that gives one of them.
+        # Only the sum of two tensors can be fused with the layer that computes one of them.
         return node.target
     return _SOURCES.get(node.target)
 

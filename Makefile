@@ -1,5 +1,5 @@
-# `make demo` checks the example, `make test` is everything that CI runs. Both set up .venv by
-# themselves; after that they only run.
+# `make quick` is for every edit, `make test` is everything that CI runs, `make demo` checks the example.
+# All set up .venv by themselves; after that they only run.
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,10 +11,11 @@ SOURCES := core server tests examples docs benchmarks
 # The version of Debian 12, for a test that attaches it to the server.
 NEOVIM := neovim=0.7.2-7
 
-.PHONY: help demo test neovim bench architectures audit lint format images clean
+.PHONY: help demo quick test neovim bench architectures audit lint format images clean
 
 help:
 	@echo "make demo     check $(EXAMPLE)"
+	@echo "make quick    lint, types and the tests that need no torch: half a minute"
 	@echo "make test     lint, types and tests: everything that CI runs"
 	@echo "make bench    measure comparisons beside torchao's debugger and plain runs; half an hour"
 	@echo "make architectures  run many models under a few recipes for docs/models.md; half an hour"
@@ -28,15 +29,25 @@ help:
 demo: $(VENV)/demo.stamp
 	@$(BIN)/handlens check $(EXAMPLE) || test $$? -eq 1
 
-# Without root or Chromium, what is left out is named at the end; with CI set, that is a failure.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
+# Until torch is installed, mypy takes its names for Any. What cannot be checked then is left to `make lint`.
+WITHOUT_TORCH := --allow-subclassing-any --allow-untyped-decorators --no-warn-return-any --no-warn-unused-ignores
+
+quick: $(VENV)/quick.stamp
+	$(check-source)
+	$(BIN)/mypy $(if $(wildcard $(VENV)/torch.stamp),,$(WITHOUT_TORCH))
+	$(PYTEST) -m "not torch and not slow"
+
+# Only CI (CI is set) installs Chromium and Neovim, as root. Where one is missing, the tests that need it are
+# left out, and named at the end; in CI, a missing Chromium is a failure.
 test: lint lint-client test-client neovim
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/core --numprocesses 2 --dist loadfile
-	$(BIN)/python -m pytest --ignore tests/core
+	$(PYTEST) --dist loadfile
 	@$(MAKE) --no-print-directory e2e
 	@command -v nvim >/dev/null || echo "left out: the test with Neovim (it is not installed)"
 
 neovim:
-	@command -v nvim >/dev/null || { test "$$(id -u)" = 0 && apt-get -qq update && \
+	@test -z "$$CI" || command -v nvim >/dev/null || { apt-get -qq update && \
 		DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(NEOVIM); } || true
 
 # The README quotes benchmarks/results/latest.json: `.venv/bin/python -m benchmarks readme`.
@@ -61,9 +72,13 @@ build/audit/.stamp:
 	build/audit/bin/pip --disable-pip-version-check install --quiet pip-audit==2.10.1
 	@touch $@
 
+define check-source
+$(BIN)/ruff check $(wildcard $(SOURCES))
+$(BIN)/ruff format --check $(wildcard $(SOURCES))
+endef
+
 lint: $(VENV)/dev.stamp
-	$(BIN)/ruff check $(wildcard $(SOURCES))
-	$(BIN)/ruff format --check $(wildcard $(SOURCES))
+	$(check-source)
 	$(BIN)/mypy
 
 format: $(VENV)/dev.stamp
@@ -78,11 +93,18 @@ clean:
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find $(wildcard $(SOURCES)) -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# torch comes first and by its exact version: asked for later, as somebody's dependency, it may
-# resolve to another one, gigabytes larger.
-$(VENV)/torch.stamp: constraints.txt
+$(VENV)/venv.stamp:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed here; name one with `make PYTHON=...`")'
 	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/quick.stamp: $(VENV)/venv.stamp constraints.txt pyproject.toml
+	$(PIP) --editable '.[quick]'
+	@touch $@
+
+# torch comes before what depends on it and by its exact version: as somebody's dependency, it may resolve to
+# another one, gigabytes larger.
+$(VENV)/torch.stamp: $(VENV)/venv.stamp constraints.txt
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
 	@touch $@
 

@@ -52,7 +52,7 @@ class CondInMap(nn.Module):
         def body(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             return torch.cond(x.sum() > 0, when_positive, otherwise, (x,)) * y
 
-        return map_over(body, xs, y) + 1
+        return map_over(body, xs, y) + 1  # type: ignore[arg-type]
 
 
 def _inputs(*shapes: tuple[int, ...]) -> tuple[torch.Tensor, ...]:

@@ -23,7 +23,7 @@ FILE = "model.py"
 def sample_op(handle: int = 1, sqnr_db: float | None = 12.0, **fields: Any) -> OpReport:
     """A convolution on a line of its own that reads the op before it, and introduces nothing."""
     line = fields.pop("line", handle)
-    given = {
+    given: dict[str, Any] = {
         "handle": handle,
         "op": "aten.conv2d.default",
         "node": "conv2d",
@@ -44,7 +44,7 @@ def sample_op(handle: int = 1, sqnr_db: float | None = 12.0, **fields: Any) -> O
         "actual_range": (None, None),
         "saturated": 0.0,
     }
-    return OpReport(**(given | fields))  # type: ignore[arg-type]
+    return OpReport(**(given | fields))
 
 
 def losing_op(handle: int = 1, sqnr_db: float | None = 12.0, **fields: Any) -> OpReport:
@@ -56,7 +56,7 @@ def losing_op(handle: int = 1, sqnr_db: float | None = 12.0, **fields: Any) -> O
 def quantizer(role: Any = "output", scale: float | None = 0.1, **fields: Any) -> Quantizer:
     """An 8-bit quantizer with one scale; its values are unsigned if it is that of an output."""
     signed = role == "weight"
-    given = {
+    given: dict[str, Any] = {
         "dtype": "int8" if signed else "uint8",
         "granularity": "per-tensor",
         "scale": None if scale is None else (scale, scale),
@@ -65,7 +65,7 @@ def quantizer(role: Any = "output", scale: float | None = 0.1, **fields: Any) ->
         "quant_max": 127 if signed else 255,
         "rms_scale": scale,
     }
-    return Quantizer(role, **(given | fields))  # type: ignore[arg-type]
+    return Quantizer(role, **(given | fields))
 
 
 _FORMATS = {

@@ -6,7 +6,6 @@ graphs compute when they run by themselves.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Set
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 from torch.utils import _pytree as pytree
 
+from handlens import switches
 from handlens.capture.calls import replay_calls
 from handlens.capture.export import Captured
 from handlens.capture.handles import handle_of
@@ -79,7 +79,7 @@ def verify(
         actual = _compared(model, plain.actual) if isinstance(model, list) else Statistics()
         verification = replace(verification, actual_sqnr_db=actual.sqnr_db)
     after.restore()
-    if folder := os.environ.get("HANDLENS_DUMP_GRAPH"):
+    if folder := switches.dump_folder():
         _dump(comparison, places.declaration, Path(folder))
     return Verified(comparison, replace(verification, comparison=how))
 

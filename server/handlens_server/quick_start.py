@@ -20,12 +20,17 @@ from types import CodeType
 
 import attr._make
 
+from handlens import switches
+
 FILE = Path(importlib.util.cache_from_source(__file__)).with_suffix(".methods")
 
 
 @contextlib.contextmanager
 def methods_cached() -> Iterator[None]:
     """While this is entered, attrs compiles no method that was compiled at an earlier start."""
+    if not switches.may_cache_methods():
+        yield
+        return
     cached = _read()
     used: dict[bytes, CodeType] = {}
 

@@ -16,6 +16,7 @@ from pygls.io_ import StdoutWriter
 from pygls.lsp.server import LanguageServer
 
 import handlens
+from handlens import switches
 from handlens_server import framing, lifetime
 from handlens_server.capabilities import Capabilities
 from handlens_server.features import (
@@ -156,7 +157,7 @@ def main(arguments: Sequence[str] = ()) -> int:
 
     logging.basicConfig(
         stream=sys.stderr,
-        level=logging.INFO,
+        level=switches.log_level("INFO"),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     # pygls logs every message that it sends, with the whole text of the documents, at INFO.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from handlens import session, targets
+from handlens import targets
 from handlens.diagnosis import judge
 from handlens.diagnosis.thresholds import ChosenThresholds
 from handlens.report import Report
@@ -21,6 +21,9 @@ RunText = Callable[..., Report]
 
 def run(request: RunRequest, *chosen: ChosenThresholds) -> Report:
     """The report of a run in this process, judged."""
+    # Imported here, for the tests that need no torch.
+    from handlens import session
+
     report = session.run(request, lambda stage: None)
     text = request.text if request.text is not None else Path(request.target.file).read_text()
     texts = {file: Path(file).read_text() for file in report.digests if Path(file).is_file()}

@@ -26,7 +26,7 @@ def quantize(
 ) -> Quantized:
     """Calibrated with the example inputs."""
     program = captured(model, *args, strict=strict)
-    batches = [(args, {})]
+    batches: list[tuple[tuple[Any, ...], dict[str, Any]]] = [(args, {})]
     return recipes.resolve(recipe).quantize(
         program, Subject(model, args, calibration=batches, **subject)
     )

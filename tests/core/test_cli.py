@@ -655,6 +655,7 @@ def test_an_interrupt_cancels_the_run_and_exits_with_130(worker: StandIn) -> Non
     assert [list(message) for message in worker.messages] == [["run", "request"], ["cancel"]]
 
 
+@pytest.mark.torch
 def test_real_models_are_checked(handlens: Run, project: Path) -> None:
     (project / "real.py").write_text(
         dedent("""\

@@ -127,6 +127,7 @@ json_values = st.recursive(
 SPAN = Span("net.py", 9, 12, 9, 26, "Net.forward")
 
 
+@pytest.mark.slow
 @given(documents)
 @settings(max_examples=60, deadline=None)
 def test_what_is_dumped_loads_as_it_was(document: Document) -> None:
@@ -134,6 +135,7 @@ def test_what_is_dumped_loads_as_it_was(document: Document) -> None:
     assert report.load(report.dump(document, indent=2)) == document
 
 
+@pytest.mark.slow
 @given(reports)
 @settings(max_examples=30, deadline=None)
 def test_a_report_alone_goes_through_json_data(each: Report) -> None:
@@ -193,6 +195,7 @@ def _complete() -> Document:
     return Document("0.1.0", "2.13.0", (ok, broken))
 
 
+@pytest.mark.slow
 @given(st.data(), json_values)
 @settings(max_examples=300, deadline=None)
 def test_a_damaged_document_loads_as_a_document_or_is_refused(

@@ -33,7 +33,8 @@ def failure(report: Report) -> tuple[str, int | None]:
     assert report.error is not None
     assert report.error.traceback or report.error.rule == "HL305"
     assert [f.rule for f in report.findings] == [report.error.rule]
-    return report.error.rule, report.error.span and report.error.span.line
+    span = report.error.span
+    return report.error.rule, span.line if span else None
 
 
 @pytest.mark.parametrize(

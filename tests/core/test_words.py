@@ -10,7 +10,7 @@ import pytest
 
 from handlens import words
 from handlens.report import OutputAccuracy
-from sample_ops import sample_op
+from tests.sample_ops import sample_op
 
 
 @pytest.mark.parametrize(

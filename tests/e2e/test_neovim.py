@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from lsprotocol import types
+
 from tests.server.conftest import EVERYTHING, GUARD_S, SOURCES, serving_client
 
 SCRIPT = Path(__file__).with_name("attach.lua")

@@ -157,7 +157,7 @@ async def test_a_server_whose_answers_nobody_reads_ends_with_its_editor(tmp_path
     try:
         assert server.stdin is not None
         assert server.stdout is not None
-        params = {"processId": editor.pid, "rootUri": None, "capabilities": {}}
+        params: dict[str, Any] = {"processId": editor.pid, "rootUri": None, "capabilities": {}}
         server.stdin.write(message("initialize", id=0, params=params))
         for number in range(1, 801):
             server.stdin.write(message("no/such/thing", id=number))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,19 +22,19 @@ NOT_INITIALIZED = -32002
 CANARY = "file:///canary/canary.py"
 
 
-def target(name):
+def target(name: str) -> str:
     return f"def handlens_{name}():\n    pass\n"
 
 
 @pytest.fixture(scope="module")
-def wire(tmp_path_factory) -> Iterator[Wire]:
+def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
     """A server with a document that nobody but the tests' last question is about."""
     with Wire(tmp_path_factory.mktemp("workspace")) as wire:
         wire.open(CANARY, target("canary"))
         yield wire
 
 
-def is_well(wire):
+def is_well(wire: Wire) -> bool:
     return wire.targets(CANARY) == ["handlens_canary"]
 
 
@@ -56,12 +58,12 @@ BYTES = {
 
 
 @pytest.mark.parametrize("name", BYTES)
-def test_bytes_that_are_no_message_cost_no_message_behind_them(wire, name):
+def test_bytes_that_are_no_message_cost_no_message_behind_them(wire: Wire, name: str) -> None:
     wire.send(BYTES[name])
     assert is_well(wire)
 
 
-def test_headers_are_read_as_any_client_may_write_them(wire):
+def test_headers_are_read_as_any_client_may_write_them(wire: Wire) -> None:
     body = json.dumps({"jsonrpc": "2.0", "id": "lower", "method": "$/none"}).encode()
     header = f"content-type: application/json\r\ncontent-length:{len(body)}\n\n"
     wire.send(header.encode() + body)
@@ -90,7 +92,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_a_body_that_is_no_message_is_answered_so(wire, name):
+def test_a_body_that_is_no_message_is_answered_so(wire: Wire, name: str) -> None:
     body, code = BODIES[name]
     before = len(wire.refusals)
     wire.send(framed(body))
@@ -101,20 +103,20 @@ def test_a_body_that_is_no_message_is_answered_so(wire, name):
 # -- messages ---------------------------------------------------------------------------------------
 
 
-def test_an_unknown_method_is_answered_and_an_unknown_notification_is_not(wire):
+def test_an_unknown_method_is_answered_and_an_unknown_notification_is_not(wire: Wire) -> None:
     wire.tell("textDocument/noSuchThing", {"textDocument": 3})
     assert wire.ask("textDocument/noSuchThing", None)["error"]["code"] == METHOD_NOT_FOUND
     assert is_well(wire)
 
 
 @pytest.mark.parametrize("params", [None, 3, [], {}, {"textDocument": {"uri": 5}, "position": "x"}])
-def test_wrong_parameters_are_answered(wire, params):
+def test_wrong_parameters_are_answered(wire: Wire, params: Any) -> None:
     error = wire.ask("textDocument/hover", params)["error"]
     assert error["code"] in (INVALID_PARAMS, -32603)
     assert is_well(wire)
 
 
-def test_what_is_cancelled_or_answered_need_not_exist(wire):
+def test_what_is_cancelled_or_answered_need_not_exist(wire: Wire) -> None:
     for identifier in (0, -1, "no such", 1 << 70, ""):
         wire.tell("$/cancelRequest", {"id": identifier})
         wire.say({"jsonrpc": "2.0", "id": identifier, "result": [1]})
@@ -125,7 +127,7 @@ def test_what_is_cancelled_or_answered_need_not_exist(wire):
     assert is_well(wire)
 
 
-def test_documents_that_are_not_open_are_no_documents(wire):
+def test_documents_that_are_not_open_are_no_documents(wire: Wire) -> None:
     uri = "file:///canary/closed.py"
     edit = {"textDocument": {"uri": uri, "version": 2}, "contentChanges": [{"text": "x"}]}
     wire.tell("textDocument/didChange", edit)
@@ -143,18 +145,19 @@ def test_documents_that_are_not_open_are_no_documents(wire):
 FAR = {"line": 2**31 - 1, "character": 2**31 - 1}
 
 
-def test_positions_beyond_the_text_are_its_end(wire):
+def test_positions_beyond_the_text_are_its_end(wire: Wire) -> None:
     uri = "file:///canary/short.py"
     wire.open(uri, target("short"))
-    document = {"textDocument": {"uri": uri}}
+    document: dict[str, Any] = {"textDocument": {"uri": uri}}
     whole = {"start": FAR, "end": FAR}
-    for method, params in {
+    requests: dict[str, dict[str, Any]] = {
         "textDocument/hover": {"position": FAR},
         "textDocument/inlayHint": {"range": whole},
         "textDocument/codeAction": {"range": whole, "context": {"diagnostics": []}},
         "handlens/opsAt": {"uri": uri, "position": FAR},
         "handlens/op": {"uri": uri, "target": "handlens_short", "handle": 2**40},
-    }.items():
+    }
+    for method, params in requests.items():
         assert "result" in wire.ask(method, document | params)
     edit = {"range": whole, "text": target("behind")}
     wire.tell(
@@ -164,7 +167,7 @@ def test_positions_beyond_the_text_are_its_end(wire):
     assert wire.targets(uri) == ["handlens_short", "handlens_behind"]
 
 
-def test_the_text_is_what_its_edits_made_of_it_whatever_versions_they_name(wire):
+def test_the_text_is_what_its_edits_made_of_it_whatever_versions_they_name(wire: Wire) -> None:
     uri = "file:///canary/versions.py"
     wire.open(uri, target("a"), version=7)
     for version, name in ((3, "b"), (3, "c"), (-5, "d"), (2**31 - 1, "e")):
@@ -186,7 +189,7 @@ def test_the_text_is_what_its_edits_made_of_it_whatever_versions_they_name(wire)
     assert wire.targets(uri) == ["handlens_z"]
 
 
-def test_requests_before_initialize_and_after_shutdown_are_refused(tmp_path):
+def test_requests_before_initialize_and_after_shutdown_are_refused(tmp_path: Path) -> None:
     with Wire(tmp_path, initialized=False) as wire:
         for method in ("textDocument/hover", "shutdown", "handlens/report", "no/such"):
             assert wire.ask(method, None)["error"]["code"] in (NOT_INITIALIZED, INVALID_PARAMS)
@@ -211,7 +214,9 @@ def test_requests_before_initialize_and_after_shutdown_are_refused(tmp_path):
 # -- sizes ------------------------------------------------------------------------------------------
 
 
-def test_a_document_of_ten_megabytes_is_told_to_be_too_long_and_holds_up_nothing(wire):
+def test_a_document_of_ten_megabytes_is_told_to_be_too_long_and_holds_up_nothing(
+    wire: Wire,
+) -> None:
     uri = "file:///canary/huge.py"
     text = target("huge") + "x = 1\n" * 1_700_000
     assert len(text) > 10 << 20 - 1
@@ -227,7 +232,7 @@ def test_a_document_of_ten_megabytes_is_told_to_be_too_long_and_holds_up_nothing
     assert is_well(wire)
 
 
-def test_thousands_of_open_documents_are_each_their_own(wire):
+def test_thousands_of_open_documents_are_each_their_own(wire: Wire) -> None:
     count = 2000
     for i in range(count):
         wire.open(f"file:///many/{i}.py", target(f"m{i}"))
@@ -295,7 +300,7 @@ POSITIONS = st.builds(
 )
 RANGES = st.builds(lambda start, end: {"start": start, "end": end}, POSITIONS, POSITIONS)
 
-KNOWN = st.fixed_dictionaries(
+KNOWN: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "uri": URIS,
         "target": TEXTS,
@@ -376,11 +381,11 @@ OFTEN = [
 
 
 @st.composite
-def parameters(draw):
+def parameters(draw: st.DrawFn) -> Any:
     """Parameters, one part of which may be anything."""
     params = copy.deepcopy(draw(KNOWN))
     if draw(st.booleans()):
-        place = params
+        place: Any = params
         while True:
             key = draw(
                 st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place)))
@@ -399,7 +404,9 @@ MESSAGES = st.tuples(
 
 @bounded(120)
 @given(st.lists(MESSAGES, min_size=1, max_size=8))
-def test_every_request_is_answered_once_and_the_server_is_well_afterwards(wire, messages):
+def test_every_request_is_answered_once_and_the_server_is_well_afterwards(
+    wire: Wire, messages: Any
+) -> None:
     asked = []
     for is_request, method, params in messages:
         if is_request:
@@ -413,7 +420,7 @@ def test_every_request_is_answered_once_and_the_server_is_well_afterwards(wire, 
 
 @bounded(60)
 @given(st.lists(st.one_of(st.binary(max_size=40), st.just(SOUND), JSON), max_size=6))
-def test_no_bytes_between_messages_cost_one(wire, pieces):
+def test_no_bytes_between_messages_cost_one(wire: Wire, pieces: Any) -> None:
     for piece in pieces:
         if isinstance(piece, bytes):
             wire.send(piece)

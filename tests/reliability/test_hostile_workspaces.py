@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,7 +29,7 @@ from handlens_server.text.documents import path_of
 from handlens_server.window import inert
 from tests.reliability.fuzzing import bounded
 from tests.reliability.wire import Wire
-from tests.server.conftest import MODEL, full_capabilities, serving_client
+from tests.server.conftest import MODEL, Client, OpenDocument, full_capabilities, serving_client
 
 # As it is installed: `python -m` would look for modules in the working directory first.
 # What a run of the model finds: an op that loses something, and the output that does.
@@ -74,12 +76,12 @@ example_inputs = "model:inputs"
 """
 
 
-def is_harmless(text):
+def is_harmless(text: str) -> bool:
     """Whether nothing in a text on lines acts upon what is around it."""
     return not any(character in text for character in "\x1b\x07\r\u202e\u2066")
 
 
-def strings_in(data):
+def strings_in(data: Any) -> Iterator[str]:
     if isinstance(data, str):
         yield data
     elif isinstance(data, dict):
@@ -92,7 +94,7 @@ def strings_in(data):
         yield from strings_in(vars(data))
 
 
-async def test_hostile_names_are_text_wherever_they_are_shown(tmp_path):
+async def test_hostile_names_are_text_wherever_they_are_shown(tmp_path: Path) -> None:
     folder = tmp_path / "a\u202e<b>[x](y)`"
     capabilities = full_capabilities()
     capabilities.experimental = {"handlens": {"status": True, "images": True, "commandLinks": True}}
@@ -100,7 +102,7 @@ async def test_hostile_names_are_text_wherever_they_are_shown(tmp_path):
     async with serving_client(folder, capabilities, folders=[folder]) as client:
 
         @client.feature("handlens/status")
-        def told(params):
+        def told(params: Any) -> None:
             statuses.append(params)
 
         named = client.open("na\x1bme<b>.py", NAMES)
@@ -123,11 +125,11 @@ async def test_hostile_names_are_text_wherever_they_are_shown(tmp_path):
         assert is_harmless(hover.contents.value)
         for uri, target in ((named.uri, "handlens_named"), (raises.uri, "handlens_raises")):
             params = {"uri": uri, "target": target}
-            report = await client.wire.send_request_async("handlens/report", params)
+            report = await client.protocol.send_request_async("handlens/report", params)
             assert all(map(is_harmless, strings_in(report)))
         assert any("onerror" in op.module for op in (await _report(client, named)).ops)
         uri = await client.execute("handlens.server.report", named.uri, "html")
-        page = Path(path_of(uri)).read_text("utf-8")
+        page = Path(path_of(uri) or "").read_text("utf-8")
         assert "<img" not in page
         assert is_harmless(page)
         lenses = await client.text_document_code_lens_async(types.CodeLensParams(named.identifier))
@@ -142,12 +144,12 @@ async def test_hostile_names_are_text_wherever_they_are_shown(tmp_path):
         assert all(map(is_harmless, errors))
 
 
-async def _report(client, document):
+async def _report(client: Client, document: OpenDocument) -> Any:
     params = {"uri": document.uri, "target": "handlens_named"}
-    return await client.wire.send_request_async("handlens/report", params)
+    return await client.protocol.send_request_async("handlens/report", params)
 
 
-def test_the_command_line_shows_hostile_names_as_text(tmp_path):
+def test_the_command_line_shows_hostile_names_as_text(tmp_path: Path) -> None:
     folder = tmp_path / "a\u202e<b>\x1b[1m"
     folder.mkdir()
     (folder / "model.py").write_text(NAMES + "\n\n" + RAISES)
@@ -159,7 +161,7 @@ def test_the_command_line_shows_hostile_names_as_text(tmp_path):
         assert is_harmless(done.stdout)
 
 
-def handlens(*arguments, cwd):
+def handlens(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [HANDLENS, *arguments],
         capture_output=True,
@@ -169,7 +171,7 @@ def handlens(*arguments, cwd):
     )
 
 
-def test_no_message_has_a_link_that_a_workspace_made():
+def test_no_message_has_a_link_that_a_workspace_made() -> None:
     assert inert("see [this](command:evil)\nand\x1b[1m") == "see [this] (command:evil)\nand\\x1b[1m"
 
 
@@ -179,7 +181,7 @@ SHADOWS = ["types", "json", "random", "contextlib", "collections", "logging", "t
 SHADOWS += ["handlens_server", "pygls", "click", "rich"]
 
 
-def shadowed(folder, mark):
+def shadowed(folder: Path, mark: Path) -> None:
     """A workspace whose modules are called like the standard library's, and like ours."""
     for name in SHADOWS:
         (folder / f"{name}.py").write_text(f"open({str(mark)!r}, 'a').write('{name} ')\n")
@@ -188,7 +190,7 @@ def shadowed(folder, mark):
         (folder / name / "__init__.py").write_text(f"SCALE = {len(name)}.0\n")
 
 
-async def test_a_workspace_may_call_its_modules_as_it_likes(tmp_path):
+async def test_a_workspace_may_call_its_modules_as_it_likes(tmp_path: Path) -> None:
     mark = tmp_path / "executed"
     shadowed(tmp_path, mark)
     text = MODEL.replace(
@@ -206,7 +208,7 @@ async def test_a_workspace_may_call_its_modules_as_it_likes(tmp_path):
     assert not mark.exists()
 
 
-def test_a_server_that_starts_in_a_workspace_imports_nothing_of_it(tmp_path):
+def test_a_server_that_starts_in_a_workspace_imports_nothing_of_it(tmp_path: Path) -> None:
     mark = tmp_path / "executed"
     shadowed(tmp_path, mark)
     with Wire(tmp_path, command=[HANDLENS, "server"]) as wire:
@@ -219,11 +221,11 @@ def test_a_server_that_starts_in_a_workspace_imports_nothing_of_it(tmp_path):
 # -- files ------------------------------------------------------------------------------------------
 
 
-def loop(path):
+def loop(path: Path) -> None:
     path.symlink_to(path)
 
 
-def no_reading(path):
+def no_reading(path: Path) -> None:
     # Nobody can read the memory at address 0, not even root.
     path.symlink_to("/proc/self/mem")
 
@@ -249,14 +251,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", PROJECTS)
-def test_a_pyproject_that_is_no_file_is_none(tmp_path, name):
+def test_a_pyproject_that_is_no_file_is_none(tmp_path: Path, name: str) -> None:
     PROJECTS[name](tmp_path / "pyproject.toml")
     found = discover("def handlens_a():\n    pass\n", str(tmp_path / "model.py"))
     assert [each.name for each in found.targets] == ["handlens_a"]
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_pyproject_that_is_wrong_is_named(tmp_path, name):
+def test_a_pyproject_that_is_wrong_is_named(tmp_path: Path, name: str) -> None:
     WRONG[name](tmp_path / "pyproject.toml")
     for text in ("def handlens_a():\n    pass\n", "def handlens_a(:\n"):
         found = discover(text, str(tmp_path / "model.py"))
@@ -268,7 +270,7 @@ def test_a_pyproject_that_is_wrong_is_named(tmp_path, name):
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_files_that_vanish_or_lead_nowhere_are_run_from_the_editor(client):
+async def test_files_that_vanish_or_lead_nowhere_are_run_from_the_editor(client: Client) -> None:
     (client.root / "here").symlink_to(client.root)
     loop(client.root / "loop.py")
     gone = client.open("folder/gone.py", MODEL)
@@ -283,7 +285,9 @@ async def test_files_that_vanish_or_lead_nowhere_are_run_from_the_editor(client)
     assert not client.messages
 
 
-async def test_no_file_is_written_but_in_the_temporary_folder(tmp_path, monkeypatch):
+async def test_no_file_is_written_but_in_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home, temporary, project = (tmp_path / each for each in ("home", "temporary", "project"))
     for folder in (home, temporary, project):
         folder.mkdir()
@@ -346,7 +350,7 @@ SOURCES = st.lists(st.one_of(PIECES, st.text(max_size=6)), max_size=12).map("".j
 
 @bounded(150)
 @given(SOURCES)
-def test_any_text_has_targets_or_a_reason_and_suppressions_within_it(text):
+def test_any_text_has_targets_or_a_reason_and_suppressions_within_it(text: str) -> None:
     found = discover(text, "/no/such/folder/model.py")
     lines = text.splitlines()
     for each in found.targets:
@@ -384,7 +388,9 @@ TOML = st.lists(
 
 @bounded(150)
 @given(TOML)
-def test_any_pyproject_has_targets_or_is_wrong(tmp_path_factory, toml):
+def test_any_pyproject_has_targets_or_is_wrong(
+    tmp_path_factory: pytest.TempPathFactory, toml: str
+) -> None:
     folder = tmp_path_factory.getbasetemp() / "toml"
     folder.mkdir(exist_ok=True)
     (folder / "pyproject.toml").write_text(toml, "utf-8", errors="replace", newline="")
@@ -412,7 +418,7 @@ JSON = st.recursive(
 
 @bounded(150)
 @given(JSON)
-def test_any_json_is_a_report_or_a_request_or_is_refused(data):
+def test_any_json_is_a_report_or_a_request_or_is_refused(data: Any) -> None:
     for kind in (Report, RunRequest):
         try:
             read = from_json(kind, data)
@@ -423,7 +429,7 @@ def test_any_json_is_a_report_or_a_request_or_is_refused(data):
 
 @bounded(150)
 @given(st.one_of(st.binary(max_size=60), JSON.map(lambda each: json.dumps(each).encode())))
-def test_any_line_of_a_worker_is_a_message_or_is_refused(line):
+def test_any_line_of_a_worker_is_a_message_or_is_refused(line: bytes) -> None:
     with contextlib.suppress(ValueError):
         assert isinstance(wire.decode(line), dict)
 
@@ -455,7 +461,9 @@ for fd in pipes:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_what_a_model_writes_into_every_pipe_it_finds_is_no_event_of_another(client):
+async def test_what_a_model_writes_into_every_pipe_it_finds_is_no_event_of_another(
+    client: Client,
+) -> None:
     hostile = client.open("hostile.py", HOSTILE_EVENTS + MODEL)
     well = client.open("well.py", MODEL)
     assert {each.code for each in await client.diagnostics(well)} == MEASURED

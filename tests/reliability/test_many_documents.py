@@ -7,6 +7,7 @@ import asyncio
 import fcntl
 import random
 import re
+from pathlib import Path
 
 import pytest
 from lsprotocol import types
@@ -20,21 +21,21 @@ from tests.server.conftest import GUARD_S, serving_client
 class Queue:
     """Runs that wait for turns, and end when they are told to."""
 
-    def __init__(self, places):
+    def __init__(self, places: int) -> None:
         self.turns = Turns(places)
-        self.running = {}
-        self.tasks = {}
+        self.running: dict[str, asyncio.Event] = {}
+        self.tasks: dict[str, asyncio.Task[None]] = {}
         self._places = places
-        self._victims = {}
+        self._victims: dict[str, str] = {}
         self._changed = asyncio.Event()
 
-    async def add(self, name):
+    async def add(self, name: str) -> None:
         asked = asyncio.Event()
         self.tasks[name] = asyncio.create_task(self._run(name, asked))
         await asked.wait()
         await self.settled()
 
-    async def _run(self, name, asked):
+    async def _run(self, name: str, asked: asyncio.Event) -> None:
         asked.set()
         async with self.turns.turn(name):
             self.running[name] = asyncio.Event()
@@ -47,34 +48,34 @@ class Queue:
         if name in self._victims:
             self.tasks[self._victims.pop(name)].cancel()
 
-    async def end(self, name):
+    async def end(self, name: str) -> None:
         self.running[name].set()
         await asyncio.wait([self.tasks[name]])
         await self.settled()
 
-    async def cancel(self, name):
+    async def cancel(self, name: str) -> None:
         self.tasks[name].cancel()
         await asyncio.wait([self.tasks[name]])
         await self.settled()
 
-    async def cancel_as_a_turn_ends(self, name):
+    async def cancel_as_a_turn_ends(self, name: str) -> None:
         ending = next(iter(self.running))
         self._victims[ending] = name
         self.running[ending].set()
         await asyncio.wait([self.tasks[ending], self.tasks[name]])
         await self.settled()
 
-    async def settled(self):
+    async def settled(self) -> None:
         """Wait until as many run as there are places for."""
         while len(self.running) < min(self._places, self.unfinished()):
             self._changed.clear()
             await asyncio.wait_for(self._changed.wait(), GUARD_S)
 
-    def unfinished(self):
+    def unfinished(self) -> int:
         return sum(not task.done() for task in self.tasks.values())
 
 
-async def test_whoever_waits_goes_in_the_order_of_coming_where_nobody_was_looked_at():
+async def test_whoever_waits_goes_in_the_order_of_coming_where_nobody_was_looked_at() -> None:
     queue = Queue(2)
     for name in "abcde":
         await queue.add(name)
@@ -87,7 +88,7 @@ async def test_whoever_waits_goes_in_the_order_of_coming_where_nobody_was_looked
     assert order == list("abcde")
 
 
-async def test_what_was_looked_at_last_goes_first():
+async def test_what_was_looked_at_last_goes_first() -> None:
     queue = Queue(1)
     for name in "abcd":
         await queue.add(name)
@@ -103,7 +104,9 @@ async def test_what_was_looked_at_last_goes_first():
     assert list(queue.running) == ["b"]
 
 
-async def test_somebody_who_is_looked_at_again_and_again_does_not_keep_others_from_their_turn():
+async def test_somebody_who_is_looked_at_again_and_again_does_not_keep_others_from_their_turn() -> (
+    None
+):
     queue = Queue(1)
     await queue.add("busy 0")
     await queue.add("quiet")
@@ -117,7 +120,7 @@ async def test_somebody_who_is_looked_at_again_and_again_does_not_keep_others_fr
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_no_turn_is_lost_or_given_twice_whatever_is_cancelled(seed):
+async def test_no_turn_is_lost_or_given_twice_whatever_is_cancelled(seed: int) -> None:
     chance = random.Random(seed)
     queue = Queue(2)
     names = [str(i) for i in range(30)]
@@ -172,12 +175,12 @@ def handlens_{i}():
 """
 
 
-def numbers_in(text):
+def numbers_in(text: str) -> set[int]:
     """The documents that a text is about."""
     return {int(number) for number in re.findall(r"(?:layer_|handlens_|Model|model_)(\d+)", text)}
 
 
-async def test_twenty_documents_are_run_in_turn_and_each_shows_its_own(tmp_path):
+async def test_twenty_documents_are_run_in_turn_and_each_shows_its_own(tmp_path: Path) -> None:
     log, gate = tmp_path / "log", tmp_path / "gate"
     async with serving_client(tmp_path, run="onSave") as client:
         with gate.open("w") as held:

@@ -26,7 +26,7 @@ GUARD_S = 90
 """A test that waits longer than this waits for something that does not come."""
 
 SOURCES = os.pathsep.join(
-    str(Path(each.__file__).parents[1]) for each in (handlens, handlens_server)
+    str(Path(package.__path__[0]).parent) for package in (handlens, handlens_server)
 )
 # Every comparison finds something: what is found does not depend on how accurate a kernel is.
 EVERYTHING = {"errorDb": -300, "warningDb": 300, "informationDb": 300}
@@ -161,7 +161,9 @@ class Client(LanguageClient):
         self.published: dict[str, list[types.PublishDiagnosticsParams]] = defaultdict(list)
         self.messages: list[types.ShowMessageParams] = []
         self.logged: list[types.LogMessageParams] = []
-        self.progress: list[tuple[str | int, Any]] = []
+        self.progress_values: list[tuple[str | int, Any]] = []
+        self.statuses: list[Any] = []
+        """Of targets, where a test asks for them."""
         self.registered: list[types.Registration] = []
         self.configuration: dict[str, Any] | None = None
         self.folder_configuration: dict[str, dict[str, Any]] = {}
@@ -294,11 +296,14 @@ class Client(LanguageClient):
         while True:
             version, refreshes, *_ = self._pulled.get(document.uri, (0, self.refreshes))
             if version == document.version and refreshes == self.refreshes:
-                await self.until(lambda seen=refreshes: self.refreshes != seen)
+                await self._refreshed(refreshes)
             before, found = await self._pull(document)
             # A client asks after every edit; what was nothing before and is nothing now is no news.
             if (before or found) and wanted(found):
                 return found
+
+    async def _refreshed(self, before: int) -> None:
+        await self.until(lambda: self.refreshes != before)
 
     async def _pull(
         self, document: OpenDocument
@@ -382,7 +387,9 @@ class Client(LanguageClient):
                 types.CodeActionContext(list(diagnostics), only),
             )
         )
-        return {action.title: action for action in actions or ()}
+        return {
+            action.title: action for action in actions or () if isinstance(action, types.CodeAction)
+        }
 
     async def execute(self, command: str, *arguments: Any) -> Any:
         return await self.workspace_execute_command_async(
@@ -390,8 +397,13 @@ class Client(LanguageClient):
         )
 
     def _keep_progress(self, params: types.ProgressParams) -> None:
-        fields = {"title": None, "message": None, "percentage": None, **params.value}
-        self.progress.append((params.token, SimpleNamespace(**fields)))
+        fields: dict[str, Any] = {
+            "title": None,
+            "message": None,
+            "percentage": None,
+            **(params.value or {}),
+        }
+        self.progress_values.append((params.token, SimpleNamespace(**fields)))
 
     async def _read_stderr(self) -> None:
         assert self.process.stderr is not None
@@ -453,14 +465,19 @@ async def serving_client(
         await client.leave()
 
 
+Serving = Callable[..., contextlib.AbstractAsyncContextManager[Client]]
+"""``async with serving(root, …) as client``"""
+Capabilities = Callable[..., types.ClientCapabilities]
+
+
 @pytest.fixture(scope="session")
-def serving() -> Callable[..., contextlib.AbstractAsyncContextManager[Client]]:
+def serving() -> Serving:
     """``async with serving(root, …) as client``, for a test that needs a server of its own."""
     return serving_client
 
 
 @pytest.fixture(scope="session")
-def capabilities() -> Callable[..., types.ClientCapabilities]:
+def capabilities() -> Capabilities:
     """The capabilities of a client that can do everything the server makes use of."""
     return full_capabilities
 

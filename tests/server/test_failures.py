@@ -1,9 +1,12 @@
 """Whatever goes wrong in the user's file is shown on the user's line, and the next good save works."""
 
 import os
+from pathlib import Path
 
 import pytest
 from lsprotocol import types
+
+from tests.server.conftest import Client, Serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -93,7 +96,9 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-async def test_a_failure_is_shown_on_its_line_and_the_next_good_save_works(client, model, failure):
+async def test_a_failure_is_shown_on_its_line_and_the_next_good_save_works(
+    client: Client, model: str, failure: str
+) -> None:
     text, code, line, message = FAILURES[failure]
     document = client.open(f"{failure}/broken.py", text)
     [diagnostic] = await client.diagnostics(document)
@@ -107,7 +112,9 @@ async def test_a_failure_is_shown_on_its_line_and_the_next_good_save_works(clien
     assert not [each for each in good if each.code.startswith("HL3")]
 
 
-async def test_a_failed_run_keeps_what_the_last_good_one_found_and_marks_it(client, model):
+async def test_a_failed_run_keeps_what_the_last_good_one_found_and_marks_it(
+    client: Client, model: str
+) -> None:
     document = client.open("breaks.py", model)
     good = await client.diagnostics(document)
     client.save(document, model.replace("return x\n", "return y\n"))
@@ -124,7 +131,7 @@ async def test_a_failed_run_keeps_what_the_last_good_one_found_and_marks_it(clie
     assert await client.diagnostics(document, lambda found: found == good)
 
 
-async def test_a_worker_that_is_killed_is_replaced(client, model):
+async def test_a_worker_that_is_killed_is_replaced(client: Client, model: str) -> None:
     murder = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n" + model
     document = client.open("murder.py", murder)
     [diagnostic] = await client.diagnostics(document)
@@ -134,7 +141,9 @@ async def test_a_worker_that_is_killed_is_replaced(client, model):
     await client.diagnostics(document, lambda found: len(found) > 1)
 
 
-async def test_a_worker_that_cannot_start_is_told_of_with_what_it_wrote(tmp_path, serving, model):
+async def test_a_worker_that_cannot_start_is_told_of_with_what_it_wrote(
+    tmp_path: Path, serving: Serving, model: str
+) -> None:
     python = tmp_path / "python"
     python.write_text(
         "#!/bin/sh\necho loading >&2\necho 'no licence for this Python' >&2\nexit 3\n"
@@ -150,13 +159,15 @@ async def test_a_worker_that_cannot_start_is_told_of_with_what_it_wrote(tmp_path
         await client.until(lambda: [m for m in client.logged if "loading" in m.message])
 
 
-async def test_output_of_the_model_goes_to_the_log_of_the_client(client, model):
+async def test_output_of_the_model_goes_to_the_log_of_the_client(
+    client: Client, model: str
+) -> None:
     document = client.open("talks.py", "print('hello from the model')\n" + model)
     await client.diagnostics(document)
     await client.until(lambda: [m for m in client.logged if "hello from the model" in m.message])
 
 
-async def test_files_without_a_target_are_left_alone(client, model):
+async def test_files_without_a_target_are_left_alone(client: Client, model: str) -> None:
     plain = client.open("plain.py", "x = 1\n")
     half_typed = client.open("half_typed.py", "def f(:\n")
     text = client.open("notes.md", "def handlens_notes(:\n", language="markdown")
@@ -167,14 +178,14 @@ async def test_files_without_a_target_are_left_alone(client, model):
     await client.until(lambda: [m for m in client.messages if "No Handlens target" in m.message])
 
 
-async def test_an_untitled_document_does_no_harm(client):
+async def test_an_untitled_document_does_no_harm(client: Client) -> None:
     item = types.TextDocumentItem("untitled:Untitled-1", "python", 1, "def handlens_x(): pass\n")
     client.text_document_did_open(types.DidOpenTextDocumentParams(item))
     hover = types.HoverParams(types.TextDocumentIdentifier(item.uri), types.Position(0, 0))
     assert await client.text_document_hover_async(hover) is None
 
 
-async def test_a_wrong_project_file_is_shown_on_the_first_line(client, model):
+async def test_a_wrong_project_file_is_shown_on_the_first_line(client: Client, model: str) -> None:
     client.write("project/pyproject.toml", "[tool.handlens.targets.main]\nmodel = 3\n")
     document = client.open("project/model.py", model)
     [diagnostic] = await client.diagnostics(document)
@@ -186,6 +197,6 @@ async def test_a_wrong_project_file_is_shown_on_the_first_line(client, model):
     await client.diagnostics(document, lambda found: len(found) > 1)
 
 
-async def test_no_message_box_was_shown_but_for_what_was_asked(client):
+async def test_no_message_box_was_shown_but_for_what_was_asked(client: Client) -> None:
     assert all("No Handlens target" in each.message for each in client.messages)
     assert client.process.returncode is None

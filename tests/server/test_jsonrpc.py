@@ -9,7 +9,7 @@ from handlens_server.server import create_server
 from handlens_server.text.documents import Document
 
 
-async def test_nothing_is_kept_of_a_message_once_it_is_handled():
+async def test_nothing_is_kept_of_a_message_once_it_is_handled() -> None:
     server = create_server()
     server.protocol.set_writer(StdoutWriter(io.BytesIO()))
     initialize = types.InitializeParams(types.ClientCapabilities(), root_uri="file:///project")
@@ -33,7 +33,7 @@ async def test_nothing_is_kept_of_a_message_once_it_is_handled():
     assert not server.protocol._request_futures
 
 
-async def test_an_exception_in_a_handler_shows_no_message_box():
+async def test_an_exception_in_a_handler_shows_no_message_box() -> None:
     server = create_server()
     sent = io.BytesIO()
     server.protocol.set_writer(StdoutWriter(sent))

@@ -3,11 +3,15 @@ pull diagnostics and such that do not, in every position encoding."""
 
 import itertools
 import re
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
+
+from tests.server.conftest import Capabilities, Client, HeldRun, Serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -22,7 +26,12 @@ KINDS = [
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=KINDS)
-async def client(request, serving, capabilities, tmp_path_factory):
+async def client(
+    request: pytest.FixtureRequest,
+    serving: Serving,
+    capabilities: Capabilities,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Client]:
     pulls, encoding = request.param
     able = capabilities(pulls, position_encodings=[encoding])
     async with serving(tmp_path_factory.mktemp("workspace"), able) as client:
@@ -31,23 +40,25 @@ async def client(request, serving, capabilities, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def model(model):
+def model(model: str) -> str:
     """Spans that begin behind characters of every length."""
     return model.replace(f"x = {CONV}", f'_ = "é𝔘😀\t"; x = {CONV}').replace(
         f"x = {BLOCK}", f'_ = "ß𝔘"; x = {BLOCK}'
     )
 
 
-def tokens(client, wanted):
+def tokens(client: Client, wanted: Callable[..., Any]) -> set[str | int]:
     """The tokens of the progress that has a wanted value."""
-    return {token for token, value in client.progress if wanted(value)}
+    return {token for token, value in client.progress_values if wanted(value)}
 
 
-def by_code(diagnostics, code):
+def by_code(diagnostics: list[types.Diagnostic], code: str) -> list[types.Diagnostic]:
     return [each for each in diagnostics if each.code == code]
 
 
-async def test_opening_shows_findings_on_the_expressions_that_cause_them(client, model):
+async def test_opening_shows_findings_on_the_expressions_that_cause_them(
+    client: Client, model: str
+) -> None:
     document = client.open("opened.py", model)
     diagnostics = await client.diagnostics(document)
     ranges = [each.range for each in by_code(diagnostics, "HL101")]
@@ -62,7 +73,7 @@ async def test_opening_shows_findings_on_the_expressions_that_cause_them(client,
     assert re.match(r"\w+ \d+\.\d dB", first.message)
 
 
-async def test_related_information_leads_to_other_places(client, model):
+async def test_related_information_leads_to_other_places(client: Client, model: str) -> None:
     text = model.replace("x = block(x)", "x = self.step(block, x)").replace(
         "    def forward",
         "    def step(self, block, x):\n        return block(x)\n\n    def forward",
@@ -76,7 +87,7 @@ async def test_related_information_leads_to_other_places(client, model):
     assert caller.message == "called from Tiny.forward"
 
 
-async def test_hover_has_the_numbers_of_the_op(client, model):
+async def test_hover_has_the_numbers_of_the_op(client: Client, model: str) -> None:
     document = client.open("hovered.py", model)
     await client.diagnostics(document)
     hover = await client.hover(document, document.position("conv(x)"))
@@ -90,7 +101,9 @@ async def test_hover_has_the_numbers_of_the_op(client, model):
     assert "None" not in text
 
 
-async def test_hover_takes_the_smallest_expression_and_the_worst_instance(client, model):
+async def test_hover_takes_the_smallest_expression_and_the_worst_instance(
+    client: Client, model: str
+) -> None:
     document = client.open("smallest.py", model)
     await client.diagnostics(document)
     outer = await client.hover(document, document.position(".mean"))
@@ -104,14 +117,16 @@ async def test_hover_takes_the_smallest_expression_and_the_worst_instance(client
     assert len(set(re.findall(r"`(blocks\.\d)`", loop.contents.value))) == 3
 
 
-async def test_hover_says_nothing_beside_an_op(client, model):
+async def test_hover_says_nothing_beside_an_op(client: Client, model: str) -> None:
     document = client.open("beside.py", model)
     await client.diagnostics(document)
     assert await client.hover(document, document.position("class Tiny")) is None
     assert await client.hover(document, types.Position(10_000, 3)) is None
 
 
-async def test_what_was_found_moves_with_the_text_and_is_gone_with_it(client, model):
+async def test_what_was_found_moves_with_the_text_and_is_gone_with_it(
+    client: Client, model: str
+) -> None:
     document = client.open("edited.py", model)
     found = await client.diagnostics(document)
     fresh = await client.hover(document, document.position(CONV))
@@ -141,7 +156,7 @@ async def test_what_was_found_moves_with_the_text_and_is_gone_with_it(client, mo
     assert await client.hover(document, document.position(CONV)) == fresh
 
 
-async def test_code_action_reruns_the_unsaved_text(client, model):
+async def test_code_action_reruns_the_unsaved_text(client: Client, model: str) -> None:
     document = client.open("rerun.py", model)
     await client.diagnostics(document)
     client.change(document, "# unsaved\n\n" + model)
@@ -161,10 +176,10 @@ async def test_code_action_reruns_the_unsaved_text(client, model):
     assert document.file.read_text() == model
 
 
-async def test_code_action_heeds_the_kinds_that_are_asked_for(client, model):
+async def test_code_action_heeds_the_kinds_that_are_asked_for(client: Client, model: str) -> None:
     document = client.open("kinds.py", model)
 
-    async def kinds(only):
+    async def kinds(only: Any) -> Any:
         context = types.CodeActionContext([], only)
         actions = await client.text_document_code_action_async(
             types.CodeActionParams(document.identifier, document.range(CONV), context)
@@ -176,7 +191,9 @@ async def test_code_action_heeds_the_kinds_that_are_asked_for(client, model):
     assert await kinds([types.CodeActionKind.Refactor]) == []
 
 
-async def test_saving_supersedes_the_run_that_is_under_way(client, held, model):
+async def test_saving_supersedes_the_run_that_is_under_way(
+    client: Client, held: HeldRun, model: str
+) -> None:
     document = client.open("superseded.py", held.text)
     await held.begun()
     client.save(document, model)
@@ -186,20 +203,22 @@ async def test_saving_supersedes_the_run_that_is_under_way(client, held, model):
     assert await client.shows(document) == diagnostics
 
 
-async def test_progress_names_the_target_and_the_stages(client, model):
+async def test_progress_names_the_target_and_the_stages(client: Client, model: str) -> None:
     document = client.open("progress.py", model.replace("handlens_tiny", "handlens_progress"))
     await client.diagnostics(document)
     title = "Handlens: handlens_progress"
     [token] = await client.until(lambda: tokens(client, lambda each: each.title == title))
     await client.until(lambda: token in tokens(client, lambda each: each.kind == "end"))
-    begin, *values, end = [value for each, value in client.progress if each == token]
+    begin, *values, end = [value for each, value in client.progress_values if each == token]
     assert (begin.kind, begin.cancellable, end.kind) == ("begin", True, "end")
     percentages = [value.percentage for value in (begin, *values)]
     assert percentages == sorted(percentages)
     assert "comparing" in [value.message for value in values]
 
 
-async def test_cancelling_the_progress_kills_the_run_and_keeps_what_was_shown(client, held, model):
+async def test_cancelling_the_progress_kills_the_run_and_keeps_what_was_shown(
+    client: Client, held: HeldRun, model: str
+) -> None:
     document = client.open("cancelled.py", model)
     shown = await client.diagnostics(document)
     before = tokens(client, lambda each: each.kind == "begin")
@@ -213,7 +232,7 @@ async def test_cancelling_the_progress_kills_the_run_and_keeps_what_was_shown(cl
     assert [each.message for each in last] == [each.message for each in shown]
 
 
-async def test_saving_without_a_change_of_code_runs_nothing(client, model):
+async def test_saving_without_a_change_of_code_runs_nothing(client: Client, model: str) -> None:
     document = client.open("formatted.py", model)
     await client.diagnostics(document)
     begun = tokens(client, lambda each: each.kind == "begin")
@@ -228,7 +247,9 @@ async def test_saving_without_a_change_of_code_runs_nothing(client, model):
     assert tokens(client, lambda each: each.kind == "begin") == begun
 
 
-async def test_a_result_takes_in_what_was_typed_while_it_was_run(client, model):
+async def test_a_result_takes_in_what_was_typed_while_it_was_run(
+    client: Client, model: str
+) -> None:
     document = client.open("outrun.py", model)
     client.change(document, "# typed while it runs\n" + model)
     diagnostics = await client.diagnostics(document)
@@ -236,7 +257,9 @@ async def test_a_result_takes_in_what_was_typed_while_it_was_run(client, model):
     assert (await client.hover(document, document.position(CONV))).range == document.range(CONV)
 
 
-async def test_closing_kills_the_run_and_clears_what_was_shown(client, held, model):
+async def test_closing_kills_the_run_and_clears_what_was_shown(
+    client: Client, held: HeldRun, model: str
+) -> None:
     document = client.open("closed.py", model)
     await client.diagnostics(document)
     client.save(document, held.text)
@@ -249,17 +272,17 @@ async def test_closing_kills_the_run_and_clears_what_was_shown(client, held, mod
         await client.until(lambda: not client.published[document.uri][-1].diagnostics)
 
 
-async def test_rerun_of_a_file_that_is_not_open_is_refused(client, model):
+async def test_rerun_of_a_file_that_is_not_open_is_refused(client: Client, model: str) -> None:
     command = types.ExecuteCommandParams("handlens.server.rerun", arguments=["file:///not/open.py"])
     with pytest.raises(JsonRpcException, match="not open"):
         await client.workspace_execute_command_async(command)
 
 
-async def test_several_targets_are_all_run(client, model):
+async def test_several_targets_are_all_run(client: Client, model: str) -> None:
     second = model + "\n\ndef handlens_second():\n    return Tiny(), (torch.ones(1, 3, 8, 8),)\n"
     document = client.open("targets.py", second)
 
-    def of_both(diagnostics):
+    def of_both(diagnostics: list[types.Diagnostic]) -> bool:
         return {each.data["target"] for each in diagnostics} >= {"handlens_tiny", "handlens_second"}
 
     await client.diagnostics(document, of_both)
@@ -268,14 +291,14 @@ async def test_several_targets_are_all_run(client, model):
     assert "`handlens_second`" in hover.contents.value
 
 
-async def test_pulling_again_says_that_nothing_has_changed(client, model):
+async def test_pulling_again_says_that_nothing_has_changed(client: Client, model: str) -> None:
     document = client.open("unchanged.py", model)
     if not client.pulls:
         assert client.initialized_with.capabilities.diagnostic_provider is not None
         return
     await client.diagnostics(document)
 
-    async def pull(previous):
+    async def pull(previous: str | None) -> Any:
         return await client.text_document_diagnostic_async(
             types.DocumentDiagnosticParams(document.identifier, previous_result_id=previous)
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from lsprotocol import types
 
 from handlens_server.text import notebooks
+from tests.server.conftest import Capabilities, Client, Serving
 
 MODEL = """\
 class Tiny(nn.Module):
@@ -32,10 +35,11 @@ CELLS = [
 ]
 
 
-def test_what_is_run_of_a_notebook_is_what_its_targets_need():
+@pytest.mark.torch
+def test_what_is_run_of_a_notebook_is_what_its_targets_need() -> None:
     text = notebooks.text(CELLS)
     assert text.count("\n") == sum(map(notebooks.height, CELLS))
-    namespace = {}
+    namespace: dict[str, Any] = {}
     exec(text, namespace)
     assert {"torch", "nn", "WIDTH", "Tiny", "handlens_tiny"} <= namespace.keys()
 
@@ -55,7 +59,7 @@ def test_what_is_run_of_a_notebook_is_what_its_targets_need():
         ("@wrapped\ndef unused(): pass", "0       \n                  "),
     ],
 )
-def test_what_has_nothing_to_do_with_a_target_is_blank(cell, runs):
+def test_what_has_nothing_to_do_with_a_target_is_blank(cell: str, runs: int) -> None:
     target = "def handlens_x():\n    return model, ()\n"
     assert notebooks.text([cell, target]) == f"{runs}\n{target}"
 
@@ -77,7 +81,7 @@ _lines = st.sampled_from(
 
 
 @given(st.lists(st.lists(_lines, max_size=5).map("\n".join), max_size=5))
-def test_every_line_stays_where_it_is(cells):
+def test_every_line_stays_where_it_is(cells: list[str]) -> None:
     text = notebooks.text([*cells, CELLS[-1]])
     assert text.count("\n") == sum(map(notebooks.height, [*cells, CELLS[-1]]))
     written = "".join(each if each.endswith("\n") else each + "\n" for each in [*cells, CELLS[-1]])
@@ -90,11 +94,11 @@ def test_every_line_stays_where_it_is(cells):
 class Notebook:
     """A notebook as its client has it."""
 
-    def __init__(self, client, name, cells):
+    def __init__(self, client: Client, name: str, cells: list[str]) -> None:
         self.client = client
         self.uri = (client.root / name).as_uri()
         self.version = 1
-        self.cells = []
+        self.cells: list[types.TextDocumentItem] = []
         items = [self._cell(text) for text in cells]
         client.notebook_document_did_open(
             types.DidOpenNotebookDocumentParams(
@@ -104,16 +108,16 @@ class Notebook:
         )
         self.cells = items
 
-    def _cell(self, text):
+    def _cell(self, text: str) -> types.TextDocumentItem:
         self._number = getattr(self, "_number", 0) + 1
         uri = f"{self.uri.replace('file:', 'vscode-notebook-cell:')}#C{self._number}"
         return types.TextDocumentItem(uri, "python", 1, text)
 
-    def _described(self, items):
+    def _described(self, items: list[types.TextDocumentItem]) -> list[types.NotebookCell]:
         kind = types.NotebookCellKind.Code
         return [types.NotebookCell(kind, each.uri) for each in items]
 
-    def splice(self, start, count, texts):
+    def splice(self, start: int, count: int, texts: list[str]) -> None:
         """Put other cells in the place of some."""
         items, gone = [self._cell(text) for text in texts], self.cells[start : start + count]
         self.cells[start : start + count] = items
@@ -124,7 +128,7 @@ class Notebook:
             )
         )
 
-    def edit(self, number, text):
+    def edit(self, number: int, text: str) -> None:
         cell = self.cells[number]
         cell.version, cell.text = cell.version + 1, text
         change = types.NotebookDocumentCellContentChanges(
@@ -133,7 +137,7 @@ class Notebook:
         )
         self._change(text_content=[change])
 
-    def _change(self, **cells):
+    def _change(self, **cells: Any) -> None:
         self.version += 1
         self.client.notebook_document_did_change(
             types.DidChangeNotebookDocumentParams(
@@ -142,12 +146,12 @@ class Notebook:
             )
         )
 
-    def save(self):
+    def save(self) -> None:
         self.client.notebook_document_did_save(
             types.DidSaveNotebookDocumentParams(types.NotebookDocumentIdentifier(self.uri))
         )
 
-    def close(self):
+    def close(self) -> None:
         self.client.notebook_document_did_close(
             types.DidCloseNotebookDocumentParams(
                 types.NotebookDocumentIdentifier(self.uri),
@@ -155,14 +159,14 @@ class Notebook:
             )
         )
 
-    def identifier(self, number):
+    def identifier(self, number: int) -> types.TextDocumentIdentifier:
         return types.TextDocumentIdentifier(self.cells[number].uri)
 
-    async def shown(self, wanted):
+    async def shown(self, wanted: Callable[..., Any]) -> Any:
         """Wait until the diagnostics, by the numbers of the cells, are as wanted; what they cover."""
         return await self.client.until(lambda: wanted(found := self.now()) and [found])
 
-    def now(self):
+    def now(self) -> dict[int, list[tuple[Any, str]]]:
         published = self.client.published
         return {
             number: [(each.code, self.covered(number, each.range)) for each in last.diagnostics]
@@ -170,14 +174,16 @@ class Notebook:
             if cell.uri in published and (last := published[cell.uri][-1]).diagnostics
         }
 
-    def covered(self, number, where):
+    def covered(self, number: int, where: types.Range) -> str:
         assert where.start.line == where.end.line
         line = self.cells[number].text.split("\n")[where.start.line]
         return line[where.start.character : where.end.character]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def client(serving, capabilities, tmp_path_factory):
+async def client(
+    serving: Serving, capabilities: Capabilities, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Client]:
     able = capabilities()
     able.notebook_document = types.NotebookDocumentClientCapabilities(
         types.NotebookDocumentSyncClientCapabilities()
@@ -187,7 +193,7 @@ async def client(serving, capabilities, tmp_path_factory):
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_results_are_shown_in_the_cells_that_they_belong_to(client):
+async def test_results_are_shown_in_the_cells_that_they_belong_to(client: Client) -> None:
     notebook = Notebook(client, "net.ipynb", CELLS)
     [found] = await notebook.shown(lambda found: len(found) == 2)
     assert found.keys() == {3, 4}
@@ -197,6 +203,7 @@ async def test_results_are_shown_in_the_cells_that_they_belong_to(client):
     hover = await client.text_document_hover_async(
         types.HoverParams(notebook.identifier(3), types.Position(7, 15))
     )
+    assert hover.range is not None
     assert notebook.covered(3, hover.range) == "self.conv(x)"
     nothing = types.HoverParams(notebook.identifier(2), types.Position(0, 3))
     assert await client.text_document_hover_async(nothing) is None
@@ -221,10 +228,10 @@ async def test_results_are_shown_in_the_cells_that_they_belong_to(client):
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_cells_come_and_go_above_a_result(client):
+async def test_cells_come_and_go_above_a_result(client: Client) -> None:
     notebook = Notebook(client, "cells.ipynb", CELLS)
     [first] = await notebook.shown(lambda found: len(found) == 2)
-    ran = len(client.progress)
+    ran = len(client.progress_values)
     notebook.splice(1, 1, ["print('another')\n\n", "# and one more"])
     [found] = await notebook.shown(lambda found: 5 in found)
     assert found == {4: first[3], 5: first[4]}
@@ -233,7 +240,7 @@ async def test_cells_come_and_go_above_a_result(client):
     notebook.splice(1, 2, [])
     [found] = await notebook.shown(lambda found: 2 in found)
     assert found == {2: first[3], 3: first[4]}
-    assert len(client.progress) == ran
+    assert len(client.progress_values) == ran
 
     notebook.edit(1, "WIDTH = None")
     notebook.save()
@@ -244,7 +251,7 @@ async def test_cells_come_and_go_above_a_result(client):
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_quick_fix_edits_its_cell(client):
+async def test_a_quick_fix_edits_its_cell(client: Client) -> None:
     notebook = Notebook(client, "fixed.ipynb", CELLS)
     await notebook.shown(bool)
     cell = notebook.cells[3].uri
@@ -262,7 +269,7 @@ async def test_a_quick_fix_edits_its_cell(client):
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_closing_a_notebook_clears_its_cells(client):
+async def test_closing_a_notebook_clears_its_cells(client: Client) -> None:
     notebook = Notebook(client, "closed.ipynb", CELLS)
     await notebook.shown(bool)
     notebook.close()
@@ -270,12 +277,12 @@ async def test_closing_a_notebook_clears_its_cells(client):
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_cell_that_does_not_parse_is_told_where_it_is(client):
+async def test_a_cell_that_does_not_parse_is_told_where_it_is(client: Client) -> None:
     notebook = Notebook(client, "broken.ipynb", [*CELLS, "x = (1,\n  oh no)"])
     [found] = await notebook.shown(bool)
     [(number, [(code, _)])] = found.items()
     assert (number, code) == (5, "HL301")
 
 
-def test_the_text_of_a_notebook_parses_where_its_cells_do():
+def test_the_text_of_a_notebook_parses_where_its_cells_do() -> None:
     ast.parse(notebooks.text(CELLS))

@@ -1,7 +1,11 @@
 """The negotiated position encoding holds in both directions."""
 
+from pathlib import Path
+
 import pytest
 from lsprotocol import types
+
+from tests.server.conftest import Capabilities, Serving
 
 ENCODINGS = {
     types.PositionEncodingKind.Utf8: lambda text: len(text.encode()),
@@ -12,7 +16,12 @@ BEFORE = '_ = "é𝔘😀\t"; x = '
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-async def test_diagnostics_are_in_the_encoding_agreed_on(serving, capabilities, tmp_path, encoding):
+async def test_diagnostics_are_in_the_encoding_agreed_on(
+    serving: Serving,
+    capabilities: Capabilities,
+    tmp_path: Path,
+    encoding: types.PositionEncodingKind | str,
+) -> None:
     async with serving(tmp_path, capabilities(position_encodings=[encoding])) as client:
         assert client.initialized_with.capabilities.position_encoding == encoding
         document = client.open("model.py", f"{BEFORE}(1 $ 2)\ndef handlens_x(): pass\n")
@@ -21,7 +30,9 @@ async def test_diagnostics_are_in_the_encoding_agreed_on(serving, capabilities, 
         assert diagnostic.range.start == types.Position(0, column)
 
 
-async def test_hovers_are_in_the_encoding_agreed_on(serving, capabilities, tmp_path, model):
+async def test_hovers_are_in_the_encoding_agreed_on(
+    serving: Serving, capabilities: Capabilities, tmp_path: Path, model: str
+) -> None:
     utf8 = types.PositionEncodingKind.Utf8
     async with serving(tmp_path, capabilities(position_encodings=[utf8])) as client:
         expression = "self.conv(x)"
@@ -35,7 +46,7 @@ async def test_hovers_are_in_the_encoding_agreed_on(serving, capabilities, tmp_p
         assert await client.hover(document, types.Position(line, start.character - 1)) is None
 
 
-async def test_a_client_that_offers_nothing_gets_utf_16(serving, tmp_path):
+async def test_a_client_that_offers_nothing_gets_utf_16(serving: Serving, tmp_path: Path) -> None:
     async with serving(tmp_path, types.ClientCapabilities()) as client:
         agreed = client.initialized_with.capabilities.position_encoding
         assert agreed in (None, types.PositionEncodingKind.Utf16)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from .conftest import SOURCES
+
+pytestmark = pytest.mark.slow
 
 # How many methods of the protocol's types attrs compiled, and whether the types work.
 START = """
@@ -31,8 +34,11 @@ except ValueError:
 """
 
 
+Start = Callable[..., int]
+
+
 @pytest.fixture
-def start(tmp_path: Path):
+def start(tmp_path: Path) -> Start:
     def start(**environment: str) -> int:
         inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         environment = {"PYTHONPATH": SOURCES, "PYTHONPYCACHEPREFIX": str(tmp_path)} | environment
@@ -53,13 +59,13 @@ def kept(folder: Path) -> Path:
     return file
 
 
-def test_what_was_compiled_once_is_not_compiled_again(start, tmp_path):
+def test_what_was_compiled_once_is_not_compiled_again(start: Start, tmp_path: Path) -> None:
     assert start() > 100
     assert start() == 0
 
 
 @pytest.mark.parametrize("damage", ["cut off", "of another Python", "another byte", "no file"])
-def test_what_cannot_be_read_is_made_again(start, tmp_path, damage):
+def test_what_cannot_be_read_is_made_again(start: Start, tmp_path: Path, damage: str) -> None:
     first = start()
     file = kept(tmp_path)
     data = file.read_bytes()
@@ -79,6 +85,15 @@ def test_what_cannot_be_read_is_made_again(start, tmp_path, damage):
     assert start() == 0
 
 
-def test_nothing_is_written_where_python_is_to_write_nothing(start, tmp_path):
+def test_nothing_is_written_where_python_is_to_write_nothing(start: Start, tmp_path: Path) -> None:
     start(PYTHONDONTWRITEBYTECODE="1")
     assert not list(tmp_path.rglob("*.methods"))
+
+
+def test_nothing_is_read_or_written_where_that_is_switched_off(
+    start: Start, tmp_path: Path
+) -> None:
+    first = start()
+    before = kept(tmp_path).stat().st_mtime_ns
+    assert start(HANDLENS_NO_COMPILE_CACHE="1") == first
+    assert kept(tmp_path).stat().st_mtime_ns == before

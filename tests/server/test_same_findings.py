@@ -12,6 +12,7 @@ import pytest
 from lsprotocol import types
 
 import handlens
+from tests.server.conftest import Serving
 
 EXAMPLES = Path(handlens.__file__).parents[2] / "examples"
 SEVERITIES = {
@@ -47,8 +48,8 @@ async def checked(file: Path) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("name", ["tiny_cnn.py", "transformer_block.py", "efficientnet_lite.py"])
 async def test_an_example_opened_in_an_editor_shows_what_the_command_line_prints(
-    serving, tmp_path, name
-):
+    serving: Serving, tmp_path: Path, name: str
+) -> None:
     text = (EXAMPLES / name).read_text("utf-8")
     async with serving(tmp_path, thresholds=None) as client:
         document = client.open(name, text)
@@ -68,7 +69,7 @@ async def test_an_example_opened_in_an_editor_shows_what_the_command_line_prints
     assert bool(expected) == (name != "transformer_block.py")
 
 
-async def test_a_projects_settings_hold_in_both(serving, tmp_path):
+async def test_a_projects_settings_hold_in_both(serving: Serving, tmp_path: Path) -> None:
     text = (EXAMPLES / "tiny_cnn.py").read_text("utf-8")
     (tmp_path / "pyproject.toml").write_text(
         "[tool.handlens]\nignore = ['HL102']\nrecipe = 'xnnpack'\nwarning-db = 11\nerror-db = 2\n"
@@ -77,7 +78,7 @@ async def test_a_projects_settings_hold_in_both(serving, tmp_path):
         document = client.open("tiny_cnn.py", text)
         shown = await client.diagnostics(document)
     expected = await checked(document.file)
-    assert sorted(each.message for each in shown) == sorted(each[2] for each in expected)
+    assert sorted(each.message for each in shown) == sorted(str(each[2]) for each in expected)
     assert {each.severity for each in shown} == {each[1] for each in expected}
     assert {each.code for each in shown} == {each[0] for each in expected} != set()
     assert "HL102" not in {each.code for each in shown}

@@ -6,21 +6,22 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from lsprotocol import types
-from tests.server.conftest import EVERYTHING, GUARD_S
 
 from handlens.diagnosis.thresholds import ChosenThresholds
 from handlens_server import settings
 from handlens_server.settings import Settings
 from handlens_server.worker import interpreter
+from tests.server.conftest import EVERYTHING, GUARD_S, Capabilities, Client, OpenDocument, Serving
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_section_is_found_with_and_without_its_name():
+def test_the_section_is_found_with_and_without_its_name() -> None:
     wanted = Settings("/usr/bin/python3", "x86", ChosenThresholds(5.0, 15.0, 25.0))
     section = {
         "interpreter": "/usr/bin/python3",
@@ -32,7 +33,7 @@ def test_the_section_is_found_with_and_without_its_name():
 
 
 @pytest.mark.parametrize("nothing", [None, {}, {"handlens": None}, {"interpreter": ""}])
-def test_what_is_not_set_has_its_default(nothing):
+def test_what_is_not_set_has_its_default(nothing: Any) -> None:
     assert settings.parse(nothing) == (Settings(), [])
 
 
@@ -48,19 +49,21 @@ def test_what_is_not_set_has_its_default(nothing):
         ("x86", "handlens"),
     ],
 )
-def test_a_wrong_value_is_named_and_its_default_holds(wrong, name):
+def test_a_wrong_value_is_named_and_its_default_holds(wrong: Any, name: str) -> None:
     chosen, [problem] = settings.parse(wrong)
     assert chosen == Settings()
     assert problem.startswith(f"Handlens: {name} is ignored: ")
 
 
-def test_a_wrong_value_leaves_the_others_in_force():
+def test_a_wrong_value_leaves_the_others_in_force() -> None:
     chosen, problems = settings.parse({"recipe": "x86", "interpreter": 3})
     assert chosen == Settings(recipe="x86")
     assert len(problems) == 1
 
 
-def test_the_interpreter_is_the_setting_then_the_environment_then_the_server_s(tmp_path):
+def test_the_interpreter_is_the_setting_then_the_environment_then_the_server_s(
+    tmp_path: Path,
+) -> None:
     root, active = tmp_path / "root", tmp_path / "active"
     for folder in (active, root / ".venv"):
         (folder / "bin").mkdir(parents=True)
@@ -78,8 +81,8 @@ def test_the_interpreter_is_the_setting_then_the_environment_then_the_server_s(t
 
 
 async def test_settings_come_and_change_while_the_server_runs(
-    serving, capabilities, tmp_path, model
-):
+    serving: Serving, capabilities: Capabilities, tmp_path: Path, model: str
+) -> None:
     client_capabilities = capabilities()
     client_capabilities.workspace = types.WorkspaceClientCapabilities(
         configuration=True,
@@ -120,7 +123,9 @@ async def test_settings_come_and_change_while_the_server_runs(
         ]
 
 
-async def test_each_folder_has_its_own_settings(serving, capabilities, tmp_path, model):
+async def test_each_folder_has_its_own_settings(
+    serving: Serving, capabilities: Capabilities, tmp_path: Path, model: str
+) -> None:
     able = capabilities()
     able.workspace = types.WorkspaceClientCapabilities(configuration=True)
     first, second = tmp_path / "first", tmp_path / "second"
@@ -138,12 +143,12 @@ async def test_each_folder_has_its_own_settings(serving, capabilities, tmp_path,
         assert await recipes(client, documents) == ["x86", "bf16"]
 
         # The other folder has nothing to do with it.
-        ran = len(client.progress)
+        ran = len(client.progress_values)
         client.folder_configuration[second.as_uri()] = {"recipe": "fp16", "deadline": "soon"}
         client.workspace_did_change_configuration(types.DidChangeConfigurationParams(None))
         await client.diagnostics(documents[1])
         assert await recipes(client, documents) == ["x86", "fp16"]
-        assert len({token for token, _ in client.progress[ran:]}) == 1
+        assert len({token for token, _ in client.progress_values[ran:]}) == 1
         [message] = client.messages
         assert "handlens.deadline is ignored: 'soon'" in message.message
         assert str(second) in message.message
@@ -164,14 +169,14 @@ async def test_each_folder_has_its_own_settings(serving, capabilities, tmp_path,
             await client.diagnostics(documents[2])
 
 
-async def recipes(client, documents):
+async def recipes(client: Client, documents: list[OpenDocument]) -> list[str]:
     found = [await client.execute("handlens.server.showTargets", each.uri) for each in documents]
     return [target["recipe"] for [target] in found]
 
 
 async def test_another_interpreter_is_one_worker_for_all_documents_of_a_folder(
-    serving, tmp_path, model
-):
+    serving: Serving, tmp_path: Path, model: str
+) -> None:
     other = tmp_path / "python"
     other.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     other.chmod(0o755)
@@ -193,12 +198,14 @@ async def test_another_interpreter_is_one_worker_for_all_documents_of_a_folder(
         assert len(server.children()) == 1
 
 
-def test_the_page_of_the_settings_is_made_from_their_definitions():
+def test_the_page_of_the_settings_is_made_from_their_definitions() -> None:
     page = runpy.run_path(str(DOCS / "settings.py"))["page"]()
     assert (DOCS / "settings.md").read_text("utf-8") == page
 
 
-async def test_an_interpreter_without_torch_is_named_once(serving, tmp_path, model):
+async def test_an_interpreter_without_torch_is_named_once(
+    serving: Serving, tmp_path: Path, model: str
+) -> None:
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
     python = str(bare / "bin" / "python")

@@ -5,7 +5,9 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.server.conftest import GUARD_S
+from lsprotocol import types
+
+from tests.server.conftest import GUARD_S, Client, OpenDocument, Serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -48,15 +50,15 @@ def handlens_net():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def layers(client):
+def layers(client: Client) -> None:
     client.write("layers.py", LAYERS)
 
 
-def starts(diagnostics):
+def starts(diagnostics: list[types.Diagnostic]) -> list[types.Position]:
     return [each.range.start for each in diagnostics]
 
 
-async def test_findings_are_published_in_every_file_that_they_concern(client):
+async def test_findings_are_published_in_every_file_that_they_concern(client: Client) -> None:
     model = client.open("net.py", MODEL)
     assert model.position("self.head(") in starts(await client.diagnostics(model))
     closed = (client.root / "layers.py").as_uri()
@@ -100,7 +102,7 @@ def twice(layer, x):
 """
 
 
-async def test_a_finding_tells_how_its_op_came_to_be_called(client, tmp_path):
+async def test_a_finding_tells_how_its_op_came_to_be_called(client: Client, tmp_path: Path) -> None:
     """What a library does inside is shown on the line that calls it, and the way there beside it."""
     (tmp_path / "some_library.py").write_text(LIBRARY)
     text = MODEL.replace("handlens_net", "handlens_called").replace(
@@ -143,7 +145,7 @@ async def test_a_finding_tells_how_its_op_came_to_be_called(client, tmp_path):
     client.close(model)
 
 
-async def test_an_error_in_an_imported_file_is_shown_there(client):
+async def test_an_error_in_an_imported_file_is_shown_there(client: Client) -> None:
     client.write(
         "broken_layers.py", LAYERS.replace("return self.linear(x)", "return self.liner(x)")
     )
@@ -180,7 +182,7 @@ class SlowRun:
         os.write(self._go_on, b"go on\n")
 
 
-async def states(client, document):
+async def states(client: Client, document: OpenDocument) -> list[str]:
     targets = await client.execute("handlens.server.showTargets", document.uri)
     return [each["state"] for each in targets]
 
@@ -191,8 +193,8 @@ EDITED = LAYERS.replace("import torch\n", "import os\nimport torch\n").replace(
 
 
 async def test_what_is_found_in_a_file_that_is_saved_meanwhile_moves_with_its_text(
-    serving, tmp_path
-):
+    serving: Serving, tmp_path: Path
+) -> None:
     async with serving(tmp_path, run="manual") as client:
         slow = SlowRun(tmp_path)
         layers = client.open("layers.py", LAYERS)
@@ -214,7 +216,9 @@ async def test_what_is_found_in_a_file_that_is_saved_meanwhile_moves_with_its_te
         assert await states(client, model) == ["ok"]
 
 
-async def test_nothing_is_shown_in_a_text_that_was_not_run(serving, tmp_path):
+async def test_nothing_is_shown_in_a_text_that_was_not_run(
+    serving: Serving, tmp_path: Path
+) -> None:
     async with serving(tmp_path, run="manual") as client:
         slow = SlowRun(tmp_path)
         layers = client.write("layers.py", LAYERS)
@@ -238,8 +242,8 @@ async def test_nothing_is_shown_in_a_text_that_was_not_run(serving, tmp_path):
 
 
 async def test_a_file_that_is_saved_before_it_is_known_to_be_run_has_it_run_again(
-    serving, tmp_path
-):
+    serving: Serving, tmp_path: Path
+) -> None:
     async with serving(tmp_path) as client:
         slow = SlowRun(tmp_path)
         layers = client.open("layers.py", LAYERS)
@@ -257,7 +261,7 @@ async def test_a_file_that_is_saved_before_it_is_known_to_be_run_has_it_run_agai
         assert {layers.covered(each.range) for each in shown} == {"self.linear(x)"}
 
 
-async def test_an_import_that_is_saved_as_it_was_runs_nothing(client):
+async def test_an_import_that_is_saved_as_it_was_runs_nothing(client: Client) -> None:
     width = client.open("width.py", "WIDTH = 8\n")
     text = MODEL.replace("handlens_net", "handlens_width").replace(
         "Linear(8, 4)", "Linear(WIDTH, 4)"

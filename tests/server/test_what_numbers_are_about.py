@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import pytest
 from lsprotocol import types
-from tests.server.features.test_report_view import ask, covered
 
 from handlens.diagnosis.rules import RULES
+from tests.server.conftest import Client
+from tests.server.features.test_report_view import ask, covered
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -60,12 +61,12 @@ def handlens_gated():
 GATE = "self.gate(x)"
 
 
-def of(found, code):
+def of(found: list[types.Diagnostic], code: str) -> list[types.Diagnostic]:
     """The diagnostics of a rule."""
     return [each for each in found if each.code == code]
 
 
-async def test_a_reference_that_is_not_the_model_is_told_everywhere(client):
+async def test_a_reference_that_is_not_the_model_is_told_everywhere(client: Client) -> None:
     document = client.open("shared.py", SHARED)
     [found] = of(await client.diagnostics(document), "HL204")
     assert found.severity == types.DiagnosticSeverity.Error
@@ -98,7 +99,7 @@ async def test_a_reference_that_is_not_the_model_is_told_everywhere(client):
     assert covered(document, location.range) == "handlens_shared"
 
 
-async def test_what_stays_in_float_is_told_at_its_line_with_the_reason(client):
+async def test_what_stays_in_float_is_told_at_its_line_with_the_reason(client: Client) -> None:
     document = client.open("gated.py", FLOAT)
     [found] = of(await client.diagnostics(document), "HL205")
     assert found.severity == types.DiagnosticSeverity.Information
@@ -124,18 +125,22 @@ async def test_what_stays_in_float_is_told_at_its_line_with_the_reason(client):
     assert "| Left in float | 1 linear |" in hover.contents.value
 
 
-async def test_a_place_that_was_suppressed_is_known_when_the_comment_is_gone(client):
+async def test_a_place_that_was_suppressed_is_known_when_the_comment_is_gone(
+    client: Client,
+) -> None:
     text = FLOAT.replace(GATE + ")", GATE + ")  # handlens: ignore[HL205]")
     document = client.open("suppressed_float.py", text)
     assert of(await client.diagnostics(document), "HL205") == []
-    ran = len(client.progress)
+    ran = len(client.progress_values)
     client.change(document, "# moved\n\n" + FLOAT)
     [found] = of(await client.diagnostics(document, lambda e: of(e, "HL205")), "HL205")
     assert found.range == document.range(GATE)
-    assert len(client.progress) == ran, "no run was needed"
+    assert len(client.progress_values) == ran, "no run was needed"
 
 
-async def test_the_output_is_a_finding_at_the_target_and_suppressed_there(client, model):
+async def test_the_output_is_a_finding_at_the_target_and_suppressed_there(
+    client: Client, model: str
+) -> None:
     document = client.open("output.py", model)
     [found] = of(await client.diagnostics(document), "HL105")
     assert found.range == document.range("handlens_tiny")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import logging
 import os
 import sys
 from collections.abc import Collection, Iterable
@@ -13,7 +14,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from handlens import __version__, targets
+from handlens import __version__, switches, targets
 from handlens.cli.ending import COULD_NOT_RUN, FINDINGS, NOTHING_FOUND, Refused
 from handlens.cli.plans import Plan, plans_of, shown
 from handlens.diagnosis import judge, selection
@@ -114,6 +115,7 @@ def command(
         if not found:
             undeclared = True
             click.echo(f"{shown(file)}: information: {targets.HOW_TO_DECLARE}", err=True)
+    logging.basicConfig(level=switches.log_level("WARNING"), format="%(message)s")
     try:
         made, torch_version = asyncio.run(_run(plans, interpreter, verbose))
     except WorkerUnusable as error:

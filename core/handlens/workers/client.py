@@ -234,6 +234,7 @@ class Worker:
 
     def _receive(self, message: dict[str, Any]) -> None:
         event = message["event"]
+        log.debug("worker %d says %s of run %s", self._process.pid, event, message.get("run"))
         if event in ("ready", "unusable"):
             if not self._ready.done():
                 self._ready.set_result(message)

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from handlens.dataclass_json import from_json, to_json
 from handlens.request import RunRequest
 from handlens.session import Session
+from handlens.switches import may_hold_exports
 from handlens.workers import crashes, held_export, processes, wire
 
 
@@ -63,7 +64,7 @@ def run(number: int, request: dict[str, Any], pipe: int, control: int, stack: in
         def on_stage(stage: str) -> None:
             voice.say("stage", number, stage=stage)
 
-        read = held_export.FilesRead() if asked.hold_export else None
+        read = held_export.FilesRead() if asked.hold_export and may_hold_exports() else None
         session = Session(asked, on_stage)
         report = session.export()
         if report is None:

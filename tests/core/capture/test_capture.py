@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
@@ -13,17 +13,17 @@ import pytest
 import torch
 from torch._dynamo.output_graph import SubgraphTracer
 
-from handle_models import CASES
 from handlens.capture.export import Captured, capture
 from handlens.capture.nodes import graph_modules
 from handlens.report import Span
+from tests.handle_models import CASES
 
 STRICTNESS = pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])
 Write = Callable[[str, str], ModuleType]
 
 
 @pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     """Writes a module and imports it, under its own file name."""
     monkeypatch.syspath_prepend(str(tmp_path))
     names: list[str] = []
@@ -39,7 +39,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
         spec.loader.exec_module(loaded)
         return loaded
 
-    yield module  # type: ignore[misc]
+    yield module
     for name in names:
         del sys.modules[name]
 

@@ -72,7 +72,7 @@ def record(
     return recording.values
 
 
-def energies(r: Any, a: Any) -> Tensor:
+def energies(r: Any, a: Any) -> Any:
     pairs = zip(torch.utils._pytree.tree_leaves(r), torch.utils._pytree.tree_leaves(a))
     return sum(
         torch.stack([(x.double() ** 2).sum(), ((x.double() - y.double()) ** 2).sum()])
@@ -293,6 +293,8 @@ def test_an_op_that_only_moves_quantized_values_introduces_nothing() -> None:
 
 def test_operations_in_place_do_not_disturb_the_comparison() -> None:
     class InPlace(nn.Module):
+        calls: Tensor
+
         def __init__(self) -> None:
             super().__init__()
             torch.manual_seed(0)
@@ -432,6 +434,8 @@ def test_an_op_in_place_with_a_quantized_constant_leaves_the_reference_alone() -
 
 def test_each_side_keeps_its_own_state() -> None:
     class Remembering(nn.Module):
+        memory: Tensor
+
         def __init__(self) -> None:
             super().__init__()
             torch.manual_seed(0)

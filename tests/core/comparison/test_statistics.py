@@ -174,8 +174,8 @@ def test_every_metric_is_that_of_float64_or_absent(
         return
     assert statistics.non_finite == non_finite
     assert statistics.count == len(r)
-    for values, found in zip(ranges, (statistics.reference_range, statistics.actual_range)):
-        expected = (float(values.min()), float(values.max())) if len(values) else (None, None)
+    for reach, found in zip(ranges, (statistics.reference_range, statistics.actual_range)):
+        expected = (float(reach.min()), float(reach.max())) if len(reach) else (None, None)
         assert found == expected
     if non_finite:
         assert statistics.verdict == "non-finite"

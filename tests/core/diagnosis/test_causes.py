@@ -14,7 +14,7 @@ from handlens.diagnosis import causes
 from handlens.diagnosis.causes.loss import Loss
 from handlens.diagnosis.neighbours import Neighbours
 from handlens.report import Cause, ModelInput, OpReport
-from sample_ops import channels, diagnosed, half, losing_op, quantizer, sample_op
+from tests.sample_ops import channels, diagnosed, half, losing_op, quantizer, sample_op
 
 
 def cause(op: OpReport, *others: OpReport) -> Cause:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from handlens.report import Finding, OpReport
-from sample_ops import diagnosed, sample_op
+from tests.sample_ops import diagnosed, sample_op
 
 
 def op(handle: int, sqnr_db: float | None, share: float = 0.0, **fields: Any) -> OpReport:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from handlens.diagnosis.noise_floor import floor_sqnr_db
 from handlens.report import OpReport
-from sample_ops import half, losing_op, quantizer
+from tests.sample_ops import half, losing_op, quantizer
 
 scales = st.floats(-12, 12).map(math.exp)
 seeds = st.integers(0, 2**31)

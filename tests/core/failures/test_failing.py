@@ -187,7 +187,7 @@ def test_what_making_a_batch_raises_is_told_there(fails: Fails) -> None:
 # -- quantizers ------------------------------------------------------------------------------------
 
 
-class Broken(Quantizer):  # type: ignore[misc]
+class Broken(Quantizer):
     """Raises as a quantizer of a library does, with an op in hand."""
 
     def transform_for_annotation(self, model: GraphModule) -> GraphModule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,8 @@ from torchao.testing.pt2e._xnnpack_quantizer import (
 )
 
 import handlens
-from handle_models import CASES, ConvSqueezeConv
 from handlens.capture.handles import handle_of
+from tests.handle_models import CASES, ConvSqueezeConv
 
 STRICTNESS = pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])
 INPUTS = CASES["conv2d-squeeze-conv1d"][1]
@@ -25,7 +26,7 @@ def exported(
 ) -> torch.fx.GraphModule:
     program = torch.export.export(model().eval(), INPUTS, strict=strict)
     handlens.generate_numeric_debug_handle(program)
-    return program.module()  # type: ignore[return-value]
+    return program.module()
 
 
 def loggers(model: nn.Module) -> list[handlens.OutputLogger]:
@@ -80,13 +81,13 @@ def test_nothing_logged_changes_afterwards() -> None:
 
     logging = handlens.prepare_for_propagation_comparison(exported(model=InPlace))
     logging(*INPUTS)
-    stats = {each.node_name: each.stats[0] for each in loggers(logging)}
+    stats: dict[str, Any] = {each.node_name: each.stats[0] for each in loggers(logging)}
     assert stats["add"].abs().sum() > 0
     assert stats["zero_"].abs().sum() == 0
 
 
 def test_one_handle_that_cannot_be_compared_does_not_end_the_comparison() -> None:
-    good = ("op", None, [torch.ones(2)])
+    good: tuple[str, None, list[object]] = ("op", None, [torch.ones(2)])
     results = handlens.compare_results(
         {1: good, 2: ("op", None, [torch.ones(2)]), 3: ("op", None, [None]), 4: good},
         {1: good, 2: ("op", None, [torch.ones(3)]), 3: ("op", None, [None])},

@@ -20,7 +20,6 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
     get_default_x86_inductor_quantization_config,
 )
 
-from handle_models import TwoLinears
 from handlens import recipes
 from handlens.capture.handles import handle_of
 from handlens.capture.nodes import graph_modules, is_dequantize, is_quantize
@@ -31,6 +30,7 @@ from handlens.recipes import CalibrationFailed, x86
 from handlens.recipes.pt2e import compose
 from handlens.recipes.source_functions import write_source_functions
 from handlens.report import Thresholds
+from tests.handle_models import TwoLinears
 
 from ..conftest import RunText
 from ..quantizing import captured, dequantize_nodes, named, quantize

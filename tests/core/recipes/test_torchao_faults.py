@@ -207,10 +207,10 @@ def test_other_types_beside_float_are_compared(recipe: Any, forward: Any) -> Non
     assert 0 < float(noise.square().mean() / model(IMAGE).square().mean()) < 1e-2
     first, second = named(result.actual, "conv2d")
     for each in (first, second):
-        assert all(is_quantize(source.args[0]) for source in each.all_input_nodes[:1])
+        assert all(is_quantize(source.all_input_nodes[0]) for source in each.all_input_nodes[:1])
 
 
-class Sharing(Quantizer):  # type: ignore[misc]
+class Sharing(Quantizer):
     """Has the inputs of every sum share what is found for the first, whatever they are."""
 
     def annotate(self, model: GraphModule) -> GraphModule:
@@ -255,7 +255,7 @@ def test_what_shares_the_quantizer_of_integers_is_not_quantized() -> None:
 def test_padding_given_as_a_word(recipe: str, dims: int, word: str, kernel: int) -> None:
     layer = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1]
     norm = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dims - 1]
-    dilation = (2, 1, 3)[:dims]
+    dilation: Any = (2, 1, 3)[:dims]
     totals = [each * (kernel - 1) if word == "same" else 0 for each in dilation]
     odd = [pad for total in reversed(totals) for pad in (0, total % 2)]
 
@@ -266,9 +266,8 @@ def test_padding_given_as_a_word(recipe: str, dims: int, word: str, kernel: int)
             norm(4),
         ]
 
-    def forward(
-        first: nn.Module, conv: nn.Module, norm: nn.Module, x: Tensor, pad: bool = False
-    ) -> Tensor:
+    def forward(*given: Any, pad: bool = False) -> Tensor:
+        first, conv, norm, x = given
         y = first(x).relu().flatten(2)[:, :, :60]
         y = y.unflatten(2, ((60,), (12, 5), (5, 6, 2))[dims - 1])
         y = F.pad(y, (4, 4) * dims, "replicate")
@@ -369,7 +368,7 @@ class Transposed(nn.Module):
         norm = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dims - 1]
         self.first, self.last = nn.Linear(4, 4), nn.Linear(8, 4)
         self.up = layer(4, 8, 3, 2, 1, output_padding=1, groups=groups, bias=bias)
-        self.norm = norm(8, affine=affine)
+        self.norm: Any = norm(8, affine=affine)
         self.norm.running_mean = torch.randn(8)
         self.norm.running_var = torch.rand(8) + 0.1
         if affine:

@@ -81,10 +81,11 @@ def test_the_program_is_left_as_it_is() -> None:
 
 
 def test_quantizers_are_described() -> None:
-    model = nn.Sequential(nn.Linear(64, 16), nn.ReLU())
+    linear = nn.Linear(64, 16)
+    model = nn.Sequential(linear, nn.ReLU())
     result = quantize(model, torch.randn(4, 64), recipe="int8-dynamic")
     ((weight, activation),) = result.described.values()
-    largest = model[0].weight.abs().amax(1).double() / 127.5
+    largest = linear.weight.abs().amax(1).double() / 127.5
     assert (weight.role, weight.dtype, weight.granularity) == ("weight", "int8", "per-channel")
     assert weight.scale == pytest.approx((float(largest.min()), float(largest.max())))
     assert weight.rms_scale == pytest.approx(float(largest.square().mean().sqrt()))

@@ -14,7 +14,7 @@ import pytest
 from handlens.rendering.formats import FORMATS
 from handlens.rendering.view import View
 from handlens.report import Document, Failure, Finding, OutputAccuracy, Report, failed, load
-from sample_ops import FILE, losing_op
+from tests.sample_ops import FILE, losing_op
 
 FINDING = Finding("HL101", "error", "conv2d 3.0 dB · stem", 1, losing_op(1, 3.0).span)
 DOCUMENT = Document(

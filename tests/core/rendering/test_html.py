@@ -7,6 +7,9 @@ import hashlib
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
+
+import pytest
 
 from handlens.rendering import html
 from handlens.rendering.view import View
@@ -18,6 +21,7 @@ from handlens.report import (
     Failure,
     Finding,
     Histogram,
+    OpReport,
     OutputAccuracy,
     QuantizedBy,
     Report,
@@ -26,15 +30,15 @@ from handlens.report import (
     Verification,
     failed,
 )
-from sample_ops import FILE, losing_op, quantizer, sample_op
+from tests.sample_ops import FILE, losing_op, quantizer, sample_op
 
 HOSTILE = "<script>alert(1)</script>&\"'\u202e\x1b[31m{{ 1 }}"
 SOURCE = "\n".join(f"    y = {'x' * 5} # {HOSTILE}" for _ in range(40))
 VIEW = View(lambda file: SOURCE if file == FILE else None, "/")
 
 
-def report(ops, **fields) -> Report:
-    given = {
+def report(ops: list[OpReport], **fields: Any) -> Report:
+    given: dict[str, Any] = {
         "output": OutputAccuracy("ok", 17.25, 0.1, 0.2, 0.99),
         "batches": 2,
         "coverage": Coverage(
@@ -60,15 +64,15 @@ class Reader(HTMLParser):
         self.texts: list[str] = []
         self.feed(text)
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         if data.strip() and self.tags[-1][0] != "style":
             self.texts.append(data.strip())
 
 
-def test_the_page_has_what_was_measured():
+def test_the_page_has_what_was_measured() -> None:
     errors = Histogram(-1.0, 1.0, (1, 4, 1))
     ops = [losing_op(1, 12.5, module="blocks.0", errors=errors), losing_op(2, None, module="head")]
     finding = Finding(
@@ -89,7 +93,7 @@ def test_the_page_has_what_was_measured():
     assert "load 0.50 s" in texts
 
 
-def test_whatever_a_text_says_it_is_text():
+def test_whatever_a_text_says_it_is_text() -> None:
     op = losing_op(1, 3.0, module=HOSTILE, node=HOSTILE)
     finding = Finding("HL101", "error", HOSTILE, 1, op.span, cause=Cause(HOSTILE, HOSTILE))
     hostile = replace(report([op], findings=(finding,)), target=HOSTILE, recipe=HOSTILE)
@@ -104,7 +108,7 @@ def test_whatever_a_text_says_it_is_text():
     assert "{{ 1 }}" in text
 
 
-def test_the_page_loads_nothing_and_its_policy_allows_its_own_style_alone():
+def test_the_page_loads_nothing_and_its_policy_allows_its_own_style_alone() -> None:
     text = render(report([losing_op(1, 3.0)]))
     read = Reader(text)
     for tag, attributes in read.tags:
@@ -117,7 +121,8 @@ def test_the_page_loads_nothing_and_its_policy_allows_its_own_style_alone():
     assert "url(" not in style
 
 
-def test_ten_thousand_ops_fit_a_page():
+@pytest.mark.slow
+def test_ten_thousand_ops_fit_a_page() -> None:
     ops = [
         losing_op(n, 10 + n % 50, module=f"layers.{n // 7}.part.{n % 7}", line=1 + n % 40)
         for n in range(1, 10_001)
@@ -125,7 +130,7 @@ def test_ten_thousand_ops_fit_a_page():
     assert len(render(report(ops))) < 1_000_000
 
 
-def test_a_run_that_measured_nothing_has_a_page_too():
+def test_a_run_that_measured_nothing_has_a_page_too() -> None:
     nothing = report([], output=None, coverage=None, timings={})
     assert "handlens_x" in render(nothing)
 
@@ -133,7 +138,7 @@ def test_a_run_that_measured_nothing_has_a_page_too():
 # -- what the numbers are about --------------------------------------------------------------------
 
 
-def test_the_page_says_what_was_verified_and_who_quantized():
+def test_the_page_says_what_was_verified_and_who_quantized() -> None:
     by = QuantizedBy("X86InductorQuantizer", "torchao", "0.18.0")
     verified = Verification("ok", 131.4)
     texts = Reader(render(report([losing_op(1)], verified=verified, quantized_by=(by,)))).texts
@@ -141,7 +146,7 @@ def test_the_page_says_what_was_verified_and_who_quantized():
     assert "by X86InductorQuantizer (torchao 0.18.0)" in texts
 
 
-def test_a_reference_that_is_not_the_model_stands_above_all_numbers():
+def test_a_reference_that_is_not_the_model_stands_above_all_numbers() -> None:
     op = losing_op(1, 40.0)
     begins = Difference("recipe", op.op, "stem", 3.04, 9, op.span)
     verified = Verification("differs", -6.8, "", begins, -6.7)
@@ -164,7 +169,7 @@ def test_a_reference_that_is_not_the_model_stands_above_all_numbers():
     assert 'role="alert"' in render(replace(given, findings=()))
 
 
-def test_what_was_not_checked_or_not_compared_is_said():
+def test_what_was_not_checked_or_not_compared_is_said() -> None:
     texts = Reader(
         render(
             report(
@@ -186,7 +191,7 @@ def test_what_was_not_checked_or_not_compared_is_said():
         assert said in texts
 
 
-def test_an_op_in_float_is_not_quantized_and_never_exact():
+def test_an_op_in_float_is_not_quantized_and_never_exact() -> None:
     alone = sample_op(1, None, in_float="keep_float asks for it")
     rounded = losing_op(2, 40.0, in_float="x86 does not take it", quantizers=(quantizer("output"),))
     lossy = sample_op(3, 30.0, in_float="nothing reads its output")

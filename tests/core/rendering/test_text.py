@@ -35,7 +35,7 @@ from handlens.report import (
     Verification,
     failed,
 )
-from sample_ops import losing_op
+from tests.sample_ops import losing_op
 
 FILE = "/work space/net.py"
 TEXT = """\
@@ -494,6 +494,7 @@ def test_nothing_wraps_where_there_is_no_terminal() -> None:
     assert lines(ok(finding(HEAD, message)))[0].endswith("end")
 
 
+@pytest.mark.slow
 @given(st.text())
 @settings(deadline=None)
 def test_no_text_can_act_upon_the_terminal(text: str) -> None:

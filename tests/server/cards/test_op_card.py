@@ -1,14 +1,15 @@
 """The few lines that a hover shows."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from handlens.report import NO_CAUSE, Cause, Finding, Histogram, Quantizer
+from handlens.report import NO_CAUSE, Cause, Finding, Histogram, OpReport, Quantizer, Verdict
 from handlens_server.capabilities import Capabilities
 from handlens_server.cards import op_card
 from handlens_server.features import hover
-from sample_ops import channels, half, losing_op, sample_op
+from tests.sample_ops import channels, half, losing_op, sample_op
 
 OP = losing_op(
     7,
@@ -30,7 +31,7 @@ OP = losing_op(
 )
 
 
-def test_it_says_what_was_measured():
+def test_it_says_what_was_measured() -> None:
     assert op_card.markdown(op_card.card([OP])) == (
         "**conv2d** · `features.0`\n"
         "\n"
@@ -51,7 +52,7 @@ def test_it_says_what_was_measured():
     )
 
 
-def test_plain_text_says_the_same():
+def test_plain_text_says_the_same() -> None:
     text = op_card.plain(op_card.card([OP], "handlens_main"))
     lines = text.splitlines()
     assert lines[0] == "conv2d · features.0 · handlens_main"
@@ -69,7 +70,7 @@ def test_plain_text_says_the_same():
         ("not-compared", "not compared"),
     ],
 )
-def test_a_verdict_is_put_in_words(verdict, words):
+def test_a_verdict_is_put_in_words(verdict: Verdict, words: str) -> None:
     op = replace(
         OP,
         verdict=verdict,
@@ -88,7 +89,7 @@ def test_a_verdict_is_put_in_words(verdict, words):
         assert "None" not in text
 
 
-def test_the_worst_instance_comes_first_and_the_list_of_the_others_ends():
+def test_the_worst_instance_comes_first_and_the_list_of_the_others_ends() -> None:
     ops = [replace(OP, module=f"blocks.{i}", sqnr_db=40.0 - i) for i in range(30)]
     broken = replace(OP, module="broken", verdict="non-finite", sqnr_db=None)
     exact = replace(OP, module="fine", verdict="exact", sqnr_db=None)
@@ -101,14 +102,14 @@ def test_the_worst_instance_comes_first_and_the_list_of_the_others_ends():
     assert text.endswith("`blocks.6` 34.0 dB and 7 more")
 
 
-def test_names_of_the_user_cannot_break_the_markdown():
+def test_names_of_the_user_cannot_break_the_markdown() -> None:
     op = replace(OP, op="a*|<b>&[x](y)", module="a`b\n|c``")
     first = op_card.markdown(op_card.card([op])).splitlines()[0]
     assert first == r"**a\*\|\<b\>\&\[x\](y)** · ``` a`b\n|c`` ```"
 
 
 @pytest.mark.parametrize("markdown", [True, False])
-def test_a_hover_is_never_too_long_to_be_shown(markdown):
+def test_a_hover_is_never_too_long_to_be_shown(markdown: bool) -> None:
     errors = Histogram(-1.0, 1.0, tuple(range(10**6, 10**6 + 200)))
     ops = [
         replace(OP, module="|" * 100_000, op="`" * 1000, sqnr_db=i / 7, errors=errors)
@@ -121,18 +122,18 @@ def test_a_hover_is_never_too_long_to_be_shown(markdown):
     assert "more targets run this." in text
 
 
-def about(op, cause=NO_CAUSE, rule="HL101"):
+def about(op: OpReport, cause: Cause = NO_CAUSE, rule: str = "HL101") -> Finding:
     return Finding(rule, "error", "message", op.handle, op.span, cause=cause)
 
 
-def test_the_instance_that_a_finding_is_about_comes_first():
-    heir = replace(OP, handle=OP.handle + 1, module="heir", sqnr_db=OP.sqnr_db - 10)
+def test_the_instance_that_a_finding_is_about_comes_first() -> None:
+    heir = replace(OP, handle=OP.handle + 1, module="heir", sqnr_db=12.345 - 10)
     assert op_card.card([OP, heir]).op is heir
     card = op_card.card([OP, heir], findings=[about(OP)])
     assert (card.op, card.others) == (OP, (heir,))
 
 
-def test_the_cause_comes_before_the_numbers_and_once():
+def test_the_cause_comes_before_the_numbers_and_once() -> None:
     findings = [
         about(OP, Cause("channel *7* is loud", "clamp it")),
         about(OP, Cause("channel *7* is loud", "clamp it"), "HL104"),
@@ -169,20 +170,20 @@ def test_the_cause_comes_before_the_numbers_and_once():
         ({"quantizers": (half("bfloat16"),)}, "Quantized output cast to bfloat16"),
     ],
 )
-def test_what_explains_a_loss_has_a_row_where_it_is_known(fields, row):
-    def rows(op):
+def test_what_explains_a_loss_has_a_row_where_it_is_known(fields: Any, row: str) -> None:
+    def rows(op: OpReport) -> list[str]:
         return [" ".join(line.split()) for line in op_card.plain(op_card.card([op])).splitlines()]
 
     assert row not in rows(OP)
     assert row in rows(replace(OP, **fields))
 
 
-def test_the_only_batch_is_not_the_worst():
+def test_the_only_batch_is_not_the_worst() -> None:
     only = replace(OP, worst_batch=0, worst_batch_sqnr_db=OP.sqnr_db)
     assert "Worst batch" not in op_card.plain(op_card.card([only]))
 
 
-def test_an_op_in_float_is_not_quantized_and_says_why():
+def test_an_op_in_float_is_not_quantized_and_says_why() -> None:
     alone = sample_op(7, None, in_float="keep_float asks for it")
     text = op_card.plain(op_card.card([alone]))
     assert "Introduced here  not quantized: keep_float asks for it" in text

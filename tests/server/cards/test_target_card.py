@@ -25,7 +25,7 @@ REPORT = Report(
 DIFFERS = Verification("differs", -6.8, "", Difference("export", "aten.mul.Tensor"), -6.7)
 
 
-def test_it_says_what_was_verified_and_what_quantized():
+def test_it_says_what_was_verified_and_what_quantized() -> None:
     assert target_card.markdown(REPORT).splitlines() == [
         "`handlens_main` · recipe `x86`",
         "",
@@ -38,7 +38,7 @@ def test_it_says_what_was_verified_and_what_quantized():
     ]
 
 
-def test_a_reference_that_is_not_the_model_comes_first():
+def test_a_reference_that_is_not_the_model_comes_first() -> None:
     _, first, *rest = target_card.plain(replace(REPORT, verified=DIFFERS)).splitlines()
     assert first == (
         "The reference is not the model. From mul on, the exported graph computes something else."
@@ -46,7 +46,7 @@ def test_a_reference_that_is_not_the_model_comes_first():
     assert "Against the model  -6.7 dB" in rest
 
 
-def test_what_was_not_compared_is_not_measured():
+def test_what_was_not_compared_is_not_measured() -> None:
     output = OutputAccuracy("not-compared", None, None, None, None, "it is *text*")
     text = target_card.markdown(replace(REPORT, output=output, verified=None, coverage=None))
     assert text.splitlines()[2] == r"| Output | **not compared: it is \*text\*** |"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -10,6 +11,7 @@ from lsprotocol import types
 from pygls.uris import to_fs_path
 
 from handlens.report import load
+from tests.server.conftest import Client, HeldRun, OpenDocument
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -18,14 +20,18 @@ KEEP = "Keep conv in float for handlens_tiny"
 SUPPRESS = "Suppress HL101 on this line"
 
 
-def on(document, diagnostics, text, code="HL101"):
+def on(
+    document: OpenDocument, diagnostics: list[types.Diagnostic], text: str, code: str = "HL101"
+) -> list[types.Diagnostic]:
     """The diagnostics of a rule on some text."""
     found = [e for e in diagnostics if e.range == document.range(text) and e.code == code]
     assert found, f"no {code} on {text}"
     return found[:1]
 
 
-async def test_suppressing_a_finding_takes_it_away_with_the_next_run(client, model):
+async def test_suppressing_a_finding_takes_it_away_with_the_next_run(
+    client: Client, model: str
+) -> None:
     document = client.open("suppressed.py", model)
     finding = on(document, await client.diagnostics(document), CONV)
     action = (await client.act(document, finding))[SUPPRESS]
@@ -39,7 +45,7 @@ async def test_suppressing_a_finding_takes_it_away_with_the_next_run(client, mod
     assert left
 
 
-async def test_a_comment_that_is_there_gets_the_code_too(client, model):
+async def test_a_comment_that_is_there_gets_the_code_too(client: Client, model: str) -> None:
     text = model.replace(".mean((2, 3))", ".mean((2, 3))  # noqa  # handlens: ignore[HL104]")
     document = client.open("two_codes.py", text)
     finding = on(document, await client.diagnostics(document), CONV)
@@ -48,7 +54,9 @@ async def test_a_comment_that_is_there_gets_the_code_too(client, model):
     assert "  # noqa  # handlens: ignore[HL101, HL104]\n" in text
 
 
-async def test_an_unused_suppression_is_removed_and_that_is_the_fix_to_take(client, model):
+async def test_an_unused_suppression_is_removed_and_that_is_the_fix_to_take(
+    client: Client, model: str
+) -> None:
     text = model.replace("return x", "return x  # handlens: ignore[HL103] # nosec")
     document = client.open("unused.py", text)
     diagnostics = await client.diagnostics(document)
@@ -59,7 +67,9 @@ async def test_an_unused_suppression_is_removed_and_that_is_the_fix_to_take(clie
     assert "        return x  # nosec\n" in document.edited(action.edit.changes[document.uri])
 
 
-async def test_keeping_an_op_in_float_names_its_module_in_the_target(client, model):
+async def test_keeping_an_op_in_float_names_its_module_in_the_target(
+    client: Client, model: str
+) -> None:
     document = client.open("kept.py", model)
     finding = on(document, await client.diagnostics(document), CONV)
     action = (await client.act(document, finding))[KEEP]
@@ -76,14 +86,14 @@ async def test_keeping_an_op_in_float_names_its_module_in_the_target(client, mod
 
 @pytest.mark.parametrize("hands_data_back", [True, False])
 async def test_an_op_is_kept_in_float_for_the_target_that_the_finding_is_of(
-    client, model, hands_data_back
-):
+    client: Client, model: str, hands_data_back: bool
+) -> None:
     declared = model[model.index("def handlens_tiny") :]
     text = f"{model}\n\n{declared.replace('tiny', 'large').replace('(2, 3, 8', '(2, 3, 16')}"
     document = client.open(f"two_targets_{hands_data_back}.py", text)
     targets = ["handlens_tiny", "handlens_large"]
 
-    def both(found):
+    def both(found: list[types.Diagnostic]) -> Any:
         here = [each for each in found if (each.code, each.range) == ("HL101", place)]
         return {each.data["target"]: each for each in here} if len(here) == 2 else None
 
@@ -101,7 +111,9 @@ async def test_an_op_is_kept_in_float_for_the_target_that_the_finding_is_of(
         assert '"keep_float": ["conv"]' in declaration
 
 
-async def test_a_configured_target_keeps_an_op_in_float_by_its_project(client, model):
+async def test_a_configured_target_keeps_an_op_in_float_by_its_project(
+    client: Client, model: str
+) -> None:
     project = client.root / "configured" / "pyproject.toml"
     project.parent.mkdir()
     table = '[tool.handlens.targets.tiny]  # mine\nmodel = "nets:Tiny"\nexample_inputs = "nets:inputs"\n'
@@ -117,7 +129,7 @@ async def test_a_configured_target_keeps_an_op_in_float_by_its_project(client, m
     assert "".join(lines) + edit.new_text == table + 'keep_float = ["conv"]\n'
 
 
-async def test_an_action_that_cannot_be_taken_says_why(client, model):
+async def test_an_action_that_cannot_be_taken_says_why(client: Client, model: str) -> None:
     text = model.replace("return Tiny(), ", "pair = Tiny(), ") + "    return pair\n"
     document = client.open("disabled.py", text)
     finding = on(document, await client.diagnostics(document), CONV)
@@ -126,7 +138,7 @@ async def test_an_action_that_cannot_be_taken_says_why(client, model):
     assert "does not return a pair or a mapping that is written out" in action.disabled.reason
 
 
-async def test_what_is_inherited_leads_to_its_origin(client, model):
+async def test_what_is_inherited_leads_to_its_origin(client: Client, model: str) -> None:
     text = model.replace(".mean((2, 3))", ".relu().flatten(2).mean(2)")
     document = client.open("inherited.py", text)
     diagnostics = await client.diagnostics(document)
@@ -139,16 +151,16 @@ async def test_what_is_inherited_leads_to_its_origin(client, model):
     assert shown.selection == inherited.related_information[0].location.range
 
 
-async def test_a_model_class_gets_a_target_that_runs(client, model):
+async def test_a_model_class_gets_a_target_that_runs(client: Client, model: str) -> None:
     text = model[: model.index("def handlens_tiny")].rstrip()
     document = client.open("undeclared.py", text)
 
-    async def at(place):
+    async def at(place: str) -> Any:
         context = types.CodeActionContext([])
         actions = await client.text_document_code_action_async(
             types.CodeActionParams(document.identifier, document.range(place), context)
         )
-        return list(actions)
+        return list(actions or ())
 
     assert await at("def forward") == []
     [action] = await at("class Tiny")
@@ -162,7 +174,9 @@ async def test_a_model_class_gets_a_target_that_runs(client, model):
     assert [each.kind for each in await at("class Tiny")] == ["source.handlens.rerun"]
 
 
-async def test_commands_tell_of_targets_and_cancel_runs(client, held, model):
+async def test_commands_tell_of_targets_and_cancel_runs(
+    client: Client, held: HeldRun, model: str
+) -> None:
     document = client.open("commands.py", held.text)
     await held.begun()
     [listed] = await client.execute("handlens.server.showTargets", document.uri)
@@ -176,7 +190,7 @@ async def test_commands_tell_of_targets_and_cancel_runs(client, held, model):
     assert listed["output"]["sqnr_db"] > 0
 
 
-async def test_a_report_is_written_and_shown(client, model):
+async def test_a_report_is_written_and_shown(client: Client, model: str) -> None:
     document = client.open("reported.py", model)
     assert await client.execute("handlens.server.report", document.uri, "html") is None
     await client.until(lambda: [e for e in client.messages if "no report" in e.message])
@@ -185,13 +199,13 @@ async def test_a_report_is_written_and_shown(client, model):
         uri = await client.execute("handlens.server.report", document.uri, form)
         await client.until(lambda uri=uri: uri in [each.uri for each in client.shown])
         assert client.shown[-1].external == external
-        text = Path(to_fs_path(uri)).read_text()
+        text = Path(to_fs_path(uri) or "").read_text()
         assert "handlens_tiny" in text
         if form == "json":
             assert load(text).reports[0].status == "ok"
 
 
-async def test_restarting_the_worker_runs_everything_again(client, model):
+async def test_restarting_the_worker_runs_everything_again(client: Client, model: str) -> None:
     document = client.open("restarted.py", model)
     found = await client.diagnostics(document)
     client.stderr.clear()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 from lsprotocol import types
+
+from tests.server.conftest import Capabilities, Client, HeldRun, OpenDocument, Serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -14,22 +18,22 @@ BLOCK = "x = block(x)"
 WHOLE = types.Range(types.Position(0, 0), types.Position(10_000, 0))
 
 
-async def hints(client, document, where=WHOLE):
+async def hints(client: Client, document: OpenDocument, where: types.Range = WHOLE) -> Any:
     return await client.text_document_inlay_hint_async(
         types.InlayHintParams(document.identifier, where)
     )
 
 
-async def lenses(client, document):
+async def lenses(client: Client, document: OpenDocument) -> Any:
     return await client.text_document_code_lens_async(types.CodeLensParams(document.identifier))
 
 
-def end_of(document, text):
+def end_of(document: OpenDocument, text: str) -> types.Position:
     line = document.position(text).line
     return types.Position(line, len(document.text.split("\n")[line]))
 
 
-async def test_each_line_shows_the_worst_ratio_of_its_ops(client, model):
+async def test_each_line_shows_the_worst_ratio_of_its_ops(client: Client, model: str) -> None:
     document = client.open("hints.py", model)
     assert not await hints(client, document)
     await client.diagnostics(document)
@@ -49,7 +53,9 @@ async def test_each_line_shows_the_worst_ratio_of_its_ops(client, model):
     assert await hints(client, document, document.range(BLOCK)) == (block,)
 
 
-async def test_hints_move_with_the_text_and_say_that_they_are_of_before(client, model):
+async def test_hints_move_with_the_text_and_say_that_they_are_of_before(
+    client: Client, model: str
+) -> None:
     document = client.open("moved.py", model)
     await client.diagnostics(document)
     fresh = await hints(client, document)
@@ -62,7 +68,9 @@ async def test_hints_move_with_the_text_and_say_that_they_are_of_before(client, 
     assert left.label == fresh[0].label + " (stale)"
 
 
-async def test_a_lens_tells_the_state_of_its_target_and_runs_it(client, held, model):
+async def test_a_lens_tells_the_state_of_its_target_and_runs_it(
+    client: Client, held: HeldRun, model: str
+) -> None:
     document = client.open("lens.py", held.text)
     await held.begun()
     [lens, *_] = await lenses(client, document)
@@ -94,7 +102,9 @@ async def test_a_lens_tells_the_state_of_its_target_and_runs_it(client, held, mo
     assert lens.command.title == "Handlens: the run failed · rerun"
 
 
-async def test_a_class_of_modules_tells_what_is_worst_in_it_and_leads_there(client, model):
+async def test_a_class_of_modules_tells_what_is_worst_in_it_and_leads_there(
+    client: Client, model: str
+) -> None:
     document = client.open("class_lens.py", model)
     assert [each.range for each in await lenses(client, document)] == [
         document.range("handlens_tiny")
@@ -115,8 +125,8 @@ async def test_a_class_of_modules_tells_what_is_worst_in_it_and_leads_there(clie
 
 
 async def test_a_client_is_told_when_there_is_more_to_ask_for(
-    serving, capabilities, tmp_path, model
-):
+    serving: Serving, capabilities: Capabilities, tmp_path: Path, model: str
+) -> None:
     able = capabilities()
     able.workspace = types.WorkspaceClientCapabilities(
         inlay_hint=types.InlayHintWorkspaceClientCapabilities(refresh_support=True),
@@ -127,7 +137,7 @@ async def test_a_client_is_told_when_there_is_more_to_ask_for(
         for method in (types.WORKSPACE_INLAY_HINT_REFRESH, types.WORKSPACE_CODE_LENS_REFRESH):
 
             @client.feature(method)
-            def refresh(params, method=method):
+            def refresh(params: Any, method: str = method) -> None:
                 asked.append(method)
                 client._arrived.set()
 

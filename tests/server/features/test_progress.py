@@ -3,6 +3,7 @@
 import asyncio
 from concurrent.futures import Future
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pygls.exceptions import JsonRpcInternalError
@@ -17,20 +18,20 @@ from handlens_server.state import State
 class FakeProgress:
     """pygls' progress, with a client that answers when the test says so."""
 
-    def __init__(self):
-        self.tokens = {}
-        self.sent = []
+    def __init__(self) -> None:
+        self.tokens: dict[Any, Any] = {}
+        self.sent: list[Any] = []
         self.answer = asyncio.get_running_loop().create_future()
         self.answered = asyncio.Event()
 
-    async def create_async(self, token):
+    async def create_async(self, token: str) -> None:
         try:
             await self.answer
             self.tokens[token] = Future()
         finally:
             self.answered.set()
 
-    async def reply(self, error=None):
+    async def reply(self, error: Exception | None = None) -> None:
         """Let the client answer, and wait until that has arrived."""
         if error is not None:
             self.answer.set_exception(error)
@@ -40,18 +41,18 @@ class FakeProgress:
         self.answered.clear()
         await asyncio.sleep(0)
 
-    def begin(self, token, value):
+    def begin(self, token: str, value: Any) -> None:
         self.sent.append(value)
 
     report = end = begin
 
 
 @pytest.fixture
-async def server():
+async def server() -> SimpleNamespace:
     return SimpleNamespace(work_done_progress=FakeProgress())
 
 
-async def test_it_begins_with_the_stage_that_the_run_has_come_to(server):
+async def test_it_begins_with_the_stage_that_the_run_has_come_to(server: Any) -> None:
     progress = RunProgress(server, "handlens_a", cancel=lambda: None)
     progress.show("export")
     await server.work_done_progress.reply()
@@ -64,14 +65,14 @@ async def test_it_begins_with_the_stage_that_the_run_has_come_to(server):
     assert not server.work_done_progress.tokens
 
 
-async def test_a_client_that_answers_after_the_end_shows_nothing(server):
+async def test_a_client_that_answers_after_the_end_shows_nothing(server: Any) -> None:
     RunProgress(server, "handlens_a", cancel=lambda: None).end("done")
     await server.work_done_progress.reply()
     assert not server.work_done_progress.sent
     assert not server.work_done_progress.tokens
 
 
-async def test_a_client_that_refuses_does_not_disturb_the_run(server):
+async def test_a_client_that_refuses_does_not_disturb_the_run(server: Any) -> None:
     progress = RunProgress(server, "handlens_a", cancel=lambda: None)
     await server.work_done_progress.reply(JsonRpcInternalError("no"))
     progress.show("compare")
@@ -79,8 +80,8 @@ async def test_a_client_that_refuses_does_not_disturb_the_run(server):
     assert not server.work_done_progress.sent
 
 
-async def test_the_button_cancels_the_run_and_the_end_does_not(server):
-    cancelled = []
+async def test_the_button_cancels_the_run_and_the_end_does_not(server: Any) -> None:
+    cancelled: list[bool] = []
     progress = RunProgress(server, "handlens_a", cancel=lambda: cancelled.append(True))
     await server.work_done_progress.reply()
     assert not cancelled
@@ -90,7 +91,7 @@ async def test_the_button_cancels_the_run_and_the_end_does_not(server):
     assert cancelled == [True]
 
 
-async def test_a_run_shows_its_targets_one_after_the_other(server):
+async def test_a_run_shows_its_targets_one_after_the_other(server: Any) -> None:
     state = State()
     state.capabilities = Capabilities(progress=True)
     register(server, state, Runs(state))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
@@ -13,43 +15,46 @@ import pytest
 import pytest_asyncio
 from lsprotocol import types
 
+from tests.server.conftest import Capabilities, Client, OpenDocument, Serving
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def client(serving, capabilities, tmp_path_factory):
+async def client(
+    serving: Serving, capabilities: Capabilities, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Client]:
     able = capabilities()
     able.experimental = {"handlens": {"status": True}}
     async with serving(tmp_path_factory.mktemp("workspace"), able) as client:
-        client.told = []
 
         @client.feature("handlens/status")
         def status(params: Any) -> None:
-            client.told.append(params)
+            client.statuses.append(params)
             client._arrived.set()
 
         yield client
 
 
-def states(client, document):
+def states(client: Client, document: OpenDocument) -> list[str]:
     """The states of a document's only target, each once as they came."""
-    told = [each.targets[0].state for each in client.told if each.uri == document.uri]
+    told = [each.targets[0].state for each in client.statuses if each.uri == document.uri]
     return [state for i, state in enumerate(told) if i == 0 or told[i - 1] != state]
 
 
-async def ask(client, method, document, **params):
+async def ask(client: Client, method: str, document: OpenDocument, **params: Any) -> Any:
     answer = await client.protocol.send_request_async(method, {"uri": document.uri, **params})
     return answer
 
 
-async def test_the_state_of_a_target_is_told_as_it_changes(client, model):
+async def test_the_state_of_a_target_is_told_as_it_changes(client: Client, model: str) -> None:
     document = client.open("state.py", model)
     await client.diagnostics(document)
     await client.until(lambda: states(client, document)[-1:] == ["ok"])
     assert states(client, document) == ["running", "ok"]
     stages = [
         (target.stage, target.percentage)
-        for each in client.told
+        for each in client.statuses
         if each.uri == document.uri
         for target in each.targets
         if target.state == "running"
@@ -61,26 +66,26 @@ async def test_the_state_of_a_target_is_told_as_it_changes(client, model):
         "quantize",
         "compare",
     ]
-    [target] = client.told[-1].targets
+    [target] = client.statuses[-1].targets
     assert (target.name, target.kind, target.recipe) == ("handlens_tiny", "function", "x86")
     assert target.range.start.line == document.range("handlens_tiny").start.line
     assert target.output.sqnr_db > 0
     assert target.findings.error + target.findings.warning + target.findings.information > 0
     assert target.seconds > 0
     assert target.finished.endswith("+00:00")
-    assert client.told[-1].trusted
-    assert client.told[-1].problem is None
+    assert client.statuses[-1].trusted
+    assert client.statuses[-1].problem is None
 
     client.change(document, model.replace("block(x)", "block(2 * x)"))
     await client.until(lambda: states(client, document)[-1] == "stale")
     client.save(document, model.replace("return x", "return y"))
     await client.until(lambda: states(client, document)[-1] == "failed")
-    assert "y" in client.told[-1].targets[0].error
+    assert "y" in client.statuses[-1].targets[0].error
     # Every change was told once.
-    assert all(a != b for a, b in zip(client.told, client.told[1:]))
+    assert all(a != b for a, b in zip(client.statuses, client.statuses[1:]))
 
 
-async def test_a_report_has_every_op_and_where_it_is_by_now(client, model):
+async def test_a_report_has_every_op_and_where_it_is_by_now(client: Client, model: str) -> None:
     document = client.open("report.py", model)
     await client.diagnostics(document)
     report = await ask(client, "handlens/report", document, target="handlens_tiny")
@@ -103,7 +108,7 @@ async def test_a_report_has_every_op_and_where_it_is_by_now(client, model):
     assert list(detail.rows[0]) == ["SQNR", f"{convolution.sqnr_db:.1f} dB"]
     assert sum(detail.errors.counts) > 0
 
-    async def place():
+    async def place() -> Any:
         return await ask(
             client,
             "handlens/location",
@@ -122,12 +127,14 @@ async def test_a_report_has_every_op_and_where_it_is_by_now(client, model):
     assert (await ask(client, "handlens/report", document, target="handlens_tiny")).stale
 
 
-async def test_the_ops_at_a_place_are_those_of_the_innermost_expression(client, model):
+async def test_the_ops_at_a_place_are_those_of_the_innermost_expression(
+    client: Client, model: str
+) -> None:
     document = client.open("places.py", model)
     await client.diagnostics(document)
     report = await ask(client, "handlens/report", document, target="handlens_tiny")
 
-    async def at(text):
+    async def at(text: str) -> Any:
         start = document.position(text)
         position = {"line": start.line, "character": start.character}
         found = await ask(client, "handlens/opsAt", document, position=position)
@@ -141,7 +148,7 @@ async def test_the_ops_at_a_place_are_those_of_the_innermost_expression(client, 
     assert await at("import torch") == []
 
 
-async def test_nothing_is_told_of_what_is_not_there(client, model):
+async def test_nothing_is_told_of_what_is_not_there(client: Client, model: str) -> None:
     document = client.open("nothing.py", "import torch\n")
     for method, params in (
         ("handlens/report", {"target": "handlens_tiny"}),
@@ -149,22 +156,22 @@ async def test_nothing_is_told_of_what_is_not_there(client, model):
         ("handlens/location", {"target": "handlens_tiny", "handle": None}),
     ):
         assert await ask(client, method, document, **params) is None
-    await client.until(lambda: client.told[-1].uri == document.uri)
-    assert list(client.told[-1].targets) == []
+    await client.until(lambda: client.statuses[-1].uri == document.uri)
+    assert list(client.statuses[-1].targets) == []
 
 
-def vars_of(given):
+def vars_of(given: Any) -> Any:
     return given._asdict()
 
 
-def covered(document, where):
+def covered(document: OpenDocument, where: types.Range) -> str:
     start, end = (types.Position(each.line, each.character) for each in (where.start, where.end))
     return document.covered(types.Range(start, end))
 
 
 async def test_a_hover_has_pictures_and_links_for_who_shows_them(
-    serving, capabilities, tmp_path, model
-):
+    serving: Serving, capabilities: Capabilities, tmp_path: Path, model: str
+) -> None:
     able = capabilities()
     able.experimental = {
         "handlens": {"images": True, "commandLinks": True, "diagnosticsInHover": True}

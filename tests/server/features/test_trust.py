@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 
 import psutil
 from lsprotocol import types
-from tests.server.conftest import EVERYTHING
+
+from tests.server.conftest import EVERYTHING, Serving
 
 MARKED = """\
 from pathlib import Path
@@ -15,7 +17,9 @@ Path({mark!r}).touch()
 """
 
 
-async def test_nothing_is_executed_before_the_workspace_is_trusted(serving, tmp_path, model):
+async def test_nothing_is_executed_before_the_workspace_is_trusted(
+    serving: Serving, tmp_path: Path, model: str
+) -> None:
     mark = tmp_path / "executed"
     # A workspace could bring an interpreter of its own, too.
     python = tmp_path / ".venv" / "bin" / "python"
@@ -57,7 +61,9 @@ async def test_nothing_is_executed_before_the_workspace_is_trusted(serving, tmp_
         assert mark.exists()
 
 
-async def test_a_client_that_knows_no_trust_is_served_at_once(serving, tmp_path, model):
+async def test_a_client_that_knows_no_trust_is_served_at_once(
+    serving: Serving, tmp_path: Path, model: str
+) -> None:
     async with serving(tmp_path) as client:
         document = client.open("model.py", model)
         assert await asyncio.wait_for(client.diagnostics(document), 90)

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 from lsprotocol import types
+
+from tests.server.conftest import Capabilities, Client, HeldRun, OpenDocument, Serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CONV = "self.conv(x)"
 
 
-def shows_conv(document):
+def shows_conv(document: OpenDocument) -> Callable[[list[types.Diagnostic]], bool]:
     return lambda found: document.range(CONV) in [each.range for each in found]
 
 
-def using(model, name):
+def using(model: str, name: str) -> str:
     """A model whose width is in another module."""
     return f"import {name}\n" + model.replace("8, 3)", f"{name}.SIZE, 3)").replace(
         "Linear(8, 8)", f"Linear({name}.SIZE, {name}.SIZE)"
     )
 
 
-async def test_runs_keep_up_with_typing_if_they_are_to(serving, tmp_path, model):
+async def test_runs_keep_up_with_typing_if_they_are_to(
+    serving: Serving, tmp_path: Path, model: str
+) -> None:
     async with serving(tmp_path, run="onType") as client:
         document = client.open("typed.py", model)
         await client.diagnostics(document)
@@ -35,7 +43,9 @@ async def test_runs_keep_up_with_typing_if_they_are_to(serving, tmp_path, model)
         assert document.file.read_text() == model
 
 
-async def test_text_that_does_not_parse_while_it_is_typed_is_no_failure(serving, tmp_path, model):
+async def test_text_that_does_not_parse_while_it_is_typed_is_no_failure(
+    serving: Serving, tmp_path: Path, model: str
+) -> None:
     async with serving(tmp_path, run="onType") as client:
         document = client.open("half.py", model)
         await client.diagnostics(document)
@@ -48,7 +58,9 @@ async def test_text_that_does_not_parse_while_it_is_typed_is_no_failure(serving,
         assert found
 
 
-async def test_nothing_runs_by_itself_if_runs_are_by_hand(serving, tmp_path, model):
+async def test_nothing_runs_by_itself_if_runs_are_by_hand(
+    serving: Serving, tmp_path: Path, model: str
+) -> None:
     async with serving(tmp_path, run="manual") as client:
         document = client.open("manual.py", model)
         client.save(document, model + "# saved\n")
@@ -56,12 +68,12 @@ async def test_nothing_runs_by_itself_if_runs_are_by_hand(serving, tmp_path, mod
             types.CodeLensParams(document.identifier)
         )
         assert lens.command.title == "Handlens: compare with the quantized model"
-        assert not client.progress
+        assert not client.progress_values
         await client.rerun(document)
         await client.diagnostics(document, shows_conv(document))
 
 
-async def test_an_unsaved_import_is_run_as_it_is_in_its_editor(client, model):
+async def test_an_unsaved_import_is_run_as_it_is_in_its_editor(client: Client, model: str) -> None:
     imported = client.open("width.py", "SIZE = nothing\n")
     document = client.open("uses_width.py", using(model, "width"))
     await client.diagnostics(
@@ -73,7 +85,9 @@ async def test_an_unsaved_import_is_run_as_it_is_in_its_editor(client, model):
     assert imported.file.read_text() == "SIZE = nothing\n"
 
 
-async def test_saving_an_import_that_shows_nothing_runs_what_imports_it(client, model):
+async def test_saving_an_import_that_shows_nothing_runs_what_imports_it(
+    client: Client, model: str
+) -> None:
     imported = client.open("height.py", "SIZE = 8\n")
     document = client.open("uses_height.py", using(model, "height"))
     await client.diagnostics(document, shows_conv(document))
@@ -86,7 +100,7 @@ async def test_saving_an_import_that_shows_nothing_runs_what_imports_it(client, 
     )
 
 
-async def test_a_change_on_disk_runs_what_reads_the_file(client, model):
+async def test_a_change_on_disk_runs_what_reads_the_file(client: Client, model: str) -> None:
     imported = client.write("depth.py", "SIZE = 8\n")
     document = client.open("uses_depth.py", using(model, "depth"))
     await client.diagnostics(document, shows_conv(document))
@@ -101,8 +115,8 @@ EDITED = "self.conv(2 * x)"
 
 @pytest.mark.parametrize("told_first", ["of the file", "of the text"])
 async def test_a_change_on_disk_that_the_editor_reads_is_run_as_if_it_was_saved(
-    client, model, told_first
-):
+    client: Client, model: str, told_first: str
+) -> None:
     document = client.open(f"checked_out_{told_first}.py".replace(" ", "_"), model)
     await client.diagnostics(document, shows_conv(document))
     text = model.replace(CONV, EDITED)
@@ -118,7 +132,9 @@ async def test_a_change_on_disk_that_the_editor_reads_is_run_as_if_it_was_saved(
     )
 
 
-async def test_a_change_on_disk_behind_a_text_of_the_editor_s_own_runs_nothing(client, model):
+async def test_a_change_on_disk_behind_a_text_of_the_editor_s_own_runs_nothing(
+    client: Client, model: str
+) -> None:
     document = client.open("edited.py", model)
     await client.diagnostics(document, shows_conv(document))
     client.change(document, model + "edited = True\n")
@@ -134,7 +150,7 @@ async def test_a_change_on_disk_behind_a_text_of_the_editor_s_own_runs_nothing(c
     assert target["state"] == "running"
 
 
-async def test_what_the_editor_saves_is_run_once(client, model):
+async def test_what_the_editor_saves_is_run_once(client: Client, model: str) -> None:
     document = client.open("saved_once.py", model)
     await client.diagnostics(document, shows_conv(document))
     client.save(document, model.replace("return x", "return y"))
@@ -145,7 +161,9 @@ async def test_what_the_editor_saves_is_run_once(client, model):
     assert await targets(client, document) == before
 
 
-async def test_a_change_on_disk_behind_runs_by_hand_marks_what_is_shown(serving, tmp_path, model):
+async def test_a_change_on_disk_behind_runs_by_hand_marks_what_is_shown(
+    serving: Serving, tmp_path: Path, model: str
+) -> None:
     async with serving(tmp_path, run="manual") as client:
         imported = client.write("depth.py", "SIZE = 8\n")
         document = client.open("uses_depth.py", using(model, "depth"))
@@ -157,7 +175,9 @@ async def test_a_change_on_disk_behind_runs_by_hand_marks_what_is_shown(serving,
         assert target["state"] == "stale"
 
 
-async def test_the_server_asks_to_be_told_of_changes_on_disk(serving, capabilities, tmp_path):
+async def test_the_server_asks_to_be_told_of_changes_on_disk(
+    serving: Serving, capabilities: Capabilities, tmp_path: Path
+) -> None:
     able = capabilities()
     able.workspace.did_change_watched_files = types.DidChangeWatchedFilesClientCapabilities(
         dynamic_registration=True
@@ -169,11 +189,13 @@ async def test_the_server_asks_to_be_told_of_changes_on_disk(serving, capabiliti
         assert watched == ["**/*.py", "**/pyproject.toml"]
 
 
-async def targets(client, document):
+async def targets(client: Client, document: OpenDocument) -> Any:
     return await client.execute("handlens.server.showTargets", document.uri)
 
 
-async def test_another_pyproject_runs_its_documents_with_its_settings(client, model):
+async def test_another_pyproject_runs_its_documents_with_its_settings(
+    client: Client, model: str
+) -> None:
     project = client.write("project/pyproject.toml", "[tool.handlens]\n")
     document = client.open("project/net.py", model)
     await client.diagnostics(document, shows_conv(document))
@@ -182,7 +204,7 @@ async def test_another_pyproject_runs_its_documents_with_its_settings(client, mo
     await client.diagnostics(document, lambda found: "HL101" not in {each.code for each in found})
 
 
-def changed(client, file):
+def changed(client: Client, file: Path) -> None:
     client.workspace_did_change_watched_files(
         types.DidChangeWatchedFilesParams(
             [types.FileEvent(file.as_uri(), types.FileChangeType.Changed)]
@@ -190,7 +212,9 @@ def changed(client, file):
     )
 
 
-async def test_a_run_beyond_its_deadline_is_killed_and_says_so(serving, tmp_path, held, model):
+async def test_a_run_beyond_its_deadline_is_killed_and_says_so(
+    serving: Serving, tmp_path: Path, held: HeldRun, model: str
+) -> None:
     async with serving(tmp_path / "late", deadline=1) as client:
         document = client.open("late.py", held.text)
         await held.begun()
@@ -200,7 +224,9 @@ async def test_a_run_beyond_its_deadline_is_killed_and_says_so(serving, tmp_path
         await held.killed()
 
 
-async def test_a_text_that_crashed_is_not_run_again_before_it_changes(client, model):
+async def test_a_text_that_crashed_is_not_run_again_before_it_changes(
+    client: Client, model: str
+) -> None:
     document = client.open("crashing.py", "import os\nos.abort()\n" + model)
     await client.diagnostics(document, lambda found: "HL304" in {each.code for each in found})
     before = await targets(client, document)

@@ -4,10 +4,13 @@ what is run anew without another export."""
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from lsprotocol import types
-from tests.server.conftest import EVERYTHING
+
+from tests.server.conftest import EVERYTHING, Client, HeldRun, OpenDocument, Serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -15,27 +18,31 @@ CONV = "self.conv(x)"
 PASSING = {"errorDb": -300, "warningDb": -300, "informationDb": -300}
 
 
-def codes(found):
+def codes(found: list[types.Diagnostic]) -> list[Any]:
     return [each.code for each in found]
 
 
-def stages(client):
-    return [each.message for _, each in client.progress]
+def stages(client: Client) -> list[Any]:
+    return [each.message for _, each in client.progress_values]
 
 
-def configure(client, **settings):
+def configure(client: Client, **settings: Any) -> None:
     given = {"interpreter": sys.executable, "thresholds": EVERYTHING, **settings}
     client.workspace_did_change_configuration(
         types.DidChangeConfigurationParams({"handlens": given})
     )
 
 
-def on_line(document, text, found, below=0):
+def on_line(
+    document: OpenDocument, text: str, found: list[types.Diagnostic], below: int = 0
+) -> list[types.Diagnostic]:
     line = document.position(text).line - below
     return [each for each in found if each.range.start.line == line]
 
 
-async def test_other_thresholds_show_other_findings_of_the_same_run(serving, tmp_path, model):
+async def test_other_thresholds_show_other_findings_of_the_same_run(
+    serving: Serving, tmp_path: Path, model: str
+) -> None:
     async with serving(tmp_path) as client:
         document = client.open("net.py", model)
         first = await client.diagnostics(document)
@@ -48,7 +55,9 @@ async def test_other_thresholds_show_other_findings_of_the_same_run(serving, tmp
         assert stages(client) == ran
 
 
-async def test_other_thresholds_hold_for_a_run_that_is_on(serving, tmp_path, held, model):
+async def test_other_thresholds_hold_for_a_run_that_is_on(
+    serving: Serving, tmp_path: Path, held: HeldRun, model: str
+) -> None:
     async with serving(tmp_path) as client:
         document = client.open(
             "net.py", held.text.replace("signal.pause()", "alive.close()") + model
@@ -59,7 +68,9 @@ async def test_other_thresholds_hold_for_a_run_that_is_on(serving, tmp_path, hel
 
 
 @pytest.mark.parametrize("run", ["manual", "onSave"])
-async def test_a_suppression_counts_as_it_is_typed(serving, tmp_path, model, run):
+async def test_a_suppression_counts_as_it_is_typed(
+    serving: Serving, tmp_path: Path, model: str, run: str
+) -> None:
     async with serving(tmp_path, run=run) as client:
         document = client.open("net.py", model)
         if run == "manual":
@@ -92,7 +103,9 @@ async def test_a_suppression_counts_as_it_is_typed(serving, tmp_path, model, run
         assert stages(client) == ran
 
 
-async def test_a_suppression_beside_other_code_waits_for_a_run(serving, tmp_path, model):
+async def test_a_suppression_beside_other_code_waits_for_a_run(
+    serving: Serving, tmp_path: Path, model: str
+) -> None:
     async with serving(tmp_path) as client:
         document = client.open("net.py", model)
         first = await client.diagnostics(document)
@@ -107,8 +120,8 @@ async def test_a_suppression_beside_other_code_waits_for_a_run(serving, tmp_path
 
 
 async def test_another_pyproject_is_not_a_run_if_it_changes_what_counts_only(
-    serving, tmp_path, model
-):
+    serving: Serving, tmp_path: Path, model: str
+) -> None:
     async with serving(tmp_path, thresholds=None) as client:
         table = "[tool.handlens]\nerror-db = -300\nwarning-db = 300\ninformation-db = 300\n"
         project = client.write("pyproject.toml", table)
@@ -117,7 +130,7 @@ async def test_another_pyproject_is_not_a_run_if_it_changes_what_counts_only(
         assert "HL101" in codes(first)
         ran = stages(client)
 
-        async def write(text):
+        async def write(text: str) -> None:
             project.write_text(text)
             client.workspace_did_change_watched_files(
                 types.DidChangeWatchedFilesParams(
@@ -135,7 +148,9 @@ async def test_another_pyproject_is_not_a_run_if_it_changes_what_counts_only(
         await client.until(lambda: stages(client).count("comparing") == 2)
 
 
-async def test_another_recipe_does_not_export_again(serving, tmp_path, model):
+async def test_another_recipe_does_not_export_again(
+    serving: Serving, tmp_path: Path, model: str
+) -> None:
     async with serving(tmp_path) as client:
         document = client.open("net.py", model)
         await client.diagnostics(document)
@@ -149,7 +164,9 @@ async def test_another_recipe_does_not_export_again(serving, tmp_path, model):
         assert stages(client).count("exporting") == 2
 
 
-async def test_settings_of_runs_to_come_start_none(serving, tmp_path, model):
+async def test_settings_of_runs_to_come_start_none(
+    serving: Serving, tmp_path: Path, model: str
+) -> None:
     async with serving(tmp_path) as client:
         document = client.open("net.py", model)
         await client.diagnostics(document)
@@ -160,7 +177,9 @@ async def test_settings_of_runs_to_come_start_none(serving, tmp_path, model):
         assert stages(client) == ran
 
 
-async def test_what_takes_too_much_memory_is_told_at_its_line(serving, tmp_path, model):
+async def test_what_takes_too_much_memory_is_told_at_its_line(
+    serving: Serving, tmp_path: Path, model: str
+) -> None:
     async with serving(tmp_path, memoryLimit=512) as client:
         greedy = model.replace("    return Tiny()", "    torch.ones(1 << 28)\n    return Tiny()")
         document = client.open("net.py", greedy)
@@ -170,7 +189,7 @@ async def test_what_takes_too_much_memory_is_told_at_its_line(serving, tmp_path,
         assert "torch.ones(1 << 28)" in document.covered(found.range)
 
 
-async def test_a_worker_is_ready_before_it_is_needed(serving, tmp_path):
+async def test_a_worker_is_ready_before_it_is_needed(serving: Serving, tmp_path: Path) -> None:
     async with serving(tmp_path, run="manual") as client:
         client.open("empty.py", "x = 1\n")
         client.open("net.py", "import torch\n")

@@ -1,5 +1,8 @@
 """The texts of files, open and closed."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +14,11 @@ from handlens_server.text.documents import Documents
 texts = st.text(st.sampled_from("ab\té😀\n\r\f\u2028"), max_size=30)
 
 
-def workspace(root="/project", encoding=types.PositionEncodingKind.Utf16, **open_texts):
+def workspace(
+    root: str = "/project",
+    encoding: types.PositionEncodingKind | str = types.PositionEncodingKind.Utf16,
+    **open_texts: str,
+) -> Documents:
     folder = types.WorkspaceFolder(f"file://{root}", "project")
     made = Documents(f"file://{root}", workspace_folders=[folder], position_encoding=encoding)
     for name, text in open_texts.items():
@@ -21,7 +28,7 @@ def workspace(root="/project", encoding=types.PositionEncodingKind.Utf16, **open
 
 
 @given(texts, texts, st.data())
-def test_an_edit_changes_the_text_that_it_means(before, inserted, data):
+def test_an_edit_changes_the_text_that_it_means(before: str, inserted: str, data: Any) -> None:
     encoding = data.draw(st.sampled_from(list(types.PositionEncodingKind)))
     start = data.draw(st.integers(0, len(before)))
     end = data.draw(st.integers(start, len(before)))
@@ -30,7 +37,7 @@ def test_an_edit_changes_the_text_that_it_means(before, inserted, data):
         return
     lines = positions.split_lines(before)
 
-    def position(offset):
+    def position(offset: int) -> types.Position:
         for number, line in enumerate(lines, 1):
             if offset <= len(line.rstrip("\r\n")):
                 return positions.to_position(number, offset, lines, encoding)
@@ -43,7 +50,7 @@ def test_an_edit_changes_the_text_that_it_means(before, inserted, data):
     assert document.source == before[:start] + inserted + before[end:]
 
 
-def test_an_edit_past_the_end_of_a_line_stays_in_the_line():
+def test_an_edit_past_the_end_of_a_line_stays_in_the_line() -> None:
     made = workspace(model="ab\ncd")
     document = made.find("file:///project/model.py")
     for line, text in ((0, "!"), (1, "?")):
@@ -52,7 +59,7 @@ def test_an_edit_past_the_end_of_a_line_stays_in_the_line():
     assert document.source == "ab!\ncd?"
 
 
-def test_a_document_is_found_however_its_uri_is_quoted():
+def test_a_document_is_found_however_its_uri_is_quoted() -> None:
     made = workspace(**{"a b+c": ""})
     assert made.find("file:///project/a%20b%2Bc.py") is made.find("file:///project/a b+c.py")
     assert made.find("file:///project/other.py") is None
@@ -61,14 +68,14 @@ def test_a_document_is_found_however_its_uri_is_quoted():
     assert closed.uri == "file:///project/other%20file.py"
 
 
-def test_a_document_is_found_by_a_symbolic_link(tmp_path):
+def test_a_document_is_found_by_a_symbolic_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     made = workspace(str(tmp_path / "link"), model="")
     assert made.at(str(tmp_path / "real" / "model.py")) is made.open[0]
 
 
-def test_the_root_of_a_file_is_the_innermost_workspace_folder():
+def test_the_root_of_a_file_is_the_innermost_workspace_folder() -> None:
     made = workspace()
     made.add_folder(types.WorkspaceFolder("file:///project/inner", "inner"))
     assert made.root("/project/inner/m.py") == "/project/inner"
@@ -76,7 +83,7 @@ def test_the_root_of_a_file_is_the_innermost_workspace_folder():
     assert made.root("/elsewhere/m.py") == "/elsewhere"
 
 
-def test_only_python_is_python():
+def test_only_python_is_python() -> None:
     made = workspace()
     for uri, language, is_python in (
         ("file:///m.py", "plaintext", True),
@@ -97,11 +104,11 @@ def test_only_python_is_python():
         (b"# coding: no-such-codec\n", None),
     ],
 )
-def test_a_file_on_disk_is_decoded_as_python_does(tmp_path, data, text):
+def test_a_file_on_disk_is_decoded_as_python_does(tmp_path: Path, data: Any, text: str) -> None:
     (tmp_path / "m.py").write_bytes(data)
     assert documents.read(str(tmp_path / "m.py")) == text
 
 
-def test_a_file_that_is_not_there_has_no_text(tmp_path):
+def test_a_file_that_is_not_there_has_no_text(tmp_path: Path) -> None:
     assert documents.read(str(tmp_path / "gone.py")) is None
     assert documents.read(str(tmp_path)) is None

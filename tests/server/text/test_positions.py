@@ -1,10 +1,12 @@
 """Positions, checked against what Python's own codecs say."""
 
 import ast
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from lsprotocol import types
 from lsprotocol.types import Position, PositionEncodingKind, Range
 
 from handlens.report import Span
@@ -24,7 +26,7 @@ texts = st.text(st.sampled_from("a \té𝔘😀\n\r\f\v\x1c\x85\u2028\u2029"), m
 @example("")
 @example("a\r\n\r\rb\n")
 @example("a\fb\u2028c\nd")
-def test_lines_end_where_the_protocol_says(text):
+def test_lines_end_where_the_protocol_says(text: str) -> None:
     lines = positions.split_lines(text)
     assert "".join(lines) == text
     assert [line.rstrip("\r\n") for line in lines] == text.replace("\r\n", "\n").replace(
@@ -33,7 +35,7 @@ def test_lines_end_where_the_protocol_says(text):
 
 
 @given(st.text(st.sampled_from("x = 1;\t\f\n\r"), max_size=30))
-def test_lines_are_those_of_python_s_parser(text):
+def test_lines_are_those_of_python_s_parser(text: str) -> None:
     try:
         tree = ast.parse(text)
     except SyntaxError:
@@ -44,18 +46,22 @@ def test_lines_are_those_of_python_s_parser(text):
 
 
 @given(texts, encodings)
-def test_units_are_what_the_codec_needs(text, encoding):
+def test_units_are_what_the_codec_needs(
+    text: str, encoding: types.PositionEncodingKind | str
+) -> None:
     codec, size = CODECS[encoding]
     assert positions.units(text, encoding) == len(text.encode(codec)) // size
 
 
-def test_half_a_surrogate_pair_has_a_length():
+def test_half_a_surrogate_pair_has_a_length() -> None:
     assert positions.units("\ud83d", PositionEncodingKind.Utf8) == 3
     assert positions.units("\ud83d", PositionEncodingKind.Utf16) == 1
 
 
 @given(texts, encodings, st.data())
-def test_every_code_point_survives_the_way_to_the_client_and_back(text, encoding, data):
+def test_every_code_point_survives_the_way_to_the_client_and_back(
+    text: str, encoding: types.PositionEncodingKind | str, data: Any
+) -> None:
     lines = positions.split_lines(text)
     line = data.draw(st.integers(1, len(lines)))
     column = data.draw(st.integers(0, len(lines[line - 1].rstrip("\r\n"))))
@@ -67,7 +73,9 @@ def test_every_code_point_survives_the_way_to_the_client_and_back(text, encoding
 
 
 @given(texts, encodings, st.integers(-3, 60), st.integers(-3, 200))
-def test_whatever_lies_outside_is_clamped(text, encoding, line, column):
+def test_whatever_lies_outside_is_clamped(
+    text: str, encoding: types.PositionEncodingKind | str, line: int, column: int
+) -> None:
     lines = positions.split_lines(text)
     position = positions.to_position(line, column, lines, encoding)
     assert 0 <= position.line < len(lines)
@@ -78,7 +86,7 @@ def test_whatever_lies_outside_is_clamped(text, encoding, line, column):
     assert back == Position(max(line, 0), max(column, 0)), "the argument is left as it is"
 
 
-def test_a_position_inside_a_character_counts_as_before_it():
+def test_a_position_inside_a_character_counts_as_before_it() -> None:
     lines = ["a😀b"]
     utf16 = PositionEncodingKind.Utf16
     columns = [positions.from_position(Position(0, at), lines, utf16)[1] for at in range(5)]
@@ -93,7 +101,9 @@ def test_a_position_inside_a_character_counts_as_before_it():
         (PositionEncodingKind.Utf32, (2, 6)),
     ],
 )
-def test_a_span_becomes_a_range(encoding, columns):
+def test_a_span_becomes_a_range(
+    encoding: types.PositionEncodingKind | str, columns: list[int]
+) -> None:
     span = Span("m.py", 2, 2, 2, 6)
     assert positions.to_range(span, ["\f\r\n", "é😀relu\r\n"], encoding) == Range(
         Position(1, columns[0]), Position(1, columns[1])

@@ -5,13 +5,16 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsprotocol import types
-from tests.server.conftest import UNITS
+
+from tests.server.conftest import UNITS, Capabilities, Client, OpenDocument, Serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -42,7 +45,7 @@ TYPED = st.one_of(
 EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 40), TYPED), min_size=1, max_size=4)
 
 
-def code(text):
+def code(text: str) -> str:
     """What two pieces of source have in common that differ in layout only."""
     try:
         return ast.dump(ast.parse(f"({text}\n)"))
@@ -53,12 +56,12 @@ def code(text):
 class Shown:
     """A document with results, and what its client shows of it."""
 
-    def __init__(self, client, document):
+    def __init__(self, client: Client, document: OpenDocument) -> None:
         self.client = client
         self.document = document
         self.base = document.text
 
-    async def measure(self):
+    async def measure(self) -> None:
         """Remember what is shown of the text that was run."""
         document = self.document
         await self.client.rerun(document)
@@ -78,20 +81,20 @@ class Shown:
         assert len(self.hints) > 1
         assert len(self.hovers) > 2
 
-    async def ask_hints(self):
+    async def ask_hints(self) -> dict[int, str]:
         end = types.Position(self.document.text.count("\n") + 2, 0)
         found = await self.client.text_document_inlay_hint_async(
             types.InlayHintParams(self.document.identifier, types.Range(types.Position(0, 0), end))
         )
         return {each.position.line: each.label.removesuffix(" (stale)") for each in found}
 
-    async def hover(self, position):
+    async def hover(self, position: types.Position) -> Any:
         found = await self.client.hover(self.document, position)
         if found is not None:
             found.contents.value = NOTE.sub("", found.contents.value)
         return found
 
-    def edit(self, where, length, typed):
+    def edit(self, where: float, length: int, typed: str) -> None:
         """Replace some characters, told as the client counts them."""
         text = self.document.text
         start, end = (
@@ -112,11 +115,11 @@ class Shown:
             )
         )
 
-    def position(self, offset):
+    def position(self, offset: int) -> types.Position:
         *before, line = re.split(r"\r\n|\r|\n", self.document.text[:offset])
         return types.Position(len(before), UNITS[self.client.encoding](line))
 
-    def covered(self, where):
+    def covered(self, where: types.Range) -> str:
         """The text in a range, which must not reach out of it."""
         lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", self.document.text)
         offsets = []
@@ -129,7 +132,7 @@ class Shown:
         assert start <= end
         return self.document.text[start:end]
 
-    async def check(self):
+    async def check(self) -> None:
         """Whatever is shown is shown on what it was measured on."""
         # The answer comes behind whatever the edit made the server push.
         hints = await self.ask_hints()
@@ -141,7 +144,7 @@ class Shown:
             ratios = [ratio async for start, ratio in self.hovered(line) if start.line == line]
             assert DECIBELS.search(label)[1] == min(ratios, key=float)
 
-    async def hovered(self, line):
+    async def hovered(self, line: int) -> AsyncIterator[tuple[types.Position, str]]:
         """The starts and the ratios that hovers on a line show, as they showed them at first."""
         text = re.split(r"\r\n|\r|\n", self.document.text)[line]
         for column in range(0, UNITS[self.client.encoding](text), 4):
@@ -152,7 +155,13 @@ class Shown:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=[False, True])
-async def shown(request, serving, capabilities, tmp_path_factory, model):
+async def shown(
+    request: pytest.FixtureRequest,
+    serving: Serving,
+    capabilities: Capabilities,
+    tmp_path_factory: pytest.TempPathFactory,
+    model: str,
+) -> AsyncIterator[Shown]:
     able = capabilities(request.param)
     async with serving(tmp_path_factory.mktemp("workspace"), able, run="manual") as client:
         text = model.replace("x = self.conv(x)", '_ = "é🙂\t"; x = self.conv(x)')
@@ -163,7 +172,9 @@ async def shown(request, serving, capabilities, tmp_path_factory, model):
 
 @given(edits=EDITS)
 @settings(max_examples=200, deadline=None, database=None)
-async def test_what_is_shown_moves_with_its_source_or_goes_with_it(shown, edits):
+async def test_what_is_shown_moves_with_its_source_or_goes_with_it(
+    shown: Shown, edits: Any
+) -> None:
     shown.client.change(shown.document, shown.base)
     assert await shown.ask_hints() == shown.hints
     assert await shown.client.shows(shown.document) == shown.diagnostics

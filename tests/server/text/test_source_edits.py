@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -54,8 +55,11 @@ def span_of(node: ast.stmt) -> Span:
     return Span("/m.py", node.lineno, node.col_offset, node.end_lineno, node.end_col_offset)
 
 
+@pytest.mark.slow
 @given(programs, line_ends, st.data())
-def test_a_suppression_covers_the_statement_and_changes_no_code(program, line_end, data):
+def test_a_suppression_covers_the_statement_and_changes_no_code(
+    program: list[tuple[str, str]], line_end: str, data: Any
+) -> None:
     text = text_of(program, line_end)
     node = data.draw(st.sampled_from(ast.parse(text).body))
     before = suppressions(text)
@@ -75,7 +79,9 @@ def test_a_suppression_covers_the_statement_and_changes_no_code(program, line_en
 
 
 @given(programs, line_ends)
-def test_removing_every_suppression_leaves_the_code_and_the_other_comments(program, line_end):
+def test_removing_every_suppression_leaves_the_code_and_the_other_comments(
+    program: list[tuple[str, str]], line_end: str
+) -> None:
     text = text_of(program, line_end)
     while found := suppressions(text):
         changed = remove_suppression(text, found[0].line).apply(text)
@@ -98,7 +104,7 @@ def test_removing_every_suppression_leaves_the_code_and_the_other_comments(progr
         ('{"keep_float": ("b",), "model": m}', '{"keep_float": ("b", "a.0",), "model": m}'),
     ],
 )
-def test_a_target_keeps_a_module_in_float(returned, changed):
+def test_a_target_keeps_a_module_in_float(returned: str, changed: str) -> None:
     text = f"\ufeff# é\ndef handlens_x():\n    return {returned}  # mine\n"
     assert keep_float(text, TARGET, "a.0").apply(text) == text.replace(returned, changed)
 
@@ -116,7 +122,7 @@ def test_a_target_keeps_a_module_in_float(returned, changed):
         '{"model": (m)}',
     ],
 )
-def test_what_cannot_be_edited_safely_is_left_alone(returned):
+def test_what_cannot_be_edited_safely_is_left_alone(returned: str) -> None:
     text = f"def handlens_x():\n    return {returned}\n"
     with pytest.raises(NoEdit):
         keep_float(text, TARGET, "a.0")
@@ -129,13 +135,13 @@ def test_what_cannot_be_edited_safely_is_left_alone(returned):
         ('model = "m:M"\nkeep_float = ["b"]\n', 'model = "m:M"\nkeep_float = ["b", "a.0"]\n'),
     ],
 )
-def test_a_project_keeps_a_module_in_float(table, changed):
+def test_a_project_keeps_a_module_in_float(table: Any, changed: str) -> None:
     text = f"# first\n[tool.handlens.targets.x]\n{table}\n[other]\nkey = 1\n"
     target = Target("x", "configured", "/m.py")
     assert keep_float_configured(text, target, "a.0").apply(text) == text.replace(table, changed)
 
 
-def test_a_project_without_the_target_is_left_alone():
+def test_a_project_without_the_target_is_left_alone() -> None:
     for text in ("", "[tool.handlens\n", "[tool]\nhandlens = 1\n"):
         with pytest.raises(NoEdit, match=r"pyproject\.toml"):
             keep_float_configured(text, Target("x", "configured", "/m.py"), "a.0")

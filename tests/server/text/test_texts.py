@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 from lsprotocol import types
 
 from handlens_server.text import positions
+from tests.server.conftest import Client, HeldRun, OpenDocument
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -15,7 +17,7 @@ CONV = "self.conv(x)"
 EXPRESSIONS = {CONV, f"{CONV}.mean((2, 3))", "block(x)"}
 
 
-def covered(document, where):
+def covered(document: OpenDocument, where: types.Range) -> str:
     """The text in a range of a single line, by the protocol's line ends."""
     line = re.split(r"\r\n|\r|\n", document.text)[where.start.line]
     assert where.start.line == where.end.line
@@ -38,7 +40,9 @@ def covered(document, where):
         ("all", lambda t: "\ufeff\f\n" + t.replace("    ", "\t").replace("\n", "\r\n")),
     ],
 )
-async def test_what_is_found_is_shown_on_its_text(client, model, name, changed):
+async def test_what_is_found_is_shown_on_its_text(
+    client: Client, model: str, name: str, changed: Callable[[str], str]
+) -> None:
     document = client.open(f"text_{name}.py", changed(model))
     found = await client.diagnostics(document)
     shown = {covered(document, each.range) for each in found if each.code == "HL101"}
@@ -65,7 +69,9 @@ async def test_what_is_found_is_shown_on_its_text(client, model, name, changed):
     client.close(document)
 
 
-async def test_a_file_that_is_deleted_while_it_is_run_is_run_from_its_editor(client, held, model):
+async def test_a_file_that_is_deleted_while_it_is_run_is_run_from_its_editor(
+    client: Client, held: HeldRun, model: str
+) -> None:
     document = client.open("deleted.py", held.text)
     await held.begun()
     document.file.unlink()
@@ -76,7 +82,9 @@ async def test_a_file_that_is_deleted_while_it_is_run_is_run_from_its_editor(cli
     assert await client.until(lambda: client.published[document.uri][-1].diagnostics == ())
 
 
-async def test_a_file_that_is_renamed_while_it_is_run_is_shown_by_its_new_name(client, held, model):
+async def test_a_file_that_is_renamed_while_it_is_run_is_shown_by_its_new_name(
+    client: Client, held: HeldRun, model: str
+) -> None:
     before = client.open("before.py", held.text)
     await held.begun()
     # That is what editors say of it: one is closed, another opened.
@@ -89,8 +97,8 @@ async def test_a_file_that_is_renamed_while_it_is_run_is_shown_by_its_new_name(c
 
 
 async def test_an_import_that_is_deleted_while_it_is_run_is_told_by_the_next_run(
-    client, held, model
-):
+    client: Client, held: HeldRun, model: str
+) -> None:
     client.write("parts.py", "SIZE = 8\n")
     text = model.replace("import torch\n", "import torch\nimport parts\n", 1)
     document = client.open("importing.py", text)

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import pytest
 
-from handlens.workers.client import Environment, WorkerUnusable
+from handlens.workers.client import Environment, Worker, WorkerUnusable
 from handlens_server.worker import host
 from handlens_server.worker.host import Host, State
 from handlens_server.worker.pool import Pool
@@ -14,45 +15,50 @@ from handlens_server.worker.pool import Pool
 class FakeWorker:
     """Starts when it is told to."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.alive = True
 
-    async def close(self):
+    async def close(self) -> None:
         self.alive = False
+
+
+Start = asyncio.Future[tuple[FakeWorker, Environment]]
 
 
 class Starts:
     """Every start that was asked for; a test lets them succeed or fail."""
 
-    def __init__(self):
-        self.asked = []
+    def __init__(self) -> None:
+        self.asked: list[Start] = []
         self._arrived = asyncio.Event()
 
-    async def start(self, interpreter, on_output, cwd=None):
-        start = asyncio.get_running_loop().create_future()
+    async def start(
+        self, interpreter: str, on_output: Callable[[str], None], cwd: str | None = None
+    ) -> tuple[FakeWorker, Environment]:
+        start: Start = asyncio.get_running_loop().create_future()
         self.asked.append(start)
         self._arrived.set()
         return await start
 
-    async def next(self):
+    async def next(self) -> Start:
         await asyncio.wait_for(self._arrived.wait(), 10)
         self._arrived.clear()
         return self.asked[-1]
 
-    def ready(self, start):
+    def ready(self, start: Start) -> FakeWorker:
         worker = FakeWorker()
         start.set_result((worker, Environment("python", "3", "2", "0")))
         return worker
 
 
 @pytest.fixture
-def starts(monkeypatch):
+def starts(monkeypatch: pytest.MonkeyPatch) -> Starts:
     starts = Starts()
-    monkeypatch.setattr(host.Worker, "start", starts.start)
+    monkeypatch.setattr(Worker, "start", starts.start)
     return starts
 
 
-async def test_runs_share_one_start(starts):
+async def test_runs_share_one_start(starts: Starts) -> None:
     made = Host("python", "/", print)
     assert made.state is State.IDLE
     waiting = [asyncio.create_task(made.worker()) for _ in range(3)]
@@ -65,7 +71,7 @@ async def test_runs_share_one_start(starts):
     assert len(starts.asked) == 1
 
 
-async def test_a_cancelled_run_leaves_the_start_to_the_next(starts):
+async def test_a_cancelled_run_leaves_the_start_to_the_next(starts: Starts) -> None:
     made = Host("python", "/", print)
     first = asyncio.create_task(made.worker())
     start = await starts.next()
@@ -77,7 +83,7 @@ async def test_a_cancelled_run_leaves_the_start_to_the_next(starts):
     assert len(starts.asked) == 1
 
 
-async def test_an_unusable_interpreter_is_tried_again(starts):
+async def test_an_unusable_interpreter_is_tried_again(starts: Starts) -> None:
     made = Host("python", "/", print)
     first = asyncio.create_task(made.worker())
     (await starts.next()).set_exception(WorkerUnusable("no torch"))
@@ -89,7 +95,7 @@ async def test_an_unusable_interpreter_is_tried_again(starts):
     assert (await second).alive
 
 
-async def test_a_dead_worker_is_replaced(starts):
+async def test_a_dead_worker_is_replaced(starts: Starts) -> None:
     made = Host("python", "/", print)
     first = asyncio.create_task(made.worker())
     dead = starts.ready(await starts.next())
@@ -100,7 +106,7 @@ async def test_a_dead_worker_is_replaced(starts):
     assert await second is not dead
 
 
-async def test_closing_ends_the_worker_also_while_it_starts(starts):
+async def test_closing_ends_the_worker_also_while_it_starts(starts: Starts) -> None:
     started, starting = Host("python", "/", print), Host("python", "/", print)
     first = asyncio.create_task(started.worker())
     worker = starts.ready(await starts.next())
@@ -116,8 +122,10 @@ async def test_closing_ends_the_worker_also_while_it_starts(starts):
         await second
 
 
-async def test_the_pool_has_one_worker_for_an_interpreter_and_a_folder_and_complains_once(starts):
-    complaints = []
+async def test_the_pool_has_one_worker_for_an_interpreter_and_a_folder_and_complains_once(
+    starts: Starts,
+) -> None:
+    complaints: list[str] = []
     pool = Pool(print, complaints.append)
     for _ in range(2):
         asked = asyncio.create_task(pool.worker("/a/python", "/root"))
@@ -138,7 +146,9 @@ async def test_the_pool_has_one_worker_for_an_interpreter_and_a_folder_and_compl
     assert not worker.alive
 
 
-async def test_a_worker_that_keeps_dying_is_not_started_at_once(starts, monkeypatch, caplog):
+async def test_a_worker_that_keeps_dying_is_not_started_at_once(
+    starts: Starts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(host, "_LONGEST_PAUSE_S", 0.01)
     caplog.set_level(logging.INFO, host.logger.name)
     made = Host("python", "/", print)

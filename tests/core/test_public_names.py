@@ -21,6 +21,7 @@ def run(*command: str) -> str:
     return ended.stdout + ended.stderr
 
 
+@pytest.mark.torch
 def test_every_public_name_is_there() -> None:
     assert dir(handlens) == sorted(handlens.__all__)
     for name in handlens.__all__:
@@ -29,6 +30,7 @@ def test_every_public_name_is_there() -> None:
         handlens.prepare  # type: ignore[attr-defined]  # noqa: B018
 
 
+@pytest.mark.torch
 def test_a_type_checker_knows_every_public_name(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     names = [name for name in handlens.__all__ if name != "__version__"]

@@ -34,7 +34,7 @@ spec = importlib.util.spec_from_file_location(
     "handlens", folder + "/__init__.py", submodule_search_locations=[folder])
 package = sys.modules["handlens"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(package)
-from handlens.workers.parent import main
+from handlens.workers.worker import main
 main()
 """
 log = logging.getLogger(__name__)

@@ -227,7 +227,7 @@ async def test_an_interpreter_that_is_none_says_so() -> None:
 
 async def test_the_worker_needs_nothing_but_torch_and_torchao() -> None:
     script = (
-        "import sys, handlens.workers.parent, handlens.session\n"
+        "import sys, handlens.workers.worker, handlens.session\n"
         "ours = {'pygls', 'lsprotocol', 'click', 'rich', 'handlens_server'}\n"
         "print(sorted(ours & {name.split('.')[0] for name in sys.modules}))"
     )

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
-import json
 import os
 import platform
 import select
@@ -25,6 +24,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from handlens.workers import processes, wire
+from handlens.workers.forked_run import ForkedRun
 
 if TYPE_CHECKING:
     from handlens.report import Span
@@ -94,68 +94,6 @@ def _is_hung_up(pipe: int) -> bool:
     return bool(poll.poll(0))
 
 
-class _Run:
-    """A forked run, as the worker sees it. The process may outlive the run, to hold its export."""
-
-    def __init__(
-        self,
-        number: int,
-        request: dict[str, Any],
-        process: int,
-        pipe: int,
-        control: int,
-        stack: int,
-    ) -> None:
-        self.number = number
-        self.request = request
-        self.process = process
-        self.pipe = pipe
-        self.control = control
-        """The pipe by which a process that holds an export gets the next request."""
-        self.stack = stack
-        """The pipe to which the process writes its stack when it dies."""
-        self.continuation: int | None = None
-        """The process that goes on from the export, if the export is held."""
-        self.idle = False
-        """True if that process has ended, and the one that holds the export waits for another request."""
-        self.resumed = False
-        """True if the process was handed another request and has not begun with it."""
-        self.pending = bytearray()
-        self.ended = False
-        """True after the run's last event: its report, or that it was cancelled."""
-        self.killed = False
-
-    @property
-    def holds_export(self) -> bool:
-        """True if the process can be handed another request."""
-        return self.ended and not self.killed and (self.idle or self.continuation is not None)
-
-    def kill(self) -> None:
-        """Kill the process, and everything it has started. The process must not have been waited for."""
-        processes.kill_group(self.process)
-        # The process may not have made its own group yet.
-        os.kill(self.process, signal.SIGKILL)
-        if self.continuation is not None:
-            processes.kill_group(self.continuation)
-            self.continuation = None
-        # The process exists until it is waited for, but no run can go on from it any more.
-        self.killed = True
-
-    def close(self) -> None:
-        """Close the worker's ends of the pipes."""
-        for fd in (self.pipe, self.control, self.stack):
-            os.close(fd)
-
-
-# The fields of a request that decide its export. A process has one memory limit for as long as it lives.
-_EXPORTED = ("target", "text", "workspace", "unsaved", "memory_limit_mib")
-
-
-def _model(request: dict[str, Any]) -> str:
-    """A key that two requests share if their exports are the same, whatever the recipe."""
-    return json.dumps([request.get(key) for key in _EXPORTED])
-
-
 class _Runs:
     """The worker's loop: reads requests, forwards the events of runs, and reports every run that dies."""
 
@@ -164,8 +102,8 @@ class _Runs:
         self._events = events
         self._selector = selectors.DefaultSelector()
         self._buffer = b""
-        self._runs: list[_Run] = []
-        self._by_pipe: dict[int, _Run] = {}
+        self._runs: list[ForkedRun] = []
+        self._by_pipe: dict[int, ForkedRun] = {}
         # A grandchild may hold a run's pipe open, so a run has ended when its process has.
         self._deaths, self._alarm = os.pipe()
         os.set_blocking(self._deaths, False)
@@ -220,11 +158,7 @@ class _Runs:
     def _continue(self, number: int, request: dict[str, Any]) -> bool:
         """Hand a request to a process that holds the same export. Returns False if there is none."""
         for run in self._runs:
-            if (
-                request.get("reuse_export")
-                and run.holds_export
-                and _model(run.request) == _model(request)
-            ):
+            if request.get("reuse_export") and run.holds_export and run.has_export_of(request):
                 run.number, run.request = number, request
                 run.continuation, run.idle, run.ended, run.resumed = None, False, False, True
                 # If the process is dead, SIGCHLD says so.
@@ -266,7 +200,7 @@ class _Runs:
             os.close(fd)
         os.set_blocking(pipe, False)
         os.set_blocking(stack, False)
-        run = _Run(number, request, process, pipe, control, stack)
+        run = ForkedRun(number, request, process, pipe, control, stack)
         self._runs.append(run)
         self._by_pipe[pipe] = run
         self._selector.register(pipe, selectors.EVENT_READ)
@@ -297,7 +231,7 @@ class _Runs:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(run.continuation or run.process, INTERRUPT)
 
-    def _relay(self, run: _Run) -> None:
+    def _relay(self, run: ForkedRun) -> None:
         """Forward the complete lines that a run wrote; half a line of a killed run is dropped."""
         try:
             # No pipe holds more than this, so one read empties the pipe of a run that has ended.
@@ -315,7 +249,7 @@ class _Runs:
         for line in lines:
             self._handle_event(run, bytes(line))
 
-    def _handle_event(self, run: _Run, line: bytes) -> None:
+    def _handle_event(self, run: ForkedRun, line: bytes) -> None:
         """Handle one line that a run wrote."""
         try:
             event = wire.decode(line)
@@ -346,7 +280,7 @@ class _Runs:
             self._tell_death(run.number, f"its process {wire.ending(0)}")
 
     def _reap(self) -> None:
-        dead: list[tuple[_Run, int]] = []
+        dead: list[tuple[ForkedRun, int]] = []
         with contextlib.suppress(ChildProcessError):
             while True:
                 process, status = os.waitpid(-1, os.WNOHANG)
@@ -361,7 +295,7 @@ class _Runs:
         for run, status in dead:
             self._bury(run, os.waitstatus_to_exitcode(status))
 
-    def _bury(self, run: _Run, status: int) -> None:
+    def _bury(self, run: ForkedRun, status: int) -> None:
         """Read the last events of a run that has ended, and tell of its death if it sent no report."""
         if run.pipe in self._by_pipe:
             self._relay(run)

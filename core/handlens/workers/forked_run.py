@@ -1,0 +1,69 @@
+"""A forked run, as its worker sees it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+from handlens.workers import processes
+
+# The fields of a request that decide its export. A process has one memory limit for as long as it lives.
+_EXPORTED = ("target", "text", "workspace", "unsaved", "memory_limit_mib")
+
+
+class ForkedRun:
+    """A forked run, as the worker sees it. The process may outlive the run, to hold its export."""
+
+    def __init__(
+        self,
+        number: int,
+        request: dict[str, Any],
+        process: int,
+        pipe: int,
+        control: int,
+        stack: int,
+    ) -> None:
+        self.number = number
+        self.request = request
+        self.process = process
+        self.pipe = pipe
+        self.control = control
+        """The pipe by which a process that holds an export gets the next request."""
+        self.stack = stack
+        """The pipe to which the process writes its stack when it dies."""
+        self.continuation: int | None = None
+        """The process that goes on from the export, if the export is held."""
+        self.idle = False
+        """True if that process has ended, and the one that holds the export waits for another request."""
+        self.resumed = False
+        """True if the process was handed another request and has not begun with it."""
+        self.pending = bytearray()
+        self.ended = False
+        """True after the run's last event: its report, or that it was cancelled."""
+        self.killed = False
+
+    @property
+    def holds_export(self) -> bool:
+        """True if the process can be handed another request."""
+        return self.ended and not self.killed and (self.idle or self.continuation is not None)
+
+    def has_export_of(self, request: dict[str, Any]) -> bool:
+        """True if the export that ``request`` asks for is the one of this run, whatever the recipe."""
+        return all(self.request.get(key) == request.get(key) for key in _EXPORTED)
+
+    def kill(self) -> None:
+        """Kill the process, and everything it has started. The process must not have been waited for."""
+        processes.kill_group(self.process)
+        # The process may not have made its own group yet.
+        os.kill(self.process, signal.SIGKILL)
+        if self.continuation is not None:
+            processes.kill_group(self.continuation)
+            self.continuation = None
+        # The process exists until it is waited for, but no run can go on from it any more.
+        self.killed = True
+
+    def close(self) -> None:
+        """Close the worker's ends of the pipes."""
+        for fd in (self.pipe, self.control, self.stack):
+            os.close(fd)

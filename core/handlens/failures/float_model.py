@@ -146,7 +146,7 @@ def _ordered(sources: Iterable[Source]) -> list[Source]:
 
 
 def _given_by(model: GraphModule) -> Iterator[tuple[Node, tuple[Node, ...]]]:
-    """Yields each input of a body, and the nodes that its value comes from: an operand, or a loop's last turn."""
+    """Yields each input of a body and the nodes its value comes from: an operand, or a loop's last turn."""
     for graph_module in graph_modules(model):
         for node in graph_module.graph.nodes:
             for body in bodies(node):

@@ -13,9 +13,10 @@ from handlens import recipes
 from handlens.capture.export import Captured, capture
 from handlens.capture.handles import generate_numeric_debug_handle
 from handlens.loading.importing import Sources
-from handlens.loading.module import load, read
+from handlens.loading.module import load
 from handlens.loading.subject import Subject, build
 from handlens.recipes import Quantized
+from handlens.source_text import read
 
 
 @dataclass(frozen=True)

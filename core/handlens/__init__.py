@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from handlens.capture.handles import (
+        CUSTOM_KEY,
+        NUMERIC_DEBUG_HANDLE_KEY,
+        bfs_trace_with_node_process,
+        generate_numeric_debug_handle,
+    )
+    from handlens.numeric_debugger.loggers import (
+        NodeAccuracySummary,
+        OutputLogger,
+        QuantizationComparisonResult,
+        compare_results,
+        extract_results_from_loggers,
+        prepare_for_propagation_comparison,
+    )
+    from handlens.numeric_debugger.pt2e import convert_pt2e, prepare_pt2e
 
 __version__ = "0.1.0"
 
-# The names that need torch, and where they are: torch takes seconds to import, and neither the language
-# server nor `handlens targets` may wait for it.
-_NEEDS_TORCH = {
-    "CUSTOM_KEY": "capture.handles",
-    "NUMERIC_DEBUG_HANDLE_KEY": "capture.handles",
-    "bfs_trace_with_node_process": "capture.handles",
-    "convert_pt2e": "numeric_debugger.pt2e",
-    "generate_numeric_debug_handle": "capture.handles",
-    "prepare_pt2e": "numeric_debugger.pt2e",
-    "NodeAccuracySummary": "numeric_debugger.loggers",
-    "OutputLogger": "numeric_debugger.loggers",
-    "QuantizationComparisonResult": "numeric_debugger.loggers",
-    "compare_results": "numeric_debugger.loggers",
-    "extract_results_from_loggers": "numeric_debugger.loggers",
-    "prepare_for_propagation_comparison": "numeric_debugger.loggers",
-}
+__all__ = [
+    "CUSTOM_KEY",
+    "NUMERIC_DEBUG_HANDLE_KEY",
+    "NodeAccuracySummary",
+    "OutputLogger",
+    "QuantizationComparisonResult",
+    "__version__",
+    "bfs_trace_with_node_process",
+    "compare_results",
+    "convert_pt2e",
+    "extract_results_from_loggers",
+    "generate_numeric_debug_handle",
+    "prepare_for_propagation_comparison",
+    "prepare_pt2e",
+]
 
-__all__ = ["__version__", *_NEEDS_TORCH]
+# A type checker that saw this function would take any misspelled name for one that exists.
+if not TYPE_CHECKING:
 
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used.
 
-def __getattr__(name: str) -> Any:
-    if name in _NEEDS_TORCH:
-        return getattr(importlib.import_module(f"handlens.{_NEEDS_TORCH[name]}"), name)
-    raise AttributeError(f"module 'handlens' has no attribute {name!r}")
+        All of them need torch, which takes seconds to import, and neither the language server nor
+        `handlens targets` may wait for it.
+        """
+        if name in __all__:
+            for module in ("capture.handles", "numeric_debugger.loggers", "numeric_debugger.pt2e"):
+                found = importlib.import_module(f"handlens.{module}")
+                if hasattr(found, name):
+                    return getattr(found, name)
+        raise AttributeError(f"module 'handlens' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

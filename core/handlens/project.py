@@ -1,6 +1,6 @@
-"""What a project asks for in ``[tool.handlens]`` of its pyproject.toml.
+"""The settings of a project, from ``[tool.handlens]`` in its pyproject.toml.
 
-The command line's options and the editor's settings go on top.
+Options of the command line and settings of an editor take precedence over them.
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ from handlens.targets import InvalidConfiguration
 
 @dataclass(frozen=True)
 class ProjectSettings:
-    """The settings of a project, or the defaults."""
+    """The settings of a project, with defaults for those that it does not have."""
 
     recipe: str | None = None
-    """For the targets that do not name one themselves."""
+    """The recipe of targets that name none themselves."""
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     fail_under: float | None = None
     thresholds: ChosenThresholds = field(default_factory=ChosenThresholds)
 
     def selected(self, report: Report) -> Report:
-        """The report with the findings that are wanted. Why there is no result is always wanted."""
+        """The report with the findings that are selected, and the accuracy that is asked for.
+
+        A failed run stays as it is: no selection hides why there is no result.
+        """
         if report.status == "failed":
             return report
         findings = tuple(selection.select(report.findings, self.select, self.ignore))
@@ -79,7 +82,7 @@ def _settings(table: dict[str, Any]) -> ProjectSettings:
 
 def _number(table: dict[str, Any], key: str) -> float | None:
     value = table.get(key)
-    # abs(nan) <= 1000 is false, as it is for infinity.
+    # The comparison is false for infinity and NaN, too.
     if value is None or (type(value) in (int, float) and abs(value) <= 1000):
         return value
     raise ValueError(f"{key} is not a number from -1000 to 1000: {value!r}")

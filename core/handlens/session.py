@@ -26,13 +26,14 @@ from handlens.failures.exceptions import failure, is_out_of_memory
 from handlens.failures.inquiry import Inquiry
 from handlens.loading.importing import Sources
 from handlens.loading.inputs import Inputs, cloned
-from handlens.loading.module import load, read
+from handlens.loading.module import load
 from handlens.loading.preserving import as_given
 from handlens.loading.subject import BatchFailed, InvalidTarget, Subject, build
 from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
 from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
 from handlens.reporting import measured
 from handlens.request import RunRequest, Stage
+from handlens.source_text import read
 from handlens.verification import verify
 
 

@@ -1,4 +1,4 @@
-"""What can be run in a file, found from its text alone: nothing is imported, nothing is executed."""
+"""Find the targets of a file, by its syntax tree alone: nothing is imported, nothing is executed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from handlens.report import Span
 PREFIX = "handlens_"
 
 BOM = "\ufeff"
-"""What some editors write first into a text. Files are decoded without it, buffers may have it."""
+"""The byte order mark. Decoding a file removes it, but the text of an editor may begin with it."""
 
 _NAME = re.compile(r"\s*(?:def|class)\s+(?P<name>\w+)")
 
@@ -29,7 +29,7 @@ HOW_TO_DECLARE = (
 
 @dataclass(frozen=True)
 class Target:
-    """Something to run, and where it is declared (1-based line, 0-based code point columns)."""
+    """A model that can be checked, and where it is declared (1-based line, 0-based code point columns)."""
 
     name: str
     kind: Literal["function", "class", "configured"]
@@ -38,9 +38,9 @@ class Target:
     column: int = 0
     end_column: int = 0
     references: dict[str, str] = field(default_factory=dict, hash=False)
-    """For a configured target its keys (``model``, ``example_inputs``, …) and ``module:callable``s."""
+    """The ``"module:callable"`` strings of a configured target by their keys: ``model``, …"""
     keep_float: tuple[str, ...] = ()
-    """For a configured target the paths of the modules that stay in float."""
+    """The paths of the modules that a configured target asks to keep in float."""
 
     @property
     def declaration(self) -> Span:
@@ -49,28 +49,30 @@ class Target:
 
 
 class InvalidConfiguration(ValueError):
-    """A ``[tool.handlens]`` table that does not say what it should."""
+    """The ``[tool.handlens]`` table of a pyproject.toml is wrong, or the file cannot be read."""
 
 
 def discover(text: str, file: str) -> list[Target]:
-    """The targets of a file: its functions and classes in source order, then those configured for it.
+    """Find the functions and classes of a file that are targets, then the targets configured for the file.
 
-    Raises SyntaxError where ``text`` is not Python, InvalidConfiguration for a wrong pyproject.toml.
+    Raises:
+        SyntaxError: ``text`` is not Python.
+        InvalidConfiguration: The project's pyproject.toml is wrong.
     """
     return [*_declared(text, file), *_configured(file)]
 
 
 @lru_cache(4)
 def parse(text: str) -> ast.Module:
-    """The syntax tree of a text, byte order mark or not. Raises what ``ast.parse`` does."""
+    """Parse a text that may begin with a byte order mark. Raises what ``ast.parse`` does."""
     return ast.parse(text.removeprefix(BOM))
 
 
 @lru_cache(16)
 def _declared(text: str, file: str) -> tuple[Target, ...]:
-    """Those in the text. An editor asks for them all the time."""
+    """The functions and classes of a text that are targets. Cached: an editor asks at every edit."""
     tree = parse(text)
-    # As the compiler counts them: a form feed, which str.splitlines counts too, ends no line.
+    # Split where the compiler does. str.splitlines also splits at form feeds, which end no line.
     lines = re.split(r"\r\n|\r|\n", text)
     functions = [
         _target(node, "function", file, lines)
@@ -91,29 +93,30 @@ def _target(
     file: str,
     lines: list[str],
 ) -> Target:
-    # The statement begins below its decorators. Its name may be spelled otherwise than Python reads it.
+    # Find the name in the text: Python normalizes identifiers, so that node.name may be spelled otherwise.
     name = _NAME.match(lines[node.lineno - 1])
     column, end_column = name.span("name") if name else (0, 1)
     return Target(node.name, kind, file, node.lineno, column, end_column)
 
 
 def _is_runnable_module(node: ast.ClassDef) -> bool:
-    """A class that looks like an ``nn.Module``, takes no arguments, and has ``example_inputs()``."""
+    """True if a class looks like an ``nn.Module``, takes no arguments, and has ``example_inputs()``."""
     methods = {each.name: each for each in node.body if isinstance(each, ast.FunctionDef)}
     bases = [ast.unparse(base) for base in node.bases]
     if "example_inputs" not in methods or not any(b.split(".")[-1] == "Module" for b in bases):
         return False
     init = methods.get("__init__")
-    return init is None or not _required_arguments(init)
+    return init is None or not required_arguments(init)
 
 
-def _required_arguments(function: ast.FunctionDef) -> list[str]:
-    positional = [*function.args.posonlyargs, *function.args.args][1:]
-    required = positional[: len(positional) - len(function.args.defaults)]
-    keywords = zip(function.args.kwonlyargs, function.args.kw_defaults)
+def required_arguments(method: ast.FunctionDef) -> list[ast.arg]:
+    """The arguments of a method without a default, ``self`` left out."""
+    given = method.args
+    positional = [*given.posonlyargs, *given.args][1:]
+    keywords = zip(given.kwonlyargs, given.kw_defaults)
     return [
-        *(each.arg for each in required),
-        *(each.arg for each, default in keywords if default is None),
+        *positional[: len(positional) - len(given.defaults)],
+        *(each for each, default in keywords if default is None),
     ]
 
 
@@ -123,7 +126,7 @@ def _required_arguments(function: ast.FunctionDef) -> list[str]:
 def find_project(file: str) -> Path | None:
     """The nearest pyproject.toml above a file."""
     for folder in Path(file).absolute().parents:
-        # Unlike that of Path, it is false for whatever cannot be asked for.
+        # Path.is_file raises an error for a folder that may not be read; this is false.
         if os.path.isfile(folder / "pyproject.toml"):
             return folder / "pyproject.toml"
     return None
@@ -131,7 +134,7 @@ def find_project(file: str) -> Path | None:
 
 def configuration(project: Path) -> dict[str, Any]:
     """The ``[tool.handlens]`` table of a pyproject.toml; empty if it has none."""
-    # A worker runs without tomli.
+    # Imported here because tomli need not be installed where a worker runs.
     if sys.version_info >= (3, 11):
         import tomllib
     else:

@@ -1,10 +1,15 @@
-"""A result is checked before it is shown: does the reference compute what the model computes, and does the
-comparison compute what the two graphs compute by themselves?"""
+"""Checks a comparison on the first batch, before any of its numbers is shown.
+
+The reference must compute what the model computes, and the comparison graph must compute what the two
+graphs compute when they run by themselves.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Set
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -26,16 +31,16 @@ from handlens.loading.inputs import Inputs, cloned
 from handlens.loading.preserving import as_given
 from handlens.loading.subject import Subject
 from handlens.recipes import Quantized
-from handlens.report import Difference, Verification
+from handlens.report import Difference, Span, Verification
 
-# What another order of additions leaves of float32, in dB; and of a model that computes in half precision,
-# where every op rounds to 74 or 56 dB.
+# Two results are the same from this SQNR on, in dB: the order of additions leaves no less in float32. In
+# half precision every op rounds to 74 or 56 dB.
 _SAME_DB = {torch.float64: 80.0, torch.float32: 80.0, torch.float16: 50.0, torch.bfloat16: 30.0}
 
 
 @dataclass(frozen=True)
 class Verified:
-    """A comparison that has run the first batch, and what that was checked against."""
+    """A comparison that has run the first batch, and the outcome of the checks."""
 
     comparison: Comparison
     verification: Verification
@@ -44,7 +49,7 @@ class Verified:
 def verify(
     captured: Captured, subject: Subject, quantized: Quantized, inputs: Inputs, places: Places
 ) -> Verified:
-    """Compare on the first batch, and check the result. Raises what the graphs raise."""
+    """Compare on the first batch, and check the result. Raises whatever the graphs raise."""
     start = RandomState()
     run = _Runs(start, inputs)
     comparison = merge(quantized.reference, quantized.actual)
@@ -54,15 +59,15 @@ def verify(
     verification = _against_model(
         model, outputs.reference, run, captured, quantized, subject, places
     )
-    # Without an effect on anything the reference is its ops, one by one, and needs no other run.
-    twisted = verification.verdict != "exact" and any(
+    # Without effects, the comparison runs the reference's ops as they are, and nothing is left to check.
+    has_effects = verification.verdict != "exact" and any(
         map(has_effect, quantized.reference.graph.nodes)
     )
-    plain = _Plain(run, quantized, twisted)
+    plain = _Plain(run, quantized, has_effects)
     how: Literal["merged", "plain", "outputs"] = "merged"
-    if not plain.gives(outputs):
+    if not plain.agrees_with(outputs):
         how, comparison = "plain", merge(quantized.reference, quantized.actual, shortcuts=False)
-        if not plain.gives(run.comparison(comparison)):
+        if not plain.agrees_with(run.comparison(comparison)):
             if plain.varies():
                 how = "merged"
                 comparison = merge(quantized.reference, quantized.actual)
@@ -73,11 +78,21 @@ def verify(
         actual = _compared(model, plain.actual) if isinstance(model, list) else Statistics()
         verification = replace(verification, actual_sqnr_db=actual.sqnr_db)
     after.restore()
+    if folder := os.environ.get("HANDLENS_DUMP_GRAPH"):
+        _dump(comparison, places.declaration, Path(folder))
     return Verified(comparison, replace(verification, comparison=how))
 
 
+def _dump(comparison: Comparison, target: Span, folder: Path) -> None:
+    """Write the code of a comparison graph into a folder, for people who debug Handlens."""
+    if isinstance(comparison.module, GraphModule):
+        folder.mkdir(parents=True, exist_ok=True)
+        code = comparison.module.print_readable(print_output=False)
+        (folder / f"{Path(target.file).stem}_line_{target.line}.py").write_text(code, "utf-8")
+
+
 class _Runs:
-    """Runs on one batch, all from the same random state and from the state that a model was given with."""
+    """Runs on one batch. Each starts from the same random state and from the model's original state."""
 
     def __init__(self, start: RandomState, inputs: Inputs) -> None:
         self._start = start
@@ -88,15 +103,15 @@ class _Runs:
         return comparison.run(args, kwargs)
 
     def graph(self, model: GraphModule) -> list[Any]:
-        """The leaves of what a graph gives."""
+        """The leaves of the outputs of a graph."""
         args, kwargs = self._begin()
         with state_restored(model), torch.no_grad():
-            # What is returned may be state, which is given its value back.
+            # An output may be state of the graph, which is restored after the block.
             leaves: list[Any] = cloned(pytree.tree_leaves(model(*args, **kwargs)))
             return leaves
 
     def recorded(self, model: GraphModule) -> dict[Node, Any]:
-        """What each op of a graph gives, as it is before anything changes it in place."""
+        """The result of each op of a graph, copied before another op changes it in place."""
         values: dict[Node, Any] = {}
 
         class Recording(Interpreter):
@@ -112,7 +127,7 @@ class _Runs:
         return values
 
     def model(self, subject: Subject) -> list[Any] | str:
-        """The leaves of what the model itself gives, or why it cannot be run."""
+        """The leaves of the outputs of the model itself, or why it cannot be run."""
         args, kwargs = self._begin()
         try:
             with as_given(subject.model), torch.no_grad():
@@ -122,15 +137,15 @@ class _Runs:
             return f"the model itself raised {type(error).__name__}"
 
     def calls(self, subject: Subject, captured: Captured) -> dict[int, list[Any]]:
-        """What the calls of the model give, by the number that each has in the captured program."""
+        """The results of the calls that the model makes, by their number in the captured program."""
         found: dict[int, list[Any]] = {}
         args, kwargs = self._begin()
 
-        def heard(number: int, value: Any) -> None:
+        def note(number: int, value: Any) -> None:
             found.setdefault(number, []).append(pytree.tree_map_only(Tensor, torch.clone, value))
 
         with as_given(subject.model), torch.no_grad():
-            replay_calls(captured.frames, heard, lambda: subject.model(*args, **kwargs))
+            replay_calls(captured.frames, note, lambda: subject.model(*args, **kwargs))
         return found
 
     def _begin(self) -> Inputs:
@@ -140,7 +155,7 @@ class _Runs:
 
 
 class _Plain:
-    """Both graphs by themselves."""
+    """The outputs of both graphs, each run by itself."""
 
     def __init__(self, run: _Runs, quantized: Quantized, reference_too: bool) -> None:
         self._run = run
@@ -148,14 +163,14 @@ class _Plain:
         self.actual = run.graph(quantized.actual)
         self._reference = run.graph(quantized.reference) if reference_too else None
 
-    def gives(self, outputs: Any) -> bool:
-        """Whether a comparison has computed what the graphs compute, to the bit."""
+    def agrees_with(self, outputs: Any) -> bool:
+        """True if a comparison has computed the outputs of the graphs, to the bit."""
         if self._reference is not None and not _equal(self._reference, outputs.reference):
             return False
         return _equal(self.actual, outputs.actual)
 
     def varies(self) -> bool:
-        """Whether a graph differs from itself when it is run twice."""
+        """True if a graph gives other outputs when it is run again."""
         again = self._run.graph(self._quantized.actual)
         if self._reference is not None:
             reference = self._run.graph(self._quantized.reference)
@@ -195,13 +210,13 @@ def _against_model(
         return Verification("not-checked", reason=reason)
     difference = _Locator(run, captured, quantized, subject, places, limit).find()
     if difference is None:
-        # Whole numbers alone differ: two values were so near each other that rounding decides.
+        # Only integers differ: rounding decided between two values that were nearly equal.
         return Verification("ok", statistics.sqnr_db)
     return Verification("differs", statistics.sqnr_db, difference=difference)
 
 
 class _Locator:
-    """Finds the first op at which the graph that is quantized parts from the model."""
+    """Finds the first op at which the reference differs from the model."""
 
     def __init__(
         self,
@@ -216,7 +231,7 @@ class _Locator:
         self._subject, self._places, self._limit = subject, places, limit
 
     def find(self) -> Difference | None:
-        """Where it parts; None where only whole numbers do, that a rounding decides."""
+        """The first op that differs; None if only integers differ, which rounding decides."""
         program = self._captured.program.module()
         assert isinstance(program, GraphModule)
         captured = self._run.recorded(program)
@@ -241,7 +256,7 @@ class _Locator:
         for number, made in by_call.items():
             times = len(calls.get(number, ()))
             if times and len(made) % times == 0:
-                # A call may come to several ops: the last one gives what it returns.
+                # A call may have become several ops. The last one has its result.
                 step = len(made) // times
                 results |= zip(made[step - 1 :: step], calls[number])
         pairs = {node: (results[node], captured[node]) for node in captured if node in results}
@@ -275,7 +290,7 @@ class _Locator:
 
 
 def _folded_into(node: Node, there: Any, read: Set[Node]) -> Node:
-    """The last of the ops that a recipe has folded into ``node``: that has its result."""
+    """The last of the ops that a recipe has folded into ``node``, whose result it now has."""
     while len(users := [each for each in node.users if each in read]) == 1:
         (user,) = users
         if handle_of(user) is None or handle_of(user) in there:
@@ -284,7 +299,7 @@ def _folded_into(node: Node, there: Any, read: Set[Node]) -> Node:
     return node
 
 
-# -- what is the same ------------------------------------------------------------------------------
+# -- equality ---------------------------------------------------------------------------------------
 
 
 def _tensors(leaves: list[Any]) -> list[Tensor]:
@@ -320,10 +335,6 @@ def _is_fine(statistics: Statistics, limit: float) -> bool:
 
 
 def _limit(model: list[Tensor], subject: Subject) -> float:
-    """The ratio, in dB, from which on two results are the same but for rounding."""
+    """The SQNR, in dB, from which on two results differ by rounding only."""
     dtypes = {each.dtype for each in (*subject.model.parameters(), *model)}
-    return (
-        min(_SAME_DB[each] for each in dtypes if each in _SAME_DB)
-        if dtypes & _SAME_DB.keys()
-        else 80.0
-    )
+    return min((_SAME_DB[each] for each in dtypes & _SAME_DB.keys()), default=80.0)

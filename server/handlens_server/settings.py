@@ -11,7 +11,7 @@ from handlens.diagnosis.thresholds import ChosenThresholds
 
 SECTION = "handlens"
 
-Run = Literal["onType", "onSave", "manual"]
+RunMode = Literal["onType", "onSave", "manual"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Settings:
     interpreter: str | None = None
     recipe: str | None = None
     thresholds: ChosenThresholds = field(default_factory=ChosenThresholds)
-    run: Run = "onSave"
+    run: RunMode = "onSave"
     deadline_s: float = 600.0
     memory_limit_mib: int | None = None
     inlay_hints: bool = True
@@ -92,9 +92,9 @@ DEFINITIONS = (
         "run",
         "run",
         "When to compare: while you type, when a file is opened and saved, or only when asked to.",
-        "one of " + ", ".join(f'"{each}"' for each in typing.get_args(Run)),
-        lambda value: value in typing.get_args(Run),
-        {"type": "string", "enum": list(typing.get_args(Run)), "default": Settings.run},
+        "one of " + ", ".join(f'"{each}"' for each in typing.get_args(RunMode)),
+        lambda value: value in typing.get_args(RunMode),
+        {"type": "string", "enum": list(typing.get_args(RunMode)), "default": Settings.run},
     ),
     Definition(
         "deadline",

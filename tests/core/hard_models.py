@@ -1,4 +1,4 @@
-"""Small models that are hard to compare: they write, alias, remember, branch, loop and throw dice."""
+"""Small models that are hard to compare: they write, alias, remember, branch, loop and draw at random."""
 
 from __future__ import annotations
 
@@ -475,7 +475,7 @@ def _(x: Tensor) -> Tensor:
 
 @_case(ROWS)
 class CustomDice(nn.Module):
-    """An op of the user's throws dice and does not say so."""
+    """An op of the user's draws random numbers, and has no tag that says so."""
 
     def __init__(self) -> None:
         super().__init__()

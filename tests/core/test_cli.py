@@ -18,8 +18,9 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+import tomlkit
 
-from handlens import cli, report
+from handlens import __version__, cli, report
 from handlens.dataclass_json import to_json
 from handlens.report import (
     Coverage,
@@ -355,7 +356,7 @@ def test_a_crash_does_not_look_like_findings(
     async def crash(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "_run", crash)
+    monkeypatch.setattr(cli.check, "_run", crash)
     result = handlens("check", "net.py")
     assert result.status == 2
     assert message in result.err
@@ -553,6 +554,58 @@ def test_help_and_version_are_status_0(handlens: Run) -> None:
     assert "check" in handlens("--help").out
     assert "--fail-under" in handlens("check", "--help").out
     assert handlens("--version").out.startswith("handlens, version 0.")
+
+
+# -- handlens server -------------------------------------------------------------------------------
+
+
+def test_the_server_is_started_by_the_entry_point_of_its_package(
+    handlens: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    install(tmp_path, "server = a_server:serve")
+    (tmp_path / "a_server.py").write_text(
+        "def serve(arguments):\n    print(arguments)\n    return 3\n"
+    )
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    result = handlens("server", "--stdio", "x")
+    assert (result.status, result.out) == (3, "['--stdio', 'x']\n")
+
+
+def test_without_a_server_it_says_how_to_install_one(
+    handlens: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    result = handlens("server", "--stdio")
+    assert result.status == 2
+    assert result.err.startswith(
+        f"handlens: error: no language server is installed for {sys.executable}\n"
+    )
+    assert "python -m pip install handlens" in result.err
+
+
+def test_this_project_declares_the_server(tmp_path: Path) -> None:
+    declared = tomlkit.parse((ROOT / "pyproject.toml").read_text()).unwrap()["project"][
+        "entry-points"
+    ]
+    (line,) = (f"{name} = {value}" for name, value in declared["handlens.commands"].items())
+    install(tmp_path, line)
+    path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
+    ended = subprocess.run(
+        [sys.executable, "-m", "handlens", "server", "--version"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        check=True,
+    )
+    assert ended.stdout == f"{__version__}\n"
+
+
+def install(folder: Path, entry_point: str) -> None:
+    """Write the metadata that an installer writes for a package with this entry point."""
+    metadata = folder / "a_server-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: a-server\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[handlens.commands]\n{entry_point}\n")
 
 
 # -- processes -------------------------------------------------------------------------------------

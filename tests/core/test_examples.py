@@ -9,9 +9,10 @@ from torch import Tensor
 from handlens.capture.export import capture
 from handlens.capture.handles import generate_numeric_debug_handle, handle_of
 from handlens.loading.importing import Sources
-from handlens.loading.module import load, read
+from handlens.loading.module import load
 from handlens.loading.subject import Subject, build
 from handlens.report import Report
+from handlens.source_text import read
 from handlens.targets import discover
 
 from .capture.test_capture import text_under

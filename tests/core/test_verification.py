@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from handlens import verification
@@ -291,7 +293,7 @@ def test_where_no_comparison_gives_the_bits_of_the_graphs_the_outputs_alone_are_
     run_text: RunText, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = run(run_text, _CHAIN, _CHAINED)
-    monkeypatch.setattr(verification._Plain, "gives", lambda *_: False)
+    monkeypatch.setattr(verification._Plain, "agrees_with", lambda *_: False)
     report = run(run_text, _CHAIN, _CHAINED)
     assert report.verified is not None
     assert report.verified.comparison == "outputs"
@@ -311,3 +313,21 @@ def test_a_buffer_that_is_written_and_returned_is_compared(run_text: RunText) ->
     assert (report.verified.verdict, report.verified.comparison) == ("exact", "merged")
     assert report.coverage is not None
     assert report.coverage.matched == report.coverage.ops
+
+
+# -- debugging -------------------------------------------------------------------------------------
+
+
+def test_the_comparison_graph_is_written_into_a_folder(
+    run_text: RunText, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "graphs"
+    monkeypatch.setenv("HANDLENS_DUMP_GRAPH", str(folder))
+    model = "\nclass Model(nn.Linear):\n    pass\n"
+    report = run(run_text, model, "return Model(4, 4).eval(), (torch.randn(2, 4),)")
+    assert report.error is None
+    [file] = folder.iterdir()
+    code = file.read_text()
+    assert file.name == "model_line_9.py"
+    assert "quantized_decomposed" in code
+    assert f"self.handle_{report.ops[0].handle}(" in code

@@ -22,9 +22,9 @@ from handlens.report import Report
 from handlens.request import RunRequest
 from handlens.targets import InvalidConfiguration
 from handlens.workers import wire
-from handlens_server.discovery import discover
-from handlens_server.documents import path_of
-from handlens_server.wording import inert
+from handlens_server.text.discovery import discover
+from handlens_server.text.documents import path_of
+from handlens_server.window import inert
 from tests.reliability.fuzzing import bounded
 from tests.reliability.wire import Wire
 from tests.server.conftest import MODEL, full_capabilities, serving_client

@@ -11,7 +11,7 @@ import re
 import pytest
 from lsprotocol import types
 
-from handlens_server.turns import Turns
+from handlens_server.runs.turns import Turns
 from tests.server.conftest import GUARD_S, serving_client
 
 # -- whose turn it is -------------------------------------------------------------------------------
@@ -91,8 +91,8 @@ async def test_what_was_looked_at_last_goes_first():
     queue = Queue(1)
     for name in "abcd":
         await queue.add(name)
-    queue.turns.attend("c")
-    queue.turns.attend("d")
+    queue.turns.prioritize("c")
+    queue.turns.prioritize("d")
     await queue.end("a")
     assert list(queue.running) == ["d"]
     await queue.end("d")
@@ -112,7 +112,7 @@ async def test_somebody_who_is_looked_at_again_and_again_does_not_keep_others_fr
         turns += 1
         assert turns < 10
         await queue.add(f"busy {turns}")
-        queue.turns.attend(f"busy {turns}")
+        queue.turns.prioritize(f"busy {turns}")
         await queue.end(next(iter(queue.running)))
 
 
@@ -131,7 +131,7 @@ async def test_no_turn_is_lost_or_given_twice_whatever_is_cancelled(seed):
                 await queue.cancel_as_a_turn_ends(victim)
             else:
                 await queue.cancel(victim)
-        queue.turns.attend(chance.choice(names))
+        queue.turns.prioritize(chance.choice(names))
     while queue.running:
         assert len(queue.running) == min(2, queue.unfinished())
         await queue.end(next(iter(queue.running)))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lsprotocol import types
 
-from handlens_server import notebooks
+from handlens_server.text import notebooks
 
 MODEL = """\
 class Tiny(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 from lsprotocol import types
-from tests.server.test_report_view import ask, covered
+from tests.server.features.test_report_view import ask, covered
 
 from handlens.diagnosis.rules import RULES
 

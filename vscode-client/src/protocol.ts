@@ -7,7 +7,6 @@ export type Verdict = "ok" | "exact" | "no-signal" | "non-finite" | "not-compare
 /** Whether the reference computes what the model computes: to the bit, up to rounding, or not. */
 export type Verified = "exact" | "ok" | "differs" | "not-checked";
 export type Severity = "error" | "warning" | "information" | "hint";
-export type Stage = "starting" | "load" | "export" | "quantize" | "compare";
 
 /** How a document and its targets are, sent whenever something of it changes. */
 export interface Status {
@@ -26,7 +25,9 @@ export interface TargetStatus {
   range: Range | null;
   /** idle: never run; stale: measured before the last edits. */
   state: "idle" | "running" | "ok" | "failed" | "stale";
-  stage: Stage | null;
+  stage: string | null;
+  /** The stage in words. */
+  stage_text: string | null;
   percentage: number | null;
   recipe: string | null;
   output: { verdict: Verdict; sqnr_db: number | null } | null;

@@ -15,14 +15,6 @@ export interface StatusText {
 export type ServerState =
   { kind: "off" | "starting" | "running" } | { kind: "failed"; problem: string };
 
-const STAGES: Record<string, string> = {
-  starting: "starting Python and torch",
-  load: "loading the model",
-  export: "exporting",
-  quantize: "quantizing",
-  compare: "comparing",
-};
-
 /** What is known of the document that the user is at. */
 export interface Known {
   server: ServerState;
@@ -64,7 +56,7 @@ function ofTarget(target: TargetStatus, now: Date): StatusText {
     case "idle":
       return said(name, "not compared yet", "information", "rerun");
     case "running": {
-      const stage = STAGES[target.stage ?? ""] ?? "comparing";
+      const stage = target.stage_text ?? "comparing";
       const share = !target.percentage ? "" : ` ${target.percentage} %`;
       return { ...said(name, `${stage}${share} …`, "information", "menu"), busy: true };
     }

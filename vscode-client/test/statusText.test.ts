@@ -11,6 +11,7 @@ const TARGET: TargetStatus = {
   range: null,
   state: "ok",
   stage: null,
+  stage_text: null,
   percentage: null,
   recipe: "x86",
   output: { verdict: "ok", sqnr_db: 19.46 },
@@ -69,7 +70,7 @@ test("a result of before says so", () => {
 });
 
 test("a run shows its stage, and that it goes on", () => {
-  const running = text({ state: "running", stage: "quantize", percentage: 40 });
+  const running = text({ state: "running", stage_text: "quantizing", percentage: 40 });
   assert.equal(running.detail, "quantizing 40 % …");
   assert.ok(running.busy);
 });

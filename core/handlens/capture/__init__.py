@@ -1,1 +1,1 @@
-"""From a model to an exported program: its operations have debug handles, and spans of source text."""
+"""From a model to an exported program whose operations have debug handles and spans of source text."""

@@ -1,13 +1,13 @@
-"""The torch calls of a model, each told by the frames that made it.
+"""Notes the frames of every torch call while a model is exported, so that nodes can be traced to source.
 
-Non-strict export runs the user's code, so the interpreter itself can be asked. A torch function mode
-sees every call into torch before it is traced; it notes the caller's frames and annotates the nodes that
-come of the call with the number of that note. The annotation is in ``node.meta["custom"]``, which
-survives ``module()``, preparation, conversion and decomposition.
+Non-strict export runs the user's code, so the interpreter knows the frames. A torch function mode sees
+every call into torch before it is traced. It numbers the calls by their frames, and annotates the nodes of
+a call with the number. The annotation is in ``node.meta["custom"]``, which survives ``module()``,
+preparation, conversion and decomposition.
 
-Strict export, and the bodies of cond, map, scan and while_loop, are traced by Dynamo, which executes
-bytecode symbolically and calls no mode. Its nodes are annotated, in the same way, with the frames that it
-was executing.
+Dynamo traces strict export, and the bodies of cond, map, scan and while_loop. It executes bytecode
+symbolically and calls no mode. Its nodes are annotated in the same way, with the frames that Dynamo was
+executing.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from handlens.capture.spans import Frame, is_source, offsets_of
 
 CALL_KEY = "handlens_call"
 
-# What is asked of tensors all the time while they are traced, and leaves no node that could be annotated.
-_QUESTIONS = frozenset(
+# Attributes and methods that tracing reads all the time, and that leave no node to annotate.
+_LEAVE_NO_NODE = frozenset(
     (
         *(
             getattr(torch.Tensor, name).__get__
@@ -55,13 +55,13 @@ _QUESTIONS = frozenset(
 
 
 def call_number(node: torch.fx.Node) -> int | None:
-    """The number of the call that a node came of; None if no frames were noted for it."""
+    """The number of the call that made a node; None if no frames were noted for it."""
     number = node.meta.get(CUSTOM_KEY, {}).get(CALL_KEY)
     return number if isinstance(number, int) else None
 
 
 class NumberedCalls:
-    """The frames of each call; its number is its place among them."""
+    """Numbers calls by their frames. The number of a call is the index of its frames in ``frames``."""
 
     def __init__(self) -> None:
         self.frames: list[tuple[Frame, ...]] = []
@@ -75,10 +75,10 @@ class NumberedCalls:
 
 
 def _callers(frame: Any, stop: Any) -> Iterator[Frame]:
-    """The frames of source from ``frame`` outwards to ``stop``."""
+    """The frames in source files, from ``frame`` outwards to ``stop``."""
     while frame is not None and frame is not stop:
-        # Most frames are torch's. Reading the code of one takes ten times as long if anything listens
-        # to Python's audit events, and a worker does.
+        # Most frames are torch's, and told by their module: reading ``f_code`` takes ten times as long if
+        # there is an audit hook, and a worker has one.
         if not str(frame.f_globals.get("__name__")).startswith("torch."):
             code = frame.f_code
             if is_source(code.co_filename):
@@ -87,7 +87,7 @@ def _callers(frame: Any, stop: Any) -> Iterator[Frame]:
 
 
 class CallRecorder(TorchFunctionMode):
-    """Annotates the nodes of every torch call with the number of the call's frames."""
+    """Annotates the nodes of every torch call with the number of the call."""
 
     def __init__(self, calls: NumberedCalls, stop: Any) -> None:
         super().__init__()
@@ -100,8 +100,8 @@ class CallRecorder(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        # Control-flow bodies are traced symbolically, this function with them; it must be invisible.
-        if torch.compiler.is_dynamo_compiling() or func in _QUESTIONS:
+        # Dynamo traces this function along with control-flow bodies, where it must do nothing.
+        if torch.compiler.is_dynamo_compiling() or func in _LEAVE_NO_NODE:
             return func(*args, **(kwargs or {}))
         frames = tuple(_callers(sys._getframe(1), self._stop))
         if not frames:
@@ -112,10 +112,10 @@ class CallRecorder(TorchFunctionMode):
 
 @contextmanager
 def annotated_by_dynamo(calls: NumberedCalls, stop: Any) -> Iterator[None]:
-    """Have Dynamo annotate what it traces with the number of the frames that it is executing.
+    """While the block runs, Dynamo annotates its nodes with the number of the frames that it is executing.
 
-    The stack trace that it gives a node does not tell where an expression ends. No public interface of
-    torch tells more; where a version has not got what is read here, its nodes keep their stack traces.
+    The stack trace of a node does not tell where an expression ends, and no public interface of torch does.
+    If a version of torch lacks the internals read here, its nodes have stack traces only.
     """
     try:
         from torch._dynamo.output_graph import SubgraphTracer
@@ -144,37 +144,37 @@ def annotated_by_dynamo(calls: NumberedCalls, stop: Any) -> Iterator[None]:
 
 
 def _traced_frames(tracer: Any) -> Iterator[Frame]:
-    """The frames of source that Dynamo is executing, innermost first. Raises KeyError without columns."""
+    """The source frames that Dynamo is executing, innermost first. Raises KeyError without columns."""
     for executed in reversed(tracer.output_graph._current_tx):
         code = executed.f_code
         if is_source(code.co_filename):
-            # Dynamo moves instructions about; where one is from, its positions say.
+            # Dynamo reorders instructions. The positions of an instruction tell where it comes from.
             yield code.co_filename, code, offsets_of(code)[executed.current_instruction.positions]
 
 
 def replay_calls(
     frames: Sequence[tuple[Frame, ...]],
-    heard: Callable[[int, Any], None],
+    on_result: Callable[[int, Any], None],
     run: Callable[[], object],
 ) -> None:
-    """Run a model again, and tell ``heard`` what each torch call gives whose frames are among ``frames``.
+    """Call ``run``, and ``on_result`` with the index and the result of each torch call in ``frames``.
 
-    The call is named by its place in ``frames``. Raises what the model raises.
+    Raises whatever ``run`` raises.
     """
-    with _CallListener(sys._getframe(), frames, heard):
+    with _CallListener(sys._getframe(), frames, on_result):
         run()
 
 
 class _CallListener(TorchFunctionMode):
-    """Tells what every torch call gives that has a number."""
+    """Passes on the results of torch calls whose frames are known."""
 
     def __init__(
-        self, stop: Any, frames: Sequence[tuple[Frame, ...]], heard: Callable[[int, Any], None]
+        self, stop: Any, frames: Sequence[tuple[Frame, ...]], on_result: Callable[[int, Any], None]
     ) -> None:
         super().__init__()
         self._stop = stop
         self._numbers = {each: number for number, each in enumerate(frames)}
-        self._heard = heard
+        self._on_result = on_result
 
     def __torch_function__(
         self,
@@ -184,8 +184,8 @@ class _CallListener(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func not in _QUESTIONS and not torch.compiler.is_dynamo_compiling():
+        if func not in _LEAVE_NO_NODE and not torch.compiler.is_dynamo_compiling():
             number = self._numbers.get(tuple(_callers(sys._getframe(1), self._stop)))
             if number is not None:
-                self._heard(number, result)
+                self._on_result(number, result)
         return result

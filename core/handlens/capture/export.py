@@ -1,6 +1,6 @@
-"""Export a model, and know for every operation which source expressions called it.
+"""Exports a model, and finds for every operation the source expressions that called it.
 
-The frames of each call are noted as the model is traced (see ``calls``); what was annotated with none has
+The frames of each call are noted while the model is traced (see ``calls``). A node without such a note has
 the lines of its stack trace.
 """
 
@@ -30,7 +30,7 @@ from handlens.report import Span
 
 @dataclass(frozen=True)
 class Captured:
-    """An exported program, and the source frames behind each of its annotated calls."""
+    """An exported program, and the source frames of each of its annotated calls."""
 
     program: torch.export.ExportedProgram
     strict: bool
@@ -45,7 +45,7 @@ class Captured:
         return tuple(itertools.starmap(span_of_frame, self.frames[number]))
 
     def call(self, node: torch.fx.Node) -> int | None:
-        """The number of the call that ``node`` came of, if a later run of the model would make it again."""
+        """The number of the call that made ``node``; None if another run does not make that call."""
         return None if self.strict else call_number(node)
 
 
@@ -56,9 +56,9 @@ def capture(
     dynamic_shapes: Any = None,
     strict: bool = False,
 ) -> Captured:
-    """Export ``model`` as ``torch.export.export`` does, and keep the source of every operation.
+    """Export ``model`` as ``torch.export.export`` does, and note the source of every operation.
 
-    The padding of convolutions is then given as numbers. Raises whatever the export raises.
+    The padding of convolutions is rewritten to numbers. Raises whatever the export raises.
     """
 
     def export() -> torch.export.ExportedProgram:
@@ -80,9 +80,9 @@ def capture(
 
 
 def _annotate_assertions(program: torch.export.ExportedProgram) -> None:
-    """Give what export asserts of a tensor before it is converted the annotation of the conversion.
+    """Annotate the assertion that export adds before a conversion like the conversion.
 
-    Export gives it that of the op which made the tensor.
+    Export annotates it like the op that computed the tensor.
     """
     aten = torch.ops.aten
     for graph_module in graph_modules(program):
@@ -92,7 +92,7 @@ def _annotate_assertions(program: torch.export.ExportedProgram) -> None:
                 node.target is aten._assert_tensor_metadata.default
                 and getattr(following.target, "overloadpacket", None) is aten.to
                 and following.args[0] is node.args[0]
-                # An assertion in the source has its own.
+                # An assertion in the user's source has an annotation of its own.
                 and call_number(node) == call_number(node.args[0])
             ):
                 node.meta[CUSTOM_KEY] = following.meta.get(CUSTOM_KEY, {})

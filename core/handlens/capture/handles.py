@@ -18,15 +18,15 @@ from handlens.capture.nodes import graph_modules, value_of
 CUSTOM_KEY = "custom"
 NUMERIC_DEBUG_HANDLE_KEY = "numeric_debug_handle"
 
-# Tracing an op with several outputs anew makes its getitem nodes while the op runs, so that they are given
-# what the op was annotated with. The op therefore has the handles of its getitem nodes, by index.
+# When an op with several outputs is traced again, its getitem nodes are made while the op runs, and so get
+# the annotations of the op. The op therefore has the handles of its getitem nodes, by index.
 _ITEMS_KEY = "numeric_debug_handle_items"
 
 _OPS = ("call_function", "call_method", "call_module")
 
 
 def handle_of(node: Node) -> int | None:
-    """The debug handle of an operation; None for a node that is none, or has no handle."""
+    """The debug handle of an operation; None for another node, or one without a handle."""
     return _noted_handle(node) if node.op in _OPS else None
 
 
@@ -49,15 +49,15 @@ def nodes_by_handle(model: ExportedProgram | GraphModule) -> dict[int, Node]:
 
 
 def set_handle(node: Node, handle: int) -> None:
-    """Give a node a handle. Its other annotations stay; dictionaries shared with copies do too."""
+    """Give a node a handle. Other annotations stay, and a dictionary shared with copies does not change."""
     node.meta[CUSTOM_KEY] = {**node.meta.get(CUSTOM_KEY, {}), NUMERIC_DEBUG_HANDLE_KEY: handle}
 
 
 def bfs_trace_with_node_process(
     model: ExportedProgram | GraphModule, fn: Callable[[Node], None]
 ) -> None:
-    """Call ``fn`` on every node but placeholders and outputs, the top level first, then the bodies of
-    control flow, level by level."""
+    """Call ``fn`` on every node but placeholders and outputs: first those of the top level, then those in
+    the bodies of control flow, level by level."""
     for graph_module in graph_modules(model):
         for node in graph_module.graph.nodes:
             if node.op not in ("placeholder", "output"):
@@ -65,11 +65,11 @@ def bfs_trace_with_node_process(
 
 
 def generate_numeric_debug_handle(ep: ExportedProgram) -> None:
-    """Give every operation of a program that has no debug handle yet a fresh one, in place.
+    """Give every operation of a program that has no debug handle yet a new one, in place.
 
-    A node that names the body of a control-flow op has one, too. Handles are positive, unique over the
-    program and its control-flow bodies, and ascend in graph order. Those that are there already do not
-    change. Raises ValueError if ``ep`` is no ExportedProgram.
+    A node that names the body of a control-flow op gets a handle, too. Handles are positive, unique in the
+    program and its control-flow bodies, and ascend in graph order. Existing handles do not change. Raises
+    ValueError if ``ep`` is no ExportedProgram.
     """
     if not isinstance(ep, ExportedProgram):
         raise ValueError(f"expected an ExportedProgram, got a {type(ep).__name__}")
@@ -103,7 +103,7 @@ def generate_numeric_debug_handle(ep: ExportedProgram) -> None:
 def own_metadata(model: ExportedProgram | GraphModule) -> None:
     """Give every node metadata of its own, in place.
 
-    Export lets an output of a region and the op inside that computes it share theirs.
+    After export, an output of a region and the op inside that computes it share one dictionary.
     """
     known: set[int] = set()
 

@@ -1,4 +1,4 @@
-"""Convolutions whose padding is given as a word are written with numbers: quantizers know them only so."""
+"""Rewrites convolutions with a padding of "same" or "valid" to numbers, the form that quantizers know."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _WITH_NUMBERS: dict[Any, Any] = {
 
 
 def write_paddings_as_numbers(program: ExportedProgram) -> None:
-    """Replace ``padding="valid"`` and ``"same"`` of convolutions, in place, by what torch makes of them.
+    """Replace ``padding="valid"`` and ``"same"`` of convolutions, in place, by the numbers that torch uses.
 
-    Where ``"same"`` needs more on one side than on the other, an op that pads comes before the convolution.
+    If ``"same"`` needs more on one side than on the other, a pad op is added before the convolution.
     """
     for graph_module in graph_modules(program):
         found = [node for node in graph_module.graph.nodes if node.target in _WITH_NUMBERS]
@@ -45,7 +45,7 @@ def _write_numbers(node: Node) -> None:
         totals = [each * (size - 1) for each, size in zip(dilation, kernel)]
         padding = [each // 2 for each in totals]
         if any(each % 2 for each in totals):
-            # As torch has it, the larger half is on the right. Of pad, the last dimension comes first.
+            # torch pads more on the right. The arguments of pad begin with the last dimension.
             pads = [pad for each in reversed(totals) for pad in (0, each % 2)]
             source = _padded(node, source, pads)
     stride = _for_each_dim(given.get("stride", 1), dims)

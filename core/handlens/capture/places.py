@@ -1,4 +1,4 @@
-"""Which of the places that an op comes from is shown to the user."""
+"""Which of the source lines that an op comes from is shown to the user."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Places:
     declaration: Span
 
     def shown(self, spans: tuple[Span, ...]) -> Span | None:
-        """The innermost of a chain of calls that is in the workspace."""
+        """The innermost span of a chain of calls that is in the workspace; None if there is none."""
         return next((span for span in spans if self.in_workspace(span.file)), None)
 
     def of(self, spans: tuple[Span, ...]) -> tuple[tuple[Span, ...], int]:
-        """The chain of an op, each place once, and the index of the one that is shown.
+        """The chain of calls of an op without repetitions, and the index of the span that is shown.
 
-        For a model that lives in a library entirely the target is what the user wrote of it.
+        If the whole model is in a library, the declaration of the target is appended and shown.
         """
         spans = tuple(dict.fromkeys(spans))
         shown = self.shown(spans)

@@ -1,4 +1,4 @@
-"""From the frames of a call, or a stack trace, to spans of source text."""
+"""Spans of source text, from the frames of a call or from a stack trace."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torchao
 
 from handlens.report import Span
 
-# Frames of these are how a call got done, not where it was made.
+# Frames in these folders show how torch executes a call, not where the user wrote it.
 _MACHINERY = tuple(
     os.path.join(os.path.abspath(folder), "")
     for folder in (*torch.__path__, *torchao.__path__, os.path.dirname(os.path.dirname(__file__)))
@@ -24,17 +24,17 @@ _STANDARD_LIBRARY = os.path.join(sysconfig.get_path("stdlib"), "")
 _PACKAGE_FOLDERS = re.compile(r"[/\\](site|dist)-packages[/\\]")
 
 Frame = tuple[str, CodeType, int]
-"""File, code object, and instruction offset. Equal code in two files is one and the same to Python."""
+"""File, code object, and instruction offset. Code objects of two files may be equal: the file tells."""
 
 
 def is_installed(file: str) -> bool:
-    """Whether a file belongs to an installed package rather than to somebody's workspace."""
+    """True if a file belongs to an installed package rather than to somebody's workspace."""
     return file.startswith(_STANDARD_LIBRARY) or _PACKAGE_FOLDERS.search(file) is not None
 
 
 @cache
 def is_source(file: str) -> bool:
-    """Whether a frame's file is source that a person may have written."""
+    """True if a frame's file is source that a person may have written."""
     if file.startswith("<"):
         return False
     path = os.path.abspath(file)
@@ -48,7 +48,7 @@ def is_source(file: str) -> bool:
 
 @cache
 def span_of_frame(file: str, code: CodeType, offset: int) -> Span:
-    """The expression that a frame was in at a bytecode offset; its line where that is not known."""
+    """The span of the expression at a bytecode offset; that of its line if columns are not known."""
     if sys.version_info >= (3, 11):
         start, end, column, end_column = _positions(code)[offset // 2]
         if start is not None and end is not None and column is not None and end_column is not None:
@@ -65,7 +65,7 @@ def span_of_frame(file: str, code: CodeType, offset: int) -> Span:
 
 @lru_cache(256)
 def _positions(code: CodeType) -> list[tuple[int | None, int | None, int | None, int | None]]:
-    # Python tells them from the first to the last only.
+    # Python gives the positions of all instructions only, so they are cached.
     if sys.version_info >= (3, 11):
         return list(code.co_positions())
     return []
@@ -89,7 +89,7 @@ def line_of(code: CodeType, offset: int) -> int:
 
 
 def _code_points(file: str, line: int, column: int) -> int:
-    """A column in UTF-8 bytes, as the compiler counts, as a column in code points."""
+    """Convert a column from UTF-8 bytes, which the compiler counts, to code points."""
     text = linecache.getline(file, line)
     return len(text.encode()[:column].decode(errors="ignore")) if text else column
 
@@ -107,11 +107,11 @@ _FRAME = re.compile(r'\s*File "(?P<file>[^"\n]+)", line (?P<line>\d+), in (?P<fu
 
 
 def spans_of_stack_trace(stack_trace: str) -> tuple[Span, ...]:
-    """The lines that a stack trace names: where expressions end is not in it."""
+    """The lines that a stack trace names, innermost first. It does not tell where expressions end."""
     frames = map(_FRAME.match, stack_trace.splitlines())
     return tuple(
         whole_line(frame["file"], int(frame["line"]), frame["function"])
-        # What has no text (generated code, a console) cannot be shown.
+        # Code without text (generated, from a console) cannot be shown.
         for frame in reversed(list(filter(None, frames)))
         if is_source(frame["file"]) and linecache.getlines(frame["file"])
     )

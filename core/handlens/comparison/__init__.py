@@ -1,4 +1,4 @@
-"""Run reference and quantized graph together, and keep statistics instead of tensors."""
+"""Runs reference and quantized graph together, and records statistics instead of tensors."""
 
 from handlens.comparison.compared import Comparison
 from handlens.comparison.merging import merge

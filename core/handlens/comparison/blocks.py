@@ -1,4 +1,4 @@
-"""Tensors in pieces that stay in the processor's cache while something is done with them."""
+"""Tensors in blocks that stay in the processor's cache while several passes read them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Values of a block for each thread: large enough that calls cost nothing, small enough that a few
-# blocks fit the processor's caches.
+# How many values a block has for each thread: enough that the cost of calls does not matter, and few enough
+# that some blocks fit into the processor's caches.
 _BLOCK = 1 << 18
 
 
 def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Tensors of one shape as vectors in one order, that of memory if they share it."""
+    """Tensors of one shape as vectors in one order of values: that of memory, if their strides agree."""
     if all(each.is_contiguous() for each in tensors):
         return tuple(each.view(-1) for each in tensors)
     strides = tensors[0].stride()
@@ -26,7 +26,7 @@ def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def block_size(vector: Tensor) -> int:
-    """How many values of a vector to take at a time; all of them on a device that has no such cache."""
+    """How many values of a vector make a block: all of them on a device other than the CPU."""
     size = _BLOCK * torch.get_num_threads() if vector.is_cpu else vector.numel()
     return max(1, min(size, vector.numel()))
 

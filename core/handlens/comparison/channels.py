@@ -1,4 +1,4 @@
-"""The channels of an op's output: where they are, how far each reaches, and how much of each is lost."""
+"""The channels of an op's output: their dimension, the range of each, and the noise in each."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _SECOND = {
     "batch_norm", "group_norm", "instance_norm",
 }  # fmt: skip
 _LAST = {"linear", "layer_norm", "rms_norm", "embedding", "addmm"}
-# What keeps the channels of its first input where they are, beside what torch calls pointwise.
-_KEEPS = {
+# Ops whose output has its channels where the first input has them, beside those that torch calls pointwise.
+_SAME_DIM = {
     "hardswish", "prelu", "log_sigmoid", "to", "_to_copy", "type_as", "dropout", "contiguous", "clone",
     "detach", "alias", "cat", "slice", "pad", "constant_pad_nd", "getitem", "split", "split_with_sizes",
     "chunk", "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
@@ -30,15 +30,15 @@ _KEEPS = {
 }  # fmt: skip
 _RESHAPES = {"view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze"}
 
-# How many values of a tensor stand for all of them where its channels are weighed.
+# How many values of a tensor are sampled to measure the noise of its channels.
 _SAMPLED = 1 << 13
 
 
 def channel_dim(node: Node, known: Mapping[Node, int | None]) -> int | None:
-    """Where the channels of an op's output are, from 0; None where that is not certain.
+    """The dimension of the channels of an op's output, counted from 0; None if it is not certain.
 
-    ``known`` says it of the ops before. A dimension of positions, tokens or heads is none of channels,
-    though it may be as long.
+    ``known`` has those of the nodes before. A dimension of positions, tokens or heads is not one of
+    channels, even if it has the same size.
     """
     name, shape = op_name(node).rstrip("_"), _shape(node)
     if shape is None or is_complex(node):
@@ -65,7 +65,7 @@ def channel_dim(node: Node, known: Mapping[Node, int | None]) -> int | None:
         return dims.pop() if len(dims) == 1 else None
     if theirs is None or node.all_input_nodes[0] is not source:
         return None
-    if name in _KEEPS:
+    if name in _SAME_DIM:
         return dim if len(theirs) == len(shape) else None
     if name in ("transpose", "swapaxes", "permute", "t"):
         return _moved(node, name, dim, len(shape))
@@ -78,7 +78,7 @@ def channel_dim(node: Node, known: Mapping[Node, int | None]) -> int | None:
 
 
 def _moved(node: Node, name: str, dim: int, count: int) -> int | None:
-    """Where a dimension is after others are put in another order."""
+    """The dimension that ``dim`` becomes in an op that permutes dimensions."""
     if name == "t":
         return count - 1 - dim
     given: Any = node.args[1] if name == "permute" else node.args[1:3]
@@ -100,10 +100,10 @@ def has_shape_of(node: Node, other: Node) -> bool:
 
 
 def _shape(node: Node) -> tuple[str, ...] | None:
-    """The sizes of a value as they are written: to ask whether two are equal may have no answer yet."""
+    """The sizes of a tensor as text, since symbolic sizes cannot be compared without a guard."""
     value = example(node)
     if isinstance(value, (list, tuple)) and value:
-        # The parts of a split: their channels are where those of each are.
+        # All parts of a split have their channels in the same dimension.
         value = value[0]
     return tuple(map(str, value.shape)) if isinstance(value, Tensor) else None
 
@@ -117,7 +117,7 @@ def magnitudes(value: Tensor, dim: int) -> Tensor:
 
 
 def summary(role: str, largest: Tensor) -> Channels | None:
-    """The largest magnitudes of the channels of a tensor, in short; None if one of them is not finite."""
+    """Summarize the largest magnitudes of channels; None if one of them is not finite."""
     if not largest.numel() or not bool(torch.isfinite(largest).all()):
         return None
     widest = int(largest.argmax())
@@ -132,24 +132,24 @@ def summary(role: str, largest: Tensor) -> Channels | None:
 
 @dataclass
 class ChannelNoise:
-    """How much of each channel is lost: sums over a sample of the values, by channel."""
+    """The noise in each channel: sums over a sample of the values, by channel."""
 
     signal: Tensor
     """Σ r²."""
     noise: Tensor
     """Σ (a − r)² of the quantized model as it runs."""
     introduced: Tensor
-    """The same of the op computed in the quantized way from reference inputs."""
+    """Σ (a − r)² of the op computed in the quantized way from reference inputs."""
 
     @classmethod
     def of(cls, reference: Tensor, actual: Tensor, own: tuple[Tensor, Tensor]) -> ChannelNoise:
-        """That of one execution, of samples. ``own`` is what the op gives from reference inputs, and what
-        it would give without noise of its own."""
+        """The sums of one execution, from samples. ``own`` has the results of the op from reference inputs,
+        in the quantized way and without noise."""
         errors = _error(reference, actual), _error(own[1], own[0])
         return cls(*(each.double().square().sum(0) for each in (reference, *errors)))
 
     def __add__(self, other: ChannelNoise) -> ChannelNoise:
-        """Both executions together; nothing, if they have another number of channels."""
+        """The sums of both; empty if their numbers of channels differ."""
         if self.signal.shape != other.signal.shape:
             nothing = torch.empty(0)
             return ChannelNoise(nothing, nothing, nothing)
@@ -161,7 +161,7 @@ class ChannelNoise:
 
     @property
     def relative(self) -> float | None:
-        """Mean over the channels of noise over signal, that of a channel which is lost being 1."""
+        """Noise over signal, at most 1 for each channel, averaged over the channels."""
         return _mean_ratio(self.noise, self.signal)
 
     @property
@@ -182,20 +182,20 @@ def _error(reference: Tensor, actual: Tensor) -> Tensor:
 
 
 class Parts(nn.Module):
-    """Measures which input brings the noise to where several come together: a sum, or one beside another.
+    """Measures which input of a sum or a concatenation brings the noise.
 
-    Loud channels would hide what is lost in quiet ones, so each channel counts relative to its signal.
+    Loud channels would hide the noise of quiet ones, so each channel counts relative to its signal.
     """
 
     def __init__(self, dim: int, side_by_side: bool) -> None:
         super().__init__()
         self._dim, self._side_by_side = dim, side_by_side
         self.relative: list[float] = []
-        """By input, noise over signal summed over the channels, over all executions."""
+        """By input, noise over signal, summed over the channels and over all executions."""
 
     def forward(self, whole: Tensor, references: list[Tensor], actuals: list[Tensor]) -> None:
         if functorch.peek_interpreter_stack() is not None:
-            # Mapped dimensions come before those that the op knows.
+            # Under vmap, the mapped dimensions come first, so ``dim`` is another one.
             return
         if any(r.shape != a.shape for r, a in zip(references, actuals)):
             # The models have selected different values.

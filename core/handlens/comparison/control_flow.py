@@ -1,8 +1,8 @@
-"""Control flow of both models in step, so that the ops of its bodies are compared as they run.
+"""Control-flow ops that run for both models in step, so that the ops in their bodies can be compared.
 
-A body here computes both models: it takes the inputs of the reference and then those of the quantized
-model, and returns a pair of outputs. Where the models part (another branch, one iteration more), each
-goes on alone.
+A merged body computes both models: it takes the inputs of the reference, then those of the quantized model,
+and returns a pair of outputs. Where the models diverge (another branch, one iteration more), each runs its
+own body.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ops = torch.ops.higher_order
 
 @dataclass(frozen=True)
 class Body:
-    """A body of a control-flow op: of both models in step, and of each alone."""
+    """A body of a control-flow op: merged, and that of each model."""
 
     both: nn.Module
     reference: nn.Module
@@ -31,7 +31,7 @@ class Body:
     random_states: RandomStates
 
     def alone(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        """The body of each model, where they have parted."""
+        """The body of each model, for models that have diverged."""
         for each in self.both.modules():
             if isinstance(each, Recorder):
                 each.diverge()
@@ -48,7 +48,7 @@ class Body:
 
 
 class InStep(nn.Module):
-    """A control-flow op on both models. Called with the arguments of both, bodies left out."""
+    """A control-flow op for both models. It is called with the arguments of both, without the bodies."""
 
     def __init__(self, bodies: Sequence[Body]) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class _WhileLoop(InStep):
     def forward(self, reference: Sequence[Any], actual: Sequence[Any]) -> tuple[Any, Any]:
         condition, body = self._bodies
         (r, r_fixed), (a, a_fixed) = reference, actual
-        # As the op does: what comes out is never one of the inputs itself.
+        # Like the op: an output is never one of the inputs itself.
         r, a = _cloned(r), _cloned(a)
         while True:
             r_goes, a_goes = condition.both(*r, *r_fixed, *a, *a_fixed)
@@ -116,7 +116,7 @@ class _Scan(InStep):
 
 
 class _Call(InStep):
-    """A body that is called once, under a setting that makes no difference here."""
+    """Calls its body once. The setting under which the op does so makes no difference here."""
 
     def forward(self, reference: Sequence[Any], actual: Sequence[Any]) -> tuple[Any, Any]:
         result: tuple[Any, Any] = self._bodies[0].both(*reference, *actual)
@@ -151,7 +151,7 @@ def _cloned(values: Sequence[Any]) -> list[Any]:
 
 
 def _stacked(outputs: Sequence[Any]) -> Any:
-    """Outputs of one structure as that structure of stacked tensors."""
+    """Stack the tensors of several outputs of the same structure."""
     leaves = [pytree.tree_leaves(each) for each in outputs]
     stacked = [torch.stack(each) if isinstance(each[0], Tensor) else None for each in zip(*leaves)]
     return pytree.tree_unflatten(stacked, pytree.tree_structure(outputs[0]))

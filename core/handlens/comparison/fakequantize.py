@@ -1,4 +1,4 @@
-"""A per-tensor quantize op and the dequantize op after it, as one."""
+"""A per-tensor quantize op and the dequantize op after it, as one module."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from handlens.comparison.blocks import blocks, flat
 class FakeQuantizer(nn.Module):
     """Computes what the pair of ops computes, to the bit, in a fraction of its time.
 
-    Values that its arithmetic is not known to be the same for (another dtype, NaN, of which every
-    processor makes another integer) go through the pair itself.
+    Values for which the results might differ go through the pair of ops: other types than float32, and NaN,
+    which every processor converts to another integer.
     """
 
     def __init__(self, quantize: Any, dequantize: Any, arguments: tuple[Any, ...]) -> None:
@@ -27,11 +27,11 @@ class FakeQuantizer(nn.Module):
 
     @property
     def range(self) -> tuple[float, float]:
-        """The smallest and the largest value that comes out."""
+        """The smallest and the largest value that the module can give."""
         return self._low * self.scale, self._high * self.scale
 
     def forward(self, value: Tensor, in_place: bool = False) -> Tensor:
-        """The quantized values; ``in_place``, they take the place of ``value``."""
+        """Quantize and dequantize values. If ``in_place``, the result overwrites ``value``."""
         if value.dtype != torch.float32 or not value.numel() or is_batchedtensor(value):
             return self._pair(value)
         result = value if in_place else torch.empty_like(value)
@@ -41,7 +41,7 @@ class FakeQuantizer(nn.Module):
         if target.data_ptr() != result.data_ptr():
             return self._pair(value)
         for source_block, target_block in zip(blocks(source), blocks(target)):
-            # NaN, if one of them is.
+            # The sum is NaN if one of the values is.
             if bool(source_block.sum().isnan()):
                 target_block.copy_(self._pair(source_block))
             else:
@@ -49,10 +49,10 @@ class FakeQuantizer(nn.Module):
         return result
 
     def into(self, value: Tensor, out: Tensor) -> Tensor:
-        """The quantized float32 values, written to ``out``. What is NaN stays NaN."""
+        """Quantize and dequantize float32 values into ``out``. NaN stays NaN."""
         torch.mul(value, 1.0 / self.scale, out=out)
         out.round_().clamp_(self._low, self._high)
-        # Added to zero, because integers know no negative zero.
+        # Added to zero, because an integer cannot be a negative zero.
         return torch.add(self._zero, out, alpha=self.scale, out=out)
 
     def _pair(self, value: Tensor) -> Tensor:

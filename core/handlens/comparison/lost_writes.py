@@ -1,7 +1,7 @@
 """Writes in place that a quantized graph loses.
 
-A quantizer gives each reader of a value a dequantized copy of its own. What an op writes to one of them in
-place does not reach those who read another, as it does in the model.
+A quantizer gives each reader of a value its own dequantized copy. An op that writes to one copy in place
+does not change the others, though in the float model all readers see the write.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from handlens.comparison.memory import Memory, written_by
 def lost_writes(
     reference: Memory, actual: Memory, twins: Mapping[Node, Node]
 ) -> Iterator[tuple[Node, Node, Node, Node]]:
-    """For each read that misses a write: the reading op, the writing op, what is read in the reference, and
-    what is read instead in the quantized graph. ``twins`` are the ops of both graphs that belong together.
+    """Find the reads that miss a write. ``twins`` has, by op of the reference, that of the quantized graph.
+
+    Yields the reading op, the writing op and the node that is read, all of the reference, and the node that
+    is read instead in the quantized graph.
     """
     writers = [(node, written_by(node)) for node in twins if written_by(node)]
     for reader, twin in twins.items() if writers else ():
@@ -34,7 +36,7 @@ def lost_writes(
 
 
 def _misses(read: Node, writer: Node, memory: Memory) -> bool:
-    """Whether a dequantized value was taken before an op wrote to what it is the value of."""
+    """True if ``read`` is a dequantized copy, made before ``writer`` wrote to the original."""
     written = written_by(writer)
     node, is_copy = read, False
     while not any(memory.shares(node, each) for each in written):

@@ -1,9 +1,9 @@
-"""Positions that a mask takes out of a softmax: what is there does not matter, as long as it is low enough.
+"""Positions that a mask takes out of a softmax.
 
--1e9, the smallest float and -inf all do. They differ from each other by more than all else that a model
-computes, so an op that nothing but a softmax reads is compared without them: without the positions that
-both models have far below the largest of their row, and the rows that both mask wholly. What comes of those
-rows is seen at the softmax.
+Any value that is low enough masks a position: -1e9, the smallest float, -inf. These differ from each other
+by more than all other values of a model, so they would hide its noise. An op that nothing but a softmax
+reads is therefore compared without the positions that are, in both models, far below the largest of their
+row, and without the rows that both models mask wholly. The softmax itself is compared in full.
 """
 
 from __future__ import annotations
@@ -14,36 +14,38 @@ from torch.fx import Node
 
 from handlens.capture.nodes import example, is_floating, op_name
 
-# What is this far below the largest of its row has e^-40 of its weight after the softmax: 4e-18, which is
-# nothing beside 1, be it in float64.
+# A value this far below the largest of its row has e^-40 of its weight after the softmax: 4e-18, which is
+# lost in a sum with 1, even in float64.
 _FAR = 40.0
-# A row that has nothing above this is a mask's.
+# A row whose largest value is below this is masked wholly.
 _WHOLLY = -1000.0
 
 _SOFTMAX = {"softmax", "_softmax", "_safe_softmax", "log_softmax", "_log_softmax", "logsumexp"}
-# What hands each row on as it is, or adds to it.
-_HANDS_ON = {
+# Ops that pass each row on as it is, or add to it.
+_PASSES_ON = {
     "add", "add_", "sub", "where", "masked_fill", "masked_fill_", "maximum", "max", "clamp", "clamp_min",
     "to", "_to_copy", "type_as", "expand", "expand_as", "contiguous", "clone", "detach", "alias",
 }  # fmt: skip
-# What export puts before a cast: it reads a type, and no value.
-_ASKS = {torch.ops.aten._assert_tensor_metadata.default}
+# Export adds this before a cast. It reads the type of a tensor, and none of its values.
+_READS_TYPE = {torch.ops.aten._assert_tensor_metadata.default}
 _RESHAPES = {"unsqueeze", "squeeze", "view", "reshape", "_unsafe_view", "slice"}
 
 
 def is_masked(node: Node) -> bool:
-    """Whether nothing but softmax over the last dimension reads the output of an op, as it is or with
-    something added to it."""
+    """True if nothing but a softmax over the last dimension reads the output of an op.
+
+    Other ops may come between that pass rows on or add to them.
+    """
     pending, seen = [node], {node}
     while pending:
         current = pending.pop()
         if not is_floating(current) or not example(current).dim() or not current.users:
             return False
         for user in current.users:
-            if user in seen or user.target in _ASKS or _is_softmax(user, current):
+            if user in seen or user.target in _READS_TYPE or _is_softmax(user, current):
                 continue
             name = op_name(user)
-            if name not in _HANDS_ON and not (name in _RESHAPES and _keeps_rows(current, user)):
+            if name not in _PASSES_ON and not (name in _RESHAPES and _keeps_rows(current, user)):
                 return False
             seen.add(user)
             pending.append(user)
@@ -69,14 +71,14 @@ def _keeps_rows(source: Node, user: Node) -> bool:
 
 
 def masked(reference: Tensor, actual: Tensor) -> Tensor | None:
-    """The positions that both models mask; None where there are none.
+    """The positions that both models mask; None if there are none.
 
-    A row that is masked wholly, and infinite in parts on one side, is left in: a softmax makes something
-    else of it.
+    A wholly masked row that has infinities is compared all the same: its softmax is NaN, or another
+    distribution.
     """
     if reference.shape != actual.shape or not reference.numel():
         return None
-    # A mask reaches far below what scores and biases have.
+    # Scores and biases do not come close to the values of a mask.
     low = min(float(reference.min()), float(actual.min()))
     if low > -_FAR:
         return None
@@ -87,6 +89,6 @@ def masked(reference: Tensor, actual: Tensor) -> Tensor | None:
 
 
 def _far_below(value: Tensor) -> tuple[Tensor, Tensor]:
-    """The values that lie far below the largest of their row, and the rows that have nothing else."""
+    """The values far below the largest of their row, and the rows that are masked wholly."""
     largest = value.amax(-1, keepdim=True).double()
     return value.double() <= largest - _FAR, largest < _WHOLLY

@@ -1,7 +1,7 @@
-"""From two tensors to a few sums.
+"""Sums and extrema of the error between two tensors.
 
-Tensors are read block by block: a block stays in the processor's cache for all the sums and extrema that
-are taken of it, and nothing of a tensor's size is allocated.
+Tensors are read block by block: a block stays in the processor's cache until all its sums and extrema are
+computed, and no memory of a tensor's size is allocated.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _SMALLEST = 1e-15
 _END = torch.finfo(torch.float32).max
 
 _NARROW = (torch.float32, torch.float16, torch.bfloat16)
-"""What float32 has all values of."""
+"""The types whose values float32 can represent exactly."""
 
 
 def measure(reference: Tensor, actual: Tensor, introduced: Introduced | None = None) -> Sums:
-    """The sums of a pair of tensors of one shape, whatever their dtypes and values are.
+    """The sums of a pair of tensors of one shape, of any types and values.
 
-    What the op introduced is measured beside it, where float32 does for that.
+    ``introduced`` is measured in the same pass, if float32 is precise enough.
     """
     if not reference.numel():
         return Sums(empty=1)
@@ -46,10 +46,11 @@ def measure(reference: Tensor, actual: Tensor, introduced: Introduced | None = N
 
 
 class Introduced:
-    """The noise that an op adds, in float32, measured while a block of its reference is in the cache.
+    """The noise that an op introduces, in float32, measured while a block of its reference is in the cache.
 
-    ``before`` is the op computed in the quantized way from reference inputs, None if that is the
-    reference itself; ``quantizers`` are those of its output that it is charged for.
+    ``before`` is the op computed in the quantized way from reference inputs, before its output is
+    quantized; None if that is the reference itself. ``quantizers`` are those of its output that it is
+    charged for.
     """
 
     def __init__(self, before: Tensor | None, quantizers: Sequence[FakeQuantizer]) -> None:
@@ -63,7 +64,7 @@ class Introduced:
     def add(
         self, reference: Tensor, before: Tensor | None, low: Tensor, high: Tensor, scratch: Tensor
     ) -> None:
-        """Take in a block and its extrema."""
+        """Measure a block, whose reference is between ``low`` and ``high``."""
         if before is not None:
             torch.sub(before, reference, out=scratch)
             self._energies.append(torch.dot(scratch, scratch))
@@ -78,20 +79,20 @@ class Introduced:
                 self._clip(reference, bottom, top, margin, scratch)
 
     def give_up(self) -> None:
-        """Note that float32 does not do."""
+        """Discard all blocks: float32 cannot hold their squares."""
         self._energies.clear()
         self._outside, self._clipping_noise = 0, 0.0
         self._gave_up = True
 
     def clipping(self, reference: Tensor) -> tuple[int, float]:
-        """What ``clipping`` gives for the first quantizer."""
+        """The result of ``clipping`` for the first quantizer."""
         if self._gave_up:
             return clipping(reference, self._quantizers[0])
         return self._outside, self._clipping_noise
 
     def energies(self) -> list[float] | None:
         """Sums of squared differences from the reference: of ``before``, if there is one, and of each
-        quantizer's output. None where float32 does not do."""
+        quantizer's output. None if float32 cannot hold them."""
         if not self._energies:
             return None
         columns = (self.before is not None) + len(self._quantizers)
@@ -101,7 +102,7 @@ class Introduced:
     def _clip(
         self, values: Tensor, low: float, high: float, margin: float, scratch: Tensor
     ) -> None:
-        # The range of a mask reaches to the end of float32, and a bound beyond that is none for clamp.
+        # The range of a mask may reach to the end of float32, and clamp takes no bound beyond that.
         low, high = max(low - margin, -_END), min(high + margin, _END)
         torch.clamp(values, low, high, out=scratch)
         torch.sub(values, scratch, out=scratch)
@@ -113,8 +114,10 @@ class Introduced:
 
 
 def clipping(reference: Tensor, quantizer: FakeQuantizer) -> tuple[int, float]:
-    """How many values lie more than half a step beyond the range of a quantizer, and the sum of their
-    squared distances to that range. Values that are not finite are left out."""
+    """Count the finite values more than half a step beyond the range of a quantizer.
+
+    Returns their number, and the sum of their squared distances to that range.
+    """
     low, high = quantizer.range
     margin = 0.5 * quantizer.scale
     number, noise = 0, 0.0
@@ -130,8 +133,10 @@ def clipping(reference: Tensor, quantizer: FakeQuantizer) -> tuple[int, float]:
 def _measure_float32(
     r: Tensor, a: Tensor, before: Tensor | None, introduced: Introduced | None
 ) -> Sums | None:
-    """Sums of products in float32 within a block, which rounds them to about six digits, and in float64
-    over the blocks. None for values whose squares float32 cannot hold."""
+    """Sums in float32 within a block, which rounds them to about six digits, and in float64 over blocks.
+
+    None for values whose squares float32 cannot hold.
+    """
     scratch = torch.empty(block_size(r), dtype=torch.float32, device=r.device)
     parts: list[Tensor] = []
     befores = [None] * len(blocks(r)) if before is None else blocks(before)
@@ -161,7 +166,7 @@ def _measure_float32(
     if max(extents) > _LARGEST or any(0 < each < _SMALLEST for each in extents):
         return None
     if 4 * noise < signal:
-        # a = r + (a - r), and nothing cancels.
+        # From a = r + (a - r), without cancellation.
         product, actual = signal + shift, signal + 2 * shift + noise
     else:
         product, actual = _products(r, a)
@@ -190,7 +195,7 @@ def _products(r: Tensor, a: Tensor) -> tuple[float, float]:
 
 
 def _measure_any(r: Tensor, a: Tensor) -> Sums:
-    """In float64, without the pairs that are not finite."""
+    """Sums in float64, without the pairs that are not finite."""
     sums = Sums()
     for r_block, a_block in zip(blocks(r), blocks(a)):
         if r_block.is_complex() or a_block.is_complex():
@@ -202,7 +207,7 @@ def _measure_any(r: Tensor, a: Tensor) -> Sums:
         if not bool(both.all()):
             sums.non_finite += int((known & ~there).sum())
             sums.unknown += int((~known).sum())
-            # An overflow is seen in the reference, where the value that overflows is still one.
+            # The range includes reference values that overflow in the actual tensor.
             _extend(sums, r_block[known], a_block[there])
             sums.nan += int(torch.isnan(r_block).sum())
             r_block, a_block, error = r_block[both], a_block[both], error[both]
@@ -251,9 +256,9 @@ _SAMPLED = 2048
 
 
 def error_histogram(reference: object, actual: object) -> Histogram | None:
-    """How the differences ``actual`` − ``reference`` of two tensors are distributed, symmetric around 0.
+    """A histogram of the differences ``actual`` − ``reference`` of two tensors, symmetric around 0.
 
-    Evenly spread values stand for all of them. None where there is no finite difference but zero.
+    It is of a sample of evenly spread values. None if there is no finite difference but zero.
     """
     if not (isinstance(reference, Tensor) and isinstance(actual, Tensor)):
         return None
@@ -261,7 +266,7 @@ def error_histogram(reference: object, actual: object) -> Histogram | None:
         return None
     if reference.layout != torch.strided or actual.layout != torch.strided:
         return None
-    # An odd step, so that not every value is of the same channel where their number is even.
+    # An odd step, so that the sample covers all channels if their number is even.
     step = max(1, reference.numel() // _SAMPLED) | 1
     r, a = reference.detach().flatten()[::step], actual.detach().flatten()[::step]
     errors = a.to(r.device, torch.float32) - r.to(torch.float32)

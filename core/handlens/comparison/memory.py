@@ -1,7 +1,7 @@
-"""Whose memory the values of a graph are in, and which of it is changed in place.
+"""Aliasing: which nodes of a graph share memory, and which of that memory ops change in place.
 
-A value may be another name for memory that an input, a constant or an earlier op owns: a view, a slice, an
-op's own input. What is written through one name is read through all of them.
+A node may be another name for memory that an input, a constant or an earlier op owns: a view, a slice, an
+op's own input. A write through one name is seen through all of them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ _MAY_RETURN_INPUT = {
     "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes",
 }  # fmt: skip
 
-# Ops that change the running statistics they are given, by the name of the argument that makes them do so.
+# Ops that may change the running statistics they are given: the name of the argument that decides, and the
+# positions of the statistics.
 _UPDATES_STATISTICS = {"batch_norm": ("training", 3, 4), "instance_norm": ("use_input_stats", 3, 4)}
 
 _COMPOSED = "CompositeImplicitAutograd"
 
 
 class Memory:
-    """The memory of a graph's values: its roots are the nodes that own it, and constants by storage."""
+    """Which nodes of a graph name the same memory. Memory is told by its roots: see ``_of``."""
 
     def __init__(self, model: GraphModule) -> None:
         self._roots: dict[Node, frozenset[Hashable]] = {}
@@ -48,23 +49,23 @@ class Memory:
                     self._first_write.setdefault(root, node)
 
     def is_written(self, node: Node) -> bool:
-        """Whether an op of the graph changes memory that the value of ``node`` is in."""
+        """True if an op of the graph changes memory that ``node`` names."""
         return not self._first_write.keys().isdisjoint(self._roots[node])
 
     def shares(self, one: Node, other: Node) -> bool:
-        """Whether two values are, or may be, in the same memory."""
+        """True if two nodes name, or may name, the same memory."""
         return not self._roots[one].isdisjoint(self._roots[other])
 
     def precedes(self, one: Node, other: Node) -> bool:
-        """Whether a node comes before another one in the graph."""
+        """True if a node comes before another one in the graph."""
         return self._order[one] < self._order[other]
 
     def names(self, node: Node) -> list[Node]:
-        """All nodes whose values are, or may be, in memory that the value of ``node`` is in."""
+        """All nodes that name, or may name, the memory of ``node``."""
         return [each for each in self._roots if self.shares(each, node)]
 
     def is_uninitialized(self, node: Node) -> bool:
-        """Whether a value is memory that was asked for and that nothing has been written to yet."""
+        """True if the memory of a node is allocated, and nothing was written to it before the node."""
         roots = self._roots[node]
         return bool(roots) and all(
             isinstance(root, Node)
@@ -74,6 +75,7 @@ class Memory:
         )
 
     def _of(self, node: Node) -> frozenset[Hashable]:
+        """The roots of a node: the nodes whose ops allocated its memory, or the storage of a constant."""
         if node.op == "get_attr":
             value = value_of(node)
             # Two names of one tensor, and tensors that are views of one, share what is written.
@@ -92,7 +94,7 @@ def _storage(value: Any) -> Hashable:
 
 
 def aliased_by(node: Node) -> Iterator[Node]:
-    """The inputs of a node in whose memory its value may be."""
+    """The inputs of a node whose memory its output may share."""
     target = node.target
     if node.op not in ("call_function", "call_module"):
         return
@@ -101,7 +103,7 @@ def aliased_by(node: Node) -> Iterator[Node]:
     elif target is operator.getitem:
         yield from node.all_input_nodes[:1]
     elif getattr(target, "__name__", "") != "linear":
-        # Regions, and modules such as observers, may hand on what they get.
+        # Regions, and modules such as observers, may return their inputs.
         yield from node.all_input_nodes
 
 
@@ -128,7 +130,7 @@ def _is_composed(op: torch._ops.OpOverload) -> bool:
 
 
 def _may_copy(node: Node) -> bool:
-    """Whether an op that may return an input may as well return a copy."""
+    """True if an op that may return an input may return a copy instead."""
     target = node.target
     if not isinstance(target, torch._ops.OpOverload):
         return target is not operator.getitem
@@ -137,7 +139,7 @@ def _may_copy(node: Node) -> bool:
 
 
 def written_by(node: Node) -> list[Node]:
-    """The inputs of a node that it changes in place, by itself or in the bodies that it calls."""
+    """The inputs of a node that the node changes in place, by itself or in the bodies that it calls."""
     target = node.target
     if isinstance(target, torch._ops.OpOverload):
         found = [
@@ -178,7 +180,7 @@ def _nodes(value: Any) -> list[Node]:
     return [each for each in pytree.tree_leaves(value) if isinstance(each, Node)]
 
 
-# -- memory that holds nothing yet -----------------------------------------------------------------
+# -- uninitialized memory --------------------------------------------------------------------------
 
 _ZEROS = {
     torch.ops.aten.empty_like.default: torch.ops.aten.zeros_like.default,
@@ -188,13 +190,13 @@ _ZEROS = {
 
 
 def is_uninitialized(node: Node) -> bool:
-    """Whether an op asks for memory and does not say what is in it."""
+    """True if an op allocates memory without filling it."""
     target = node.target
     return isinstance(target, torch._ops.OpOverload) and target in _ZEROS
 
 
 def initialize(model: GraphModule) -> None:
-    """Let memory that a graph asks for be zero, so that no two runs differ by what was there before."""
+    """Fill memory that a graph allocates with zeros, so that two runs do not differ by its old content."""
     for node in model.graph.nodes:
         if is_uninitialized(node):
             if node.target is torch.ops.aten.empty.memory_format:
@@ -204,7 +206,7 @@ def initialize(model: GraphModule) -> None:
 
 @contextmanager
 def state_restored(model: GraphModule) -> Iterator[None]:
-    """Give the constants that a graph changes when it runs their values back in the end."""
+    """Restore the constants that a graph changes in place to their values before the block."""
     memory = Memory(model)
     before = [
         (value, value.detach().clone())

@@ -1,4 +1,4 @@
-"""What the quantize and dequantize nodes of a converted graph say about their quantizers."""
+"""Quantizers from the arguments of quantize and dequantize nodes: as a report has them, or as a module."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EXACT = 1 << 16
 
 
 def describe(node: Node, role: Role) -> Quantizer:
-    """The quantizer behind a quantize or dequantize node."""
+    """Describe the quantizer of a quantize or dequantize node."""
     name = node.target._opname  # type: ignore[union-attr]
     args: Any = node.args
     axis = None
@@ -33,7 +33,7 @@ def describe(node: Node, role: Role) -> Quantizer:
         scale, zero_point, low, high, dtype = args[1:6]
     scale, zero_point = value_of(scale), value_of(zero_point)
     if scale is not None and not bool(torch.isfinite(torch.as_tensor(scale)).all()):
-        # Calibration has met infinities.
+        # Calibration has seen infinities.
         scale = None
     return Quantizer(
         role,
@@ -49,7 +49,7 @@ def describe(node: Node, role: Role) -> Quantizer:
 
 
 def cast(role: Role, dtype: torch.dtype) -> Quantizer:
-    """The quantizer that a cast to a floating point type is."""
+    """The quantizer that stands for a cast to a floating point type."""
     numbers = torch.finfo(dtype)
     significant_bits = 1 - round(math.log2(numbers.eps))
     return Quantizer(
@@ -74,7 +74,7 @@ def _granularity(name: str, scale: Any) -> Granularity:
 
 
 def fake_quantizer(quantize: Node) -> FakeQuantizer | None:
-    """A quantize node and its dequantize nodes as one module, if that gives the same values."""
+    """A module for a quantize node and its dequantize nodes; None if its values might differ."""
     ops = torch.ops.quantized_decomposed
     if quantize.target is not ops.quantize_per_tensor.default:
         return None

@@ -1,4 +1,4 @@
-"""The statistics nodes of a comparison graph: what was measured at one op."""
+"""The statistics nodes of a comparison graph, and the measurements that they pool."""
 
 from __future__ import annotations
 
@@ -22,30 +22,29 @@ from handlens.report import Histogram, Verdict
 
 @dataclass
 class Measurements:
-    """What was measured at one op over any number of batches. Parts of a run can be pooled."""
+    """The measurements of one op over any number of batches. Those of several runs can be pooled."""
 
     accumulated: Statistics = field(default_factory=Statistics)
-    """The quantized model as it runs."""
+    """The error of the quantized model as it runs."""
     introduced: Statistics = field(default_factory=Statistics)
-    """The op computed in the quantized way from reference inputs; nothing, if that adds no noise."""
+    """The error of the op computed in the quantized way from reference inputs; empty if that adds none."""
     weight_noise: ExactSum = field(default_factory=ExactSum)
-    """Of the introduced noise, what is there before the op's own output is quantized."""
+    """The part of the introduced noise that is there before the op's own output is quantized."""
     input_noise: ExactSum | None = None
-    """What is there of the introduced noise where all is exact but the model's inputs; None where that was
-    not tried."""
+    """The noise of the op if nothing but the model's inputs is quantized; None if not tried."""
     outside: int = 0
     """Reference values beyond the range of the op's output quantizer."""
     clipping_noise: ExactSum = field(default_factory=ExactSum)
     """Sum of their squared distances to that range."""
     magnitudes: Tensor | None = None
-    """The largest magnitude of each channel of the reference output, where it was asked for; none, where
-    their number varies."""
+    """The largest magnitude of each channel of the reference output; None if not measured, and empty if the
+    number of channels varies."""
     channel_noise: ChannelNoise | None = None
-    """What is lost of each channel, where they are known; nothing, where their number varies."""
+    """The noise of each channel; None if the channels are not known, and empty if their number varies."""
     masked: int = 0
-    """Values that a mask takes out of the softmax that reads them, in both models: they take no part."""
+    """How many values a mask takes out of the softmax, in both models. They are not compared."""
     masked_min: float = math.inf
-    """The lowest of them in the reference that is finite."""
+    """The lowest finite one of them in the reference."""
     executions: int = 0
     diverged: int = 0
     """How often the two models went different ways before they reached the op."""
@@ -54,13 +53,13 @@ class Measurements:
 
     @property
     def introduced_verdict(self) -> Verdict:
-        """That of the introduced error: "exact" where the op has nothing that could add any."""
+        """The verdict on the introduced error: "exact" if nothing in the op could add any."""
         own = self.introduced
         measured = own.count or own.non_finite or own.mismatch
         return own.verdict if measured or self.accumulated.mismatch else "exact"
 
     def add_magnitudes(self, largest: Tensor) -> None:
-        """Take in the largest magnitude of each channel. What varies in number has no channels."""
+        """Pool the largest magnitude of each channel. If the number of channels varies, there are none."""
         known = self.magnitudes
         if known is None:
             self.magnitudes = largest
@@ -70,11 +69,11 @@ class Measurements:
             self.magnitudes = torch.empty(0)
 
     def add_channel_noise(self, noise: ChannelNoise) -> None:
-        """Take in what is lost of each channel."""
+        """Pool the noise of each channel."""
         self.channel_noise = noise if self.channel_noise is None else self.channel_noise + noise
 
     def update(self, other: Measurements) -> None:
-        """Take in the measurements of other batches. The order does not matter."""
+        """Pool the measurements of other batches. The order does not matter."""
         self.accumulated.update(other.accumulated)
         self.introduced.update(other.introduced)
         self.weight_noise.update(other.weight_noise)
@@ -98,11 +97,12 @@ class Measurements:
 
 
 class Recorder(nn.Module):
-    """Measures one op each time the comparison graph gets there.
+    """Measures one op each time that the comparison graph computes it.
 
-    ``quantizers`` are those of the op's output that it is charged for; ``channel_dim`` says where the
-    channels of the output are, if they are of interest; ``is_masked``, whether a softmax takes positions
-    out.
+    Args:
+        quantizers: the quantizers of the op's output that it is charged for.
+        channel_dim: the dimension of the channels of the output, if they are to be measured.
+        is_masked: True if nothing but a softmax reads the output, so that a mask may take positions out.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Recorder(nn.Module):
         super().__init__()
         self.total = Measurements()
         self.errors: Histogram | None = None
-        """The errors of the first execution, those of a sample of its values."""
+        """The errors of a sample of the values of the first execution."""
         self._batch = Measurements()
         self._quantizers = tuple(quantizers)
         self._channel_dim = channel_dim
@@ -130,18 +130,21 @@ class Recorder(nn.Module):
         inputs_alone: Any = None,
         same: Sequence[bool] = (),
     ) -> None:
-        """Take in one execution.
+        """Measure one execution.
 
-        ``accumulated`` is what the ops that follow read of the quantized model's output: several values,
-        if several quantizers read it. ``before`` is the op computed in the quantized way from reference
-        inputs, None if that gives the reference itself; ``requantized``, what quantizers other than the
-        recorder's own make of it. ``exact`` is what ``before`` is compared with, if not the reference.
-        ``inputs_alone`` is the op of which nothing but the model's inputs is quantized.
-        ``same`` tells of each selection by data whether both models made the same one.
+        Args:
+            reference: the output of the reference op.
+            accumulated: the output of the quantized op as later ops read it, once for each quantizer of it.
+            before: the op computed in the quantized way from reference inputs, before its output is
+                quantized; None if that is the reference itself.
+            requantized: ``before`` through each quantizer of the output that is not in ``quantizers``.
+            exact: what ``before`` is compared with; None if that is the reference.
+            inputs_alone: the op with nothing quantized but the model's inputs; None if not tried.
+            same: for each selection of values by data, True if both models selected the same ones.
         """
         channel_dim = self._channel_dim
         if functorch.peek_interpreter_stack() is not None:
-            # Mapped dimensions come before those that the op knows.
+            # Under vmap, the mapped dimensions come first, so the channels are in another one.
             channel_dim = None
             given = (reference, accumulated, before, requantized, exact, inputs_alone)
             reference, accumulated, before, requantized, exact, inputs_alone = _unbatched(given)
@@ -156,8 +159,8 @@ class Recorder(nn.Module):
             if finite.numel():
                 batch.masked_min = min(batch.masked_min, float(finite.min()))
             given = (reference, accumulated, before, requantized, exact, inputs_alone)
-            left = _left(given, ~hidden)
-            reference, accumulated, before, requantized, exact, inputs_alone = left
+            visible = _selected(given, ~hidden)
+            reference, accumulated, before, requantized, exact, inputs_alone = visible
             channel_dim = None
         introduced = None
         if self._quantizers or (before is not None and exact is None and not requantized):
@@ -194,7 +197,7 @@ class Recorder(nn.Module):
     def _channel_noise(
         self, dim: int, reference: Tensor, actual: Tensor, own: Tensor | None, exact: Tensor | None
     ) -> ChannelNoise:
-        """What is lost of each channel; ``own`` is the op from reference inputs, None if that is exact."""
+        """The noise of each channel. ``own`` is the op from reference inputs; None if that is exact."""
         r = sample(reference, dim)
         computed = r if own is None else sample(own, dim)
         if self._quantizers:
@@ -203,7 +206,7 @@ class Recorder(nn.Module):
         return ChannelNoise.of(r, sample(actual, dim), (computed, wanted))
 
     def _introduced(self, reference: Any, before: Any) -> Introduced | None:
-        """What measures the noise that the op adds beside the accumulated one, if that can be."""
+        """The measurement of the introduced noise in the same pass; None if it needs more than float32."""
         tensors = [reference] if before is None else [reference, before]
         if not all(isinstance(each, Tensor) and each.dtype == torch.float32 for each in tensors):
             return None
@@ -235,7 +238,7 @@ class Recorder(nn.Module):
                 batch.introduced.add(measure(reference, quantizer(source)))
             if before is not None:
                 weight_noise = measure(reference, before).noise
-        # What several quantizers read is in the noise several times, and so are its sources.
+        # An output that several quantizers read counts several times in the noise, so its sources do, too.
         batch.weight_noise.add(weight_noise * len(self._quantizers))
         first = self._quantizers[0]
         outside, clipped = (
@@ -247,11 +250,11 @@ class Recorder(nn.Module):
             batch.add_magnitudes(magnitudes(reference, channel_dim).float())
 
     def diverge(self) -> None:
-        """Note that the models went different ways before this op, which has nothing to compare."""
+        """Note that the models took different branches: one did not execute this op."""
         self._batch.diverged += 1
 
     def end_batch(self, number: int) -> None:
-        """Pool what was measured since the last batch ended."""
+        """Add the measurements of the batch that ends to the total."""
         batch, self._batch = self._batch, Measurements()
         ratio = batch.accumulated.sqnr_db
         if ratio is not None:
@@ -265,13 +268,13 @@ def _masked(reference: Any, accumulated: Sequence[Any]) -> Tensor | None:
     return masked(reference, accumulated[0])
 
 
-def _left(values: Any, kept: Tensor) -> Any:
-    """Of each tensor, the values that take part."""
-    return pytree.tree_map_only(Tensor, lambda each: each[kept], values)
+def _selected(values: Any, compared: Tensor) -> Any:
+    """The values of each tensor that are compared."""
+    return pytree.tree_map_only(Tensor, lambda each: each[compared], values)
 
 
 def _unbatched(values: Any) -> Any:
-    """Tensors as they are outside of vmap, the mapped dimensions first."""
+    """Tensors without the wrappers of vmap, with the mapped dimensions first."""
 
     def unbatched(value: Tensor) -> Tensor:
         while functorch.is_batchedtensor(value):
@@ -285,16 +288,16 @@ def _unbatched(values: Any) -> Any:
 def pool(
     statistics: Statistics, reference: Any, actual: Any, introduced: Introduced | None = None
 ) -> Sums | None:
-    """Take in a pair of tensors, or of equal (nested) sequences and mappings of tensors.
+    """Add a pair of tensors, or of (nested) sequences and mappings of tensors, to statistics.
 
-    The sums, if it is one pair.
+    Returns the sums if it is one pair of tensors.
     """
     pairs = _pairs(reference, actual)
     if isinstance(pairs, str):
         statistics.mismatch = pairs
         return None
     if any(r.is_floating_point() or r.is_complex() for r, _ in pairs):
-        # The energy of indices and masks beside them is of no interest, but whether they are as many.
+        # Indices and masks among the outputs have no energy of interest, but their shapes must agree.
         statistics.mismatch = next(filter(None, (_incomparable(r, a) for r, a in pairs)), "")
         pairs = [(r, a) for r, a in pairs if r.is_floating_point() or r.is_complex()]
     sums = None
@@ -319,7 +322,7 @@ def _sums(reference: Tensor, actual: Tensor, introduced: Introduced | None) -> S
 
 
 def _with_noise(measured: Sums, noise: float) -> Sums:
-    """The sums of another error off the same reference."""
+    """The sums of the same reference with another error."""
     return Sums(
         count=measured.count,
         signal=measured.signal,

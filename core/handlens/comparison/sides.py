@@ -1,8 +1,8 @@
 """The two sides of a comparison graph: how the nodes of each graph are copied into it.
 
-Each side has memory of its own for what its ops change in place: a buffer that both would write, an input
-that one of them overwrites. What nothing changes is shared, and what is made of constants alone is made
-once.
+Each side has its own copy of memory that its ops change in place, such as a buffer that both graphs write,
+or an input that one of them overwrites. Memory that no op changes is shared, and values that depend on
+constants only are computed once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from handlens.comparison.random_state import RandomStates, Side
 
 
 class Destination:
-    """The graph that is built, and the module that will hold its modules and constants."""
+    """The comparison graph while it is built, and the root module of its submodules and constants."""
 
     def __init__(self, random_states: RandomStates) -> None:
         self.graph = Graph()
@@ -58,7 +58,7 @@ class ReferenceSide:
         destination.root.add_module(self._name, model)
 
     def copy(self, node: Node) -> Node:
-        """The copy of a node whose inputs are copied; made now, if it is not there."""
+        """The copy of a node whose inputs have copies; it is added now if there is none."""
         if node not in self.copies:
             self.copies[node] = self._plain_copy(node)
         return self.copies[node]
@@ -71,17 +71,17 @@ class ReferenceSide:
             made.target = f"{self._name}.{node.target}"
         if node.op == "get_attr" and self.memory.is_written(node):
             made.target = f"{self._name}_state_{node.name}"
-            # Two names of one memory are two names of the copy, too.
+            # With one memo, two names of one memory become two names of one copy.
             own = copy.deepcopy(value_of(node).detach(), self._own)
             self._destination.root.register_buffer(made.target, own)
         return made
 
 
 class ActualSide(ReferenceSide):
-    """The quantized model, copied as it is asked for, in an order that effects allow.
+    """The quantized graph, whose nodes are copied on demand, in an order that effects allow.
 
-    With ``shortcuts``, a quantize op and its dequantize ops are one, and what only constants go into is
-    computed beforehand: the values are the same, to the bit.
+    With ``shortcuts``, a quantize op and its dequantize ops become one module, and values that depend on
+    constants only are computed beforehand. The values are the same, to the bit.
     """
 
     _name: Side = "actual"
@@ -89,7 +89,7 @@ class ActualSide(ReferenceSide):
     def __init__(self, model: GraphModule, destination: Destination, shortcuts: bool) -> None:
         super().__init__(model, destination)
         self.constants: dict[Node, Tensor] = {}
-        """What dequantized constants are, as far as that is known beforehand."""
+        """The values of dequantize nodes that were computed beforehand."""
         self._shortcuts = shortcuts
         self._snapshots: dict[Node, Node] = {}
         self._fused = {
@@ -106,7 +106,7 @@ class ActualSide(ReferenceSide):
         self._copied = 0
 
     def copy(self, node: Node) -> Node:
-        """The copy of a node, made now with all it needs, if it is not there."""
+        """The copy of a node; it is added now, after all nodes that it needs, if there is none."""
         if node not in self.copies:
             for each in self._before(node):
                 self.copy(each)
@@ -116,12 +116,12 @@ class ActualSide(ReferenceSide):
         return self.copies[node]
 
     def value(self, node: Node) -> Node:
-        """What a node has computed, before anything changes that in place."""
+        """The result of a node as it is before an op changes it in place."""
         made = self.copy(node)
         return self._snapshots.get(node, made)
 
     def finish(self) -> None:
-        """Copy what nobody has asked for and that has an effect."""
+        """Copy the nodes that have an effect and that no other node needed."""
         for node in list(self._order):
             if has_effect(node):
                 self.copy(node)
@@ -129,8 +129,8 @@ class ActualSide(ReferenceSide):
     def _before(self, node: Node) -> list[Node]:
         """The nodes to copy before ``node``, its inputs not counted.
 
-        A node can be copied as soon as its inputs are, unless something between changes its inputs in
-        place or throws dice: then what comes before that comes before the node.
+        A node can be copied as soon as its inputs are, unless a node in between has an effect: it changes
+        memory in place, or draws random numbers. Then all nodes up to that one come first.
         """
         place = self._place.get(node, len(self._order))
         end = max((each + 1 for each in self._effects if each < place), default=0)
@@ -161,7 +161,7 @@ class ActualSide(ReferenceSide):
         return constant_value(dequantize)
 
     def _fake_quantizer(self, quantize: Node) -> FakeQuantizer | None:
-        # What is written to one of several dequantized values does not reach the others.
+        # One module has one result, and a write to one dequantized value must not reach the others.
         names = (quantize.args[0], *quantize.users)
         if not self._shortcuts or any(
             self.memory.is_written(each) for each in names if isinstance(each, Node)
@@ -174,7 +174,7 @@ class ActualSide(ReferenceSide):
         source = quantize.args[0]
         assert isinstance(source, Node)
         name = self._destination.add_module(f"fake_{quantize.name}", self._fused[quantize])
-        # In place where nobody else reads the value: half of the memory, and less of the time.
+        # In place, where no other node reads the value, takes half of the memory and less time.
         in_place = owns_memory(source) and len(source.users) == 1
         made = self._destination.graph.call_module(
             name, (self.copy(source),), {"in_place": True} if in_place else {}

@@ -1,4 +1,4 @@
-"""Sums and extrema of an error, pooled over tensors; every figure in a report comes from them."""
+"""Sums and extrema of an error, pooled over tensors. Every figure in a report comes from them."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class ExactSum:
 
 @dataclass
 class Sums:
-    """What one pair of tensors comes to: the values that are finite on both sides."""
+    """The sums and extrema of one pair of tensors, over the values that are finite in both."""
 
     count: int = 0
     signal: float = 0.0
     """Sum of r²."""
     noise: float = 0.0
-    """Sum of (r − a)², the difference formed first: its parts would cancel."""
+    """Sum of (r − a)². Computed from differences, because sums of r², r·a and a² would cancel."""
     actual: float = 0.0
     """Sum of a²."""
     product: float = 0.0
@@ -62,17 +62,17 @@ class Sums:
     actual_min: float = math.inf
     actual_max: float = -math.inf
     non_finite: int = 0
-    """Values that are NaN or infinite on the actual side only."""
+    """How many values are NaN or infinite in the actual tensor only."""
     unknown: int = 0
-    """Values that are NaN or infinite in the reference: they take no part."""
+    """How many values are NaN or infinite in the reference. They are not compared."""
     nan: int = 0
-    """Those of them that are NaN."""
+    """How many values are NaN in the reference."""
     empty: int = 0
-    """Tensors without values."""
+    """How many tensors have no values."""
     nonzero: int = 0
-    """Nonzero reference values, counted only where a cast may make them zero."""
+    """How many reference values are not zero; counted only for a cast that may make them zero."""
     vanished: int = 0
-    """Those of them whose actual value is zero."""
+    """How many of these are zero in the actual tensor."""
 
 
 _COUNTED = ("count", "non_finite", "unknown", "nan", "empty", "nonzero", "vanished")
@@ -84,8 +84,8 @@ _LARGEST = ("reference_max", "actual_max", "max_abs_error")
 class Statistics:
     """How far actual values are from reference values, over any number of tensor pairs.
 
-    Pairs where the reference itself is not finite take no part. Decibels are never averaged: energies
-    are added up, exactly and in any order, and the ratio comes last.
+    Values that are not finite in the reference are left out. Decibels are never averaged: energies are
+    summed, exactly and in any order, and the ratio is computed last.
     """
 
     count: int = 0
@@ -101,18 +101,18 @@ class Statistics:
     nonzero: int = 0
     vanished: int = 0
     mismatch: str = ""
-    """Why a pair could not be compared, if one could not."""
+    """Why a pair could not be compared; empty if all could."""
     _signal: ExactSum = field(default_factory=ExactSum)
     _noise: ExactSum = field(default_factory=ExactSum)
     _actual: ExactSum = field(default_factory=ExactSum)
     _product: ExactSum = field(default_factory=ExactSum)
 
     def add(self, sums: Sums) -> None:
-        """Take in what a pair of tensors comes to."""
+        """Pool the sums of a pair of tensors."""
         if not math.isfinite(sums.signal + sums.noise + sums.actual + sums.product):
             self.mismatch = "its values are too large to be squared"
             return
-        # Where values are not finite on one side, extrema are of more than what is squared.
+        # Extrema include values whose counterpart is not finite, and that are in no sum of squares.
         nonzero = max(abs(sums.reference_min), abs(sums.reference_max)) if sums.count else 0.0
         if (sums.max_abs_error and not sums.noise) or (
             not sums.signal and nonzero and not sums.non_finite
@@ -126,7 +126,7 @@ class Statistics:
         self._pool(sums)
 
     def update(self, other: Statistics) -> None:
-        """Take in the statistics of other pairs. The result is the same in any order, to the bit."""
+        """Pool the statistics of other pairs. The result is the same in any order, to the bit."""
         self._signal.update(other._signal)
         self._noise.update(other._noise)
         self._actual.update(other._actual)
@@ -164,7 +164,7 @@ class Statistics:
 
     @property
     def reason(self) -> str:
-        """Why nothing was compared, or not all; empty where all was."""
+        """Why not all values, or none, were compared; empty if all were."""
         if self.mismatch:
             return self.mismatch
         if self.count or self.non_finite:
@@ -175,7 +175,7 @@ class Statistics:
 
     @property
     def sqnr_db(self) -> float | None:
-        """10·log10(Σ r² / Σ (r − a)²) in dB; None where the verdict is not "ok"."""
+        """10·log10(Σ r² / Σ (r − a)²) in dB; None if the verdict is not "ok"."""
         if self.verdict != "ok":
             return None
         return 10 * (math.log10(self.signal) - math.log10(self.noise))
@@ -191,7 +191,7 @@ class Statistics:
 
     @property
     def cosine(self) -> float | None:
-        """Cosine of the angle between reference and actual; None where one of them is zero."""
+        """Cosine of the angle between reference and actual; None if one of them is zero."""
         norm = math.sqrt(self.signal) * math.sqrt(float(self._actual))
         return max(-1.0, min(1.0, float(self._product) / norm)) if norm else None
 

@@ -1,4 +1,4 @@
-"""An op tried on reference inputs: what it adds to the noise by itself."""
+"""The introduced error: ops of the quantized graph, computed from reference inputs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from handlens.comparison.sides import ActualSide, Destination, ReferenceSide, cl
 
 
 class Trials:
-    """Computes ops of the quantized graph in the quantized way from what the reference's read.
+    """Adds ops to the comparison graph that are computed in the quantized way from reference inputs.
 
-    ``counterparts`` are the nodes of the reference that those of the quantized graph stand for.
+    ``counterparts`` maps nodes of the quantized graph to the nodes of the reference with the same value.
+    ``in_body`` is True in the body of a control-flow op.
     """
 
     def __init__(
@@ -43,10 +44,11 @@ class Trials:
         self._in_body = in_body
 
     def introduced(self, reference: Node, actual: Node) -> tuple[Node | None, Node | None]:
-        """The op computed in the quantized way from reference inputs, and the exact result to compare it
-        with; None where that is the reference's own.
+        """Add an op computed in the quantized way from reference inputs. Call this before the reference op
+        is copied, because that may change its inputs in place.
 
-        It comes before the reference op, which may change its inputs in place.
+        Returns the op, None if its result would be the reference's; and what to compare the result with,
+        None if that is the reference.
         """
         cloned = bool(written_by(actual))
         reads_input = any(map(self.is_model_input, actual.all_input_nodes))
@@ -57,13 +59,15 @@ class Trials:
             return self._tried(actual, self._reference_input(cloned)), exact
         charged = reads_input or any(map(self.is_charged, actual.all_input_nodes))
         if not charged and not has_other_constants(reference, actual):
-            # The inputs are the reference's own, so the result is, too; only a quantizer may follow.
+            # With reference inputs and nothing quantized, the result is the reference's.
             return None, None
         return self._tried(actual, self._reference_input(cloned)), None
 
     def inputs_alone(self, reference: Node, actual: Node) -> Node | None:
-        """The op computed in float from the model's inputs as they are quantized, its weights exact; None
-        where no weight is quantized as well, or no input."""
+        """Add an op with exact weights, computed in float from quantized inputs of the model.
+
+        Returns None unless the op reads a quantized input of the model and a quantized weight as well.
+        """
         if written_by(reference):
             return None
         charged = [each for each in actual.all_input_nodes if self.is_charged(each)]
@@ -89,7 +93,7 @@ class Trials:
         return self._tried(reference, find)
 
     def is_model_input(self, source: Node) -> bool:
-        """Whether an input of an op is one of the model, quantized or cast on the op's account."""
+        """True if an input of an op is an input of the model, quantized or cast for that op."""
         if self._in_body:
             return False
         if is_cast_input(source):
@@ -97,9 +101,9 @@ class Trials:
         return is_dequantize(source) and unquantized(source).op == "placeholder"
 
     def is_charged(self, source: Node) -> bool:
-        """Whether an input of an op is quantized on its account: a constant, or an input of the model.
+        """True if the noise of an op's input is charged to the op: that of a constant, or of a model input.
 
-        The input of a body is another op's output.
+        The input of a body is the output of another op, which its noise is charged to.
         """
         is_input = unquantized(source).op == "placeholder"
         return reads_constant(source) and not (is_input and self._in_body)
@@ -111,9 +115,9 @@ class Trials:
         return self._destination.graph.node_copy(node, inputs.__getitem__)
 
     def _reference_input(self, cloned: bool) -> Callable[[Node], Node]:
-        """How an input of the quantized op is found among reference values.
+        """A function from an input of the quantized op to the reference value in its place.
 
-        An op that changes one of them in place gets copies: it is run beside the reference op.
+        With ``cloned`` it gives copies, for an op that changes its inputs in place.
         """
 
         def find(source: Node) -> Node:
@@ -134,7 +138,7 @@ class Trials:
         return found
 
     def _requantized(self, dequantize: Node, value: Node) -> Node:
-        """An input of the model as it is quantized for the op that reads it."""
+        """The quantized value of a model input, as the op reads it."""
         if not self._actual.memory.is_written(unquantized(dequantize)):
             return self._actual.copy(dequantize)
         quantize = dequantize.args[0]
@@ -144,10 +148,10 @@ class Trials:
         return self.requantize(value, quantize, dequantize)
 
     def _rounded_input(self, reference: Node, actual: Node) -> Callable[[Node], Node]:
-        """How an input of the reference op is found, rounded as the quantized op's input is.
+        """A function from an input of the reference op to its value, rounded like the quantized op's input.
 
-        What is lost by that rounding is charged to the op that the input comes from; an input of the model
-        comes from none.
+        The noise of that rounding is charged to the op that computes the input. Weights and inputs of the
+        model, which no op computes, are not rounded.
         """
         half = dtype(actual)
         cloned = bool(written_by(reference))
@@ -168,7 +172,7 @@ class Trials:
         return find
 
     def requantize(self, value: Node, quantize: Node, dequantize: Node) -> Node:
-        """``value`` through a copy of a quantizer."""
+        """Add a copy of a quantizer and apply it to ``value``."""
         for each in (*quantize.all_input_nodes[1:], *dequantize.all_input_nodes[1:]):
             self._actual.copy(each)
         copies = self._actual.copies

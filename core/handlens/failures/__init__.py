@@ -1,1 +1,1 @@
-"""What is told of a run that fails: on which line, in which op, why, and what works instead."""
+"""Explains a run that fails: on which line, in which op, why, and which recipes work instead."""

@@ -1,4 +1,4 @@
-"""Which other recipes work where one has failed: tried on the same export, not guessed."""
+"""Which other recipes work where one has failed. They are tried on the same export, not guessed."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from handlens.loading.subject import Subject
 BUDGET_S = 20.0
 _ENOUGH = 3
 
-# Those that need no calibration come first: they take the least time.
+# Recipes that need no calibration come first, because they take the least time.
 _TRIED = ("int8-dynamic", "bf16", "x86", "xnnpack", "arm", "int8-weight-only", "fp16")
 
 
 class _TimeIsUp(BaseException):
-    """No library that we call may take it for a failure of its own."""
+    """The budget is spent. No Exception, so that no library handles it as a failure of its own."""
 
 
 def working_recipes(captured: Captured, subject: Subject, failed: str) -> list[str]:
-    """A few built-in recipes that quantize an op of an exported model, and then run on its example inputs.
+    """Find a few built-in recipes that work for an exported model, other than the one that ``failed``.
 
-    They are calibrated with those, too. A recipe works if it raises nothing, and gives finite values where
-    the float model does. Ends after ``BUDGET_S`` with what is known by then.
+    A recipe works if it quantizes an op, raises nothing, and gives finite values where the float model
+    does. It is calibrated and run on the example inputs. The search ends after ``BUDGET_S`` seconds.
     """
     inputs: Inputs = (subject.args, subject.kwargs)
     example = replace(subject, calibration=[inputs], evaluation=[inputs])
@@ -48,7 +48,7 @@ def working_recipes(captured: Captured, subject: Subject, failed: str) -> list[s
         with _limit(BUDGET_S):
             others = (name for name in _TRIED if name not in failed.split("+"))
             working = (name for name in others if _works(name, captured, example))
-            # What is found before the time is up stays.
+            # Extended one by one, so that recipes found before the time is up stay.
             found.extend(itertools.islice(working, _ENOUGH))
     except _TimeIsUp:
         pass
@@ -83,9 +83,9 @@ def _outputs(model: GraphModule, inputs: Inputs) -> list[object]:
 
 @contextmanager
 def _limit(seconds: float) -> Iterator[None]:
-    """Raise _TimeIsUp in what takes longer, between two operations of Python's."""
+    """Raise _TimeIsUp in the block after some seconds, between two operations of Python."""
     if threading.current_thread() is not threading.main_thread():
-        # Signals are the main thread's.
+        # Python delivers signals to the main thread only.
         yield
         return
 

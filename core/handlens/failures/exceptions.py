@@ -1,4 +1,4 @@
-"""An exception of the user's code as a failure that a report can carry: what happened, on which line."""
+"""From an exception to a failure in a report: what happened, and on which line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import TracebackType
 from handlens.capture.spans import span_of_frame, whole_line
 from handlens.report import Failure, Span
 
-# How torch's allocator says it.
+# In the message of torch's allocator.
 _NO_MEMORY = "can't allocate memory"
 
 _LONGEST_MESSAGE = 400
@@ -20,7 +20,10 @@ _LONGEST_TRACEBACK = 50_000
 def failure(
     rule: str, what: str, error: BaseException, shown: Callable[[str], bool], fallback: Span | None
 ) -> Failure:
-    """``what`` happened, with ``error``. It is shown on the innermost line in a file that is ``shown``."""
+    """A failure whose message is ``what`` and the text of ``error``.
+
+    It is at the innermost line that is in a ``shown`` file, or else at ``fallback``.
+    """
     return Failure(
         rule,
         f"{what}: {describe(error)}",
@@ -30,19 +33,21 @@ def failure(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, of Python's or of torch's."""
+    """True if Python or torch could not allocate memory."""
     return isinstance(error, MemoryError) or _NO_MEMORY in (_text(error) or "")
 
 
 def describe(error: BaseException) -> str:
-    """The kind of an exception and the first line of what it says; and of what it comes from in the end,
-    where that is another exception and its text is not in the first one's."""
+    """The type of an exception and the first line of its message.
+
+    If another exception is the root cause and its text is not in that line, its type and line follow.
+    """
     told, root = _told(error), None
     link = "because of"
     for before, after in itertools.pairwise(chain(error)):
         if before.__cause__ is None:
             if before.__suppress_context__ and not _is_of_dynamo(before):
-                # Who raises from None wants the rest left out.
+                # ``raise … from None`` asks to leave out the rest.
                 break
             link = "raised while handling"
         root = after
@@ -61,7 +66,7 @@ def _told(error: BaseException) -> str:
 
 
 def _text(error: BaseException) -> str | None:
-    """The first line of what an exception says; None if it cannot be read."""
+    """The first line of the message of an exception; None if the message cannot be read."""
     try:
         if isinstance(error, SystemExit):
             return f"it called sys.exit({error.code!r:.{_LONGEST_MESSAGE}})"
@@ -90,13 +95,15 @@ def _span(error: BaseException, shown: Callable[[str], bool]) -> Span | None:
 
 
 def _is_of_dynamo(error: BaseException) -> bool:
-    """Whether symbolic execution raised an exception: the lines that it executed are not in its traceback,
-    and it raises from None what has a reason."""
+    """True if Dynamo raised an exception.
+
+    The traceback does not have the lines that Dynamo was executing, and ``from None`` may hide a reason.
+    """
     return type(error).__module__.startswith("torch._dynamo")
 
 
 def _place(error: SyntaxError) -> Span | None:
-    """Where the compiler saw it; whoever raises one himself may put anything there."""
+    """Where the compiler found it; None if a user's code raised it with attributes of other types."""
     try:
         line, column = int(error.lineno or 1), max(int(error.offset or 1) - 1, 0)
         end_column = int(error.end_offset or 0) - 1 if error.end_lineno == line else 0
@@ -106,7 +113,7 @@ def _place(error: SyntaxError) -> Span | None:
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception and what it was raised from, the last raised first."""
+    """An exception and those that it was raised from, the last raised first."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -116,7 +123,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def frames(error: BaseException) -> Iterator[TracebackType]:
-    """The frames that an exception has passed, outermost first."""
+    """The traceback entries of an exception, outermost first."""
     entry = error.__traceback__
     while entry is not None:
         yield entry

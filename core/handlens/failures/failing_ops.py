@@ -1,4 +1,4 @@
-"""In which op of a graph an exception was raised, and why it is raised in a quantized graph only."""
+"""In which op of a graph an exception was raised, and why only the quantized graph raises it."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from handlens.report import NO_CAUSE, Cause
 
 _OVERFLOW = re.compile(r"value cannot be converted to type .* without overflow")
 _NO_INDEX = re.compile(r"\b(index|valid range|out of range|out of bounds|num_classes)\b", re.I)
-_MOST_IN_HAND = 3
+_MOST = 3
 
-# How torch says that the operands of an op have different types.
+# In messages of torch about operands of different types.
 _TYPES = re.compile(r"\b(dtype|scalar type|float)\b", re.IGNORECASE)
 
 
@@ -47,34 +47,33 @@ _TYPES = re.compile(r"\b(dtype|scalar type|float)\b", re.IGNORECASE)
 
 
 def failing_ops(error: BaseException) -> tuple[int, ...]:
-    """The handles of the ops that were computed as an exception was raised, or that a quantizer was
-    looking at.
+    """The handles of the ops that a graph was computing, or a quantizer was handling, when it raised.
 
-    One, or the few that the innermost function which has any in hand reads on its line, or was given.
-    Empty where no op is to blame. An observer or a quantizer of an op's output stands for the op; that of a
-    weight, for the op that reads the weight.
+    The nodes are those that the innermost function with any node reads on its line, or has as arguments.
+    Empty if there is none, or if there are too many to name. An observer or quantizer of an op's output
+    counts as that op, one of a weight as the op that reads the weight.
     """
     for each in chain(error):
         for entry in reversed([*frames(each)]):
-            for nodes in _in_hand(entry.tb_frame, entry.tb_lineno):
+            for nodes in _nodes_in(entry.tb_frame, entry.tb_lineno):
                 found = {handle: None for node in nodes if (handle := _handle(node)) is not None}
-                if 0 < len(found) <= _MOST_IN_HAND:
+                if 0 < len(found) <= _MOST:
                     return tuple(found)
     return ()
 
 
-def _in_hand(frame: types.FrameType, line: int) -> Iterator[list[Node]]:
-    """The nodes that a function has in hand at a line, by what is known of them best first."""
+def _nodes_in(frame: types.FrameType, line: int) -> Iterator[list[Node]]:
+    """The nodes that a function handles at a line: groups, the most certain one first."""
     code, values = frame.f_code, frame.f_locals
     graph_module = values.get("self")
     if isinstance(graph_module, GraphModule):
         if code is getattr(type(graph_module).forward, "__code__", None):
-            # As torch does to profile a graph: the line within the generated function tells the node.
+            # torch profiles graphs like this, too: the line of the generated code gives the node.
             place = graph_module._lineno_map.get(line - graph_module._prologue_start)
             nodes = [*graph_module.graph.nodes]
             yield nodes[place : place + 1] if place is not None else []
         return
-    # Other names may be of what came before: the node of the loop's last round.
+    # Other local names may be stale, such as the node of an earlier iteration.
     yield [node for name in _read_on(code, line) for node in _nodes(values.get(name))]
     given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     yield [node for name in given for node in _nodes(values.get(name))]
@@ -82,7 +81,7 @@ def _in_hand(frame: types.FrameType, line: int) -> Iterator[list[Node]]:
 
 @cache
 def _read_on(code: types.CodeType, line: int) -> tuple[str, ...]:
-    """The local names that a line reads."""
+    """The local variables that a line reads."""
     found: list[str] = []
     for instruction in dis.get_instructions(code):
         if instruction.opname.startswith("LOAD_FAST") and line_of(code, instruction.offset) == line:
@@ -98,10 +97,12 @@ def _nodes(value: object) -> list[Node]:
 
 
 def _handle(node: Node) -> int | None:
-    """The handle of a node, or of the next one that has one, if it stands for no op of its own."""
+    """The handle of a node; for an observer, a quantizer or an added cast, that of a node after it."""
     while (handle := handle_of(node)) is None:
-        helps = node.op == "call_module" or is_quantize_or_dequantize(node) or is_added_cast(node)
-        if not helps or not node.users:
+        is_helper = (
+            node.op == "call_module" or is_quantize_or_dequantize(node) or is_added_cast(node)
+        )
+        if not is_helper or not node.users:
             return None
         node = next(iter(node.users))
     return handle
@@ -110,31 +111,31 @@ def _handle(node: Node) -> int | None:
 # -- running a graph node by node ------------------------------------------------------------------
 
 
-def run_watched(model: GraphModule, inputs: Inputs, heard: Callable[[Node, Any], None]) -> None:
-    """Run a graph on copies of inputs, and hear what each node gives, in bodies too, as it runs.
+def run_watched(model: GraphModule, inputs: Inputs, watch: Callable[[Node, Any], None]) -> None:
+    """Run a graph on copies of inputs, and call ``watch`` with each node and its result, in bodies, too.
 
-    Its state is given its value back. Raises what the graph raises.
+    The state of the graph is restored. Raises whatever the graph raises.
     """
     bodies = [each for each in graph_modules(model) if each is not model]
     try:
         for body in bodies:
-            body.forward = _Watched(body, heard).run
+            body.forward = _Watched(body, watch).run
         with state_restored(model), torch.no_grad():
             leaves = pytree.tree_leaves(cloned(inputs))
-            _Watched(model, heard).run(*leaves, enable_io_processing=False)
+            _Watched(model, watch).run(*leaves, enable_io_processing=False)
     finally:
         for body in bodies:
             del body.forward
 
 
 class _Watched(Interpreter):
-    def __init__(self, model: GraphModule, heard: Callable[[Node, Any], None]) -> None:
+    def __init__(self, model: GraphModule, watch: Callable[[Node, Any], None]) -> None:
         super().__init__(model, garbage_collect_values=True)
-        self._heard = heard
+        self._watch = watch
 
     def run_node(self, n: Node) -> Any:
         value = super().run_node(n)
-        self._heard(n, value)
+        self._watch(n, value)
         return value
 
 
@@ -143,15 +144,15 @@ class _Watched(Interpreter):
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why an op raised as two graphs were compared."""
+    """Why an op raised when two graphs were compared."""
 
     model: Literal["reference", "actual", ""] = ""
-    """Which of the two graphs raises by itself; the reference, if both do."""
+    """The graph that raises when it runs by itself; the reference, if both do."""
     cause: Cause = NO_CAUSE
 
 
 def explain(error: BaseException, handle: int, quantized: Quantized, inputs: Inputs) -> Explanation:
-    """Why an op raised ``error`` on ``inputs``: both graphs are run once more, each by itself."""
+    """Find out why an op raised ``error`` on ``inputs``. Runs both graphs again, each by itself."""
     reference, actual = (_op(model, handle) for model in (quantized.reference, quantized.actual))
     indices: list[tuple[Node, Node]] = []
     if reference is not None and actual is not None and _NO_INDEX.search(str(error)):
@@ -174,14 +175,14 @@ def explain(error: BaseException, handle: int, quantized: Quantized, inputs: Inp
 
 
 class _Values:
-    """What some nodes of a graph gave as it ran, each time they did, and what the run raised."""
+    """The results of some nodes in a run of a graph, by execution, and the error that the run raised."""
 
     def __init__(self, model: GraphModule, inputs: Inputs, wanted: Collection[Node]) -> None:
         self._values: dict[Node, list[Tensor]] = defaultdict(list)
         self._wanted = wanted
         self.error: Exception | None = None
         try:
-            run_watched(model, inputs, self._hear)
+            run_watched(model, inputs, self._note)
         except Exception as error:
             self.error = error
 
@@ -192,13 +193,13 @@ class _Values:
         values = self._values[node]
         return values[execution] if execution < len(values) else None
 
-    def _hear(self, node: Node, value: Any) -> None:
+    def _note(self, node: Node, value: Any) -> None:
         if node in self._wanted and isinstance(value, (Tensor, int, float)):
             self._values[node].append(torch.as_tensor(value).clone())
 
 
 def _op(model: GraphModule, handle: int) -> Node | None:
-    """The node of a graph, or of a body in it, that computes the op with a handle."""
+    """The node in a graph or its bodies that computes the op with a handle."""
     for graph_module in graph_modules(model):
         node: Node
         for node in graph_module.graph.nodes:
@@ -208,7 +209,7 @@ def _op(model: GraphModule, handle: int) -> Node | None:
 
 
 def mixed_types(error: BaseException, half: str) -> Cause:
-    """What to do about an op that raised because it was given float32 in a model cast to ``half``."""
+    """Why an op that reads float32 raised in a model cast to ``half``, and what to do."""
     text = str(error)
     if not _TYPES.search(text) or not re.search(r"\b(b?float16|Half|BFloat16)\b", text, re.I):
         return NO_CAUSE
@@ -220,7 +221,7 @@ def mixed_types(error: BaseException, half: str) -> Cause:
 
 
 def _beyond_range(error: BaseException, op: Node) -> Cause:
-    """The constant of an op that its type does not have."""
+    """Which constant of an op its type cannot represent, and what to do."""
     kind = dtype(op)
     if kind is None or not kind.is_floating_point or not _OVERFLOW.search(str(error)):
         return NO_CAUSE
@@ -248,7 +249,7 @@ def _is_index(node: Node) -> bool:
 
 
 def _source(index: Node) -> Node:
-    """What the integers of an index are made of: floating point values, if there are any."""
+    """The node with the floating point values that the integers of an index come from, if there is one."""
     while _is_index(index) and index.all_input_nodes:
         index = index.all_input_nodes[0]
     return index
@@ -257,12 +258,12 @@ def _source(index: Node) -> Node:
 def _other_index(
     index: tuple[Node, Node], source: tuple[Node, Node], known: _Values, found: _Values
 ) -> Cause:
-    """What a quantized graph looked up in place of what the float graph does."""
+    """Which other index the quantized graph looked up than the float graph, and what to do."""
     last = found.times(index[1]) - 1
     r, a = known.at(index[0], last), found.at(index[1], last)
     if last < 0 or r is None or a is None or r.shape != a.shape or torch.equal(r, a):
         return NO_CAUSE
-    # The one that is farthest out is beyond the table, if one of them is.
+    # If an index is out of range, it is the one with the largest magnitude.
     place = int(torch.where(r != a, a.abs(), -1).flatten().argmax())
     why = f"its index is {int(a.flatten()[place])} where that of the float model is "
     why += f"{int(r.flatten()[place])}"

@@ -1,4 +1,4 @@
-"""What is told of a model that was exported and then not quantized, or not compared: where, and why."""
+"""Explains why a model that was exported could not be quantized or compared: in which op, and why."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from handlens.report import Cause, Failure, NonFinite, Span, op_name
 _NOT_FINITE = re.compile(r"\b(nan|inf|-inf|finite|infinity)\b", re.IGNORECASE)
 
 MakeFailure = Callable[[str, str, BaseException, "Span | None"], Failure]
-"""From a rule, what happened, the exception, and the place of the op that it happened at."""
+"""Makes a failure from a rule, what happened, the exception, and the place of the op."""
 
 
 class Inquiry:
-    """Looks into what went wrong with an exported model."""
+    """Explains the failures of one exported model."""
 
     def __init__(
         self, captured: Captured, subject: Subject, places: Places, failure: MakeFailure
@@ -43,7 +43,7 @@ class Inquiry:
         self._nodes = nodes_by_handle(captured.program)
 
     def calibration(self, failed: CalibrationFailed, recipe: Recipe) -> Failure:
-        """What is told of a batch on which the observed graph raises."""
+        """Explain why the graph with observers raises on a calibration batch."""
         error, batch = failed.error, f"calibration batch {failed.batch}"
         handles = failing_ops(error)
         found = self._not_finite(error, "calibration", handles, batch, failed.inputs)
@@ -53,11 +53,11 @@ class Inquiry:
         raised = self._failure(
             RunFailed.code, f"{name}, on batch {failed.batch}", error, self._at(handles)
         )
-        # Else the model cannot compute that batch, whatever the recipe.
+        # If the float model raises, too, no other recipe works on that batch.
         return self._with_others(raised, recipe, error) if self._runs(failed.inputs) else raised
 
     def quantizing(self, error: BaseException, recipe: Recipe) -> Failure:
-        """What is told of a recipe that raises before or after calibration."""
+        """Explain why a recipe raises before or after calibration."""
         if isinstance(error, CastFailed):
             what = f"Exporting {type(self._subject.model).__name__} in {error.dtype} failed"
             raised = self._failure(RunFailed.code, what, error.error, None)
@@ -75,7 +75,7 @@ class Inquiry:
     def running(
         self, error: BaseException, quantized: Quantized, batch: int, inputs: Inputs
     ) -> Failure:
-        """What is told of an evaluation batch on which the two graphs, side by side, raise."""
+        """Explain why the comparison of the two graphs raises on an evaluation batch."""
         where = f"evaluation batch {batch}"
         handles = failing_ops(error)
         if not handles:
@@ -93,7 +93,7 @@ class Inquiry:
         )
 
     def non_finite(self, inputs: Inputs, batch: str) -> NonFinite | None:
-        """Where the float model begins to give NaN or Inf on a batch, if that matters."""
+        """Find the op where the float model begins to give NaN or Inf on a batch; None if none matters."""
         trace = trace_non_finite(float_module(self._captured), inputs)
         return next((self._found(each, trace, batch) for each in trace.mattering), None)
 
@@ -107,7 +107,7 @@ class Inquiry:
         batch: str,
         inputs: Inputs,
     ) -> Failure | None:
-        """What is told of a failure at values that are NaN or infinite in the float model already."""
+        """Explain a failure that comes from NaN or Inf in the float model; None for any other failure."""
         if not _NOT_FINITE.search(describe(error)):
             return None
         try:
@@ -129,7 +129,7 @@ class Inquiry:
     def _found(self, source: Source, trace: Trace, batch: str) -> NonFinite:
         infinities = sorted(source.of, key=lambda each: each.order)
         made = next((each for each in infinities if not each.is_meant), None)
-        # Infinities that nobody wrote down are where it begins: not the softmax that makes NaN of them.
+        # It begins at infinities that were computed, not at the softmax that makes NaN of them.
         begins = made or source
         op = begins.node if begins.is_op else trace.readers.get(begins)
         is_input = begins.node.op == "placeholder"
@@ -160,7 +160,7 @@ class Inquiry:
         return True
 
     def _with_others(self, raised: Failure, recipe: Recipe, error: BaseException) -> Failure:
-        """A failure of a library's quantizer, with where it was raised, and recipes that do not fail."""
+        """Add to a failure in a library where it was raised, and which recipes do not fail."""
         *_, innermost = frames(error)
         is_own = self._places.in_workspace(innermost.tb_frame.f_code.co_filename)
         if is_own or is_out_of_memory(error) or not isinstance(error, Exception):

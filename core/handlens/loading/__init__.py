@@ -1,1 +1,1 @@
-"""From the text of a file to a model and its batches. Only here is the user's code imported."""
+"""From the text of a file to a model and its batches. Only this package imports the user's code."""

@@ -1,4 +1,4 @@
-"""Import the modules of a workspace from the texts that an editor has, and remember every text read."""
+"""Imports the modules of a workspace from the texts in the editor, and notes the texts it executes."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def _nowhere(file: str) -> bool:
 
 @dataclass
 class Sources:
-    """What a run is of: the text of the target's file, and those of the workspace files that it imports."""
+    """The texts of a run: that of the target's file, and those of the workspace files that it imports."""
 
     file: str
     text: str
     unsaved: Mapping[str, str] = field(default_factory=dict)
-    """The texts of other files that are not to be read from disk."""
+    """The texts of other files that an editor has changed and not saved."""
     in_workspace: Callable[[str], bool] = _nowhere
     texts: dict[str, str] = field(default_factory=dict)
-    """By file, what was executed: filled as the files are imported, which may be edited afterwards."""
+    """The texts that were executed, by file. Filled during import, since files may change afterwards."""
 
     def __post_init__(self) -> None:
         self.file = os.path.abspath(self.file)
@@ -44,31 +44,31 @@ class Sources:
         return os.path.realpath(file) == self._target
 
     def edited(self, file: str) -> str | None:
-        """The text that an editor has of a file; None for the disk's."""
+        """The text of a file in the editor; None if the file is to be read from disk."""
         return self._edited.get(os.path.realpath(file))
 
     def has(self, file: str) -> bool:
-        """True if what is executed of a file is to be known."""
+        """True if the text that is executed of a file must be noted."""
         if self.in_workspace(file):
             return True
-        # To resolve the links of every file of every library takes a tenth of a second.
+        # Compare names first: resolving the links of every library file takes a tenth of a second.
         return os.path.basename(file) in self._names and self.edited(file) is not None
 
     def add(self, file: str, text: str) -> None:
-        """Remember what is executed of a file."""
+        """Note the text of a file that is executed."""
         self.texts[file] = text
-        # Tracebacks and spans quote this text, which the disk may not have.
+        # Tracebacks and spans quote this text, which may differ from that on disk.
         lines = io.StringIO(text, newline=None).readlines()
         linecache.cache[file] = (len(text), None, lines, file)
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Finds modules where the other finders do; ``Loader`` loads those that ``Sources`` has a say in."""
+    """Finds modules as the other finders do, and gives ``Loader`` to those whose texts ``Sources`` has."""
 
     def __init__(self, sources: Sources) -> None:
         self.sources = sources
         self.target_name = ""
-        """By which the target's file was imported first."""
+        """The name by which the target's file was imported first."""
 
     @property
     def target(self) -> ModuleType | None:
@@ -76,14 +76,14 @@ class Finder(importlib.abc.MetaPathFinder):
         return sys.modules.get(self.target_name)
 
     def install(self) -> None:
-        """Be asked before all others, and in the place of an earlier one."""
+        """Put this finder before all others, in place of an earlier instance."""
         others = (each for each in sys.meta_path if not isinstance(each, Finder))
         sys.meta_path[:] = [self, *others]
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        # Python passes by those without the method, too.
+        # Python skips finders without the method, too.
         others = [each for each in sys.meta_path if each is not self and hasattr(each, "find_spec")]
         specs = (each.find_spec(name, path, target) for each in others)
         spec = next((each for each in specs if each is not None), None)
@@ -99,7 +99,7 @@ class Finder(importlib.abc.MetaPathFinder):
 
 
 class Loader(importlib.machinery.SourceFileLoader):
-    """Executes the text that an editor has of a file, else the disk's."""
+    """Executes the text of a file in the editor, or else that on disk."""
 
     def __init__(self, name: str, path: str, finder: Finder) -> None:
         super().__init__(name, path)
@@ -115,21 +115,21 @@ class Loader(importlib.machinery.SourceFileLoader):
             return compile(text.removeprefix(BOM), self.path, "exec", dont_inherit=True)
         code = super().get_code(fullname)
         if self.path not in self._sources.texts:
-            # Python has compiled it before, and did not look at the text.
+            # Python used its compiled cache, and has not read the text.
             self.get_data(self.path)
         return code
 
     def get_data(self, path: str) -> bytes:
         data = super().get_data(path)
         if path == self.path:
-            # What cannot be decoded is not executed.
+            # A file that cannot be decoded is not executed.
             with contextlib.suppress(SyntaxError, UnicodeDecodeError):
                 self._sources.add(path, importlib.util.decode_source(data))
         return data
 
 
 class _Loaded(importlib.abc.Loader):
-    """Gives a module that is there already to those who import its file by another name."""
+    """Gives the module of a file that is imported again, by another name."""
 
     def __init__(self, module: ModuleType) -> None:
         self._module, self._spec = module, module.__spec__

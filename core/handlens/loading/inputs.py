@@ -1,4 +1,4 @@
-"""Inputs as people give them, taken as the model's ``forward`` takes them."""
+"""From inputs as people write them to the arguments of the model's ``forward``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SEQUENCE = re.compile(r"(typing\.)?(list|sequence|iterable|tuple)\b", re.IGNORE
 
 
 class Unreadable(Exception):
-    """Inputs that ``forward`` does not take; the message says what it takes."""
+    """Inputs that ``forward`` does not accept; the message says what it accepts."""
 
 
 def arranged(
@@ -26,12 +26,16 @@ def arranged(
     kwargs: Mapping[str, Any] | None = None,
     like: Inputs | None = None,
 ) -> Inputs:
-    """Positional and keyword arguments of a call of ``model``, of what somebody gave as its inputs.
+    """The positional and keyword arguments for a call of ``model``, from inputs as somebody gave them.
 
-    That is a tensor, a tuple or list of arguments, a mapping of keyword arguments, or a pair of both:
-    ``((x, y), {"mask": m})``. Where it can be read in several ways (a list may be an argument itself, and
-    so may a mapping) the signature of ``forward`` decides, and of a batch the example: ``like``.
-    ``kwargs`` are more keyword arguments. Raises Unreadable.
+    Args:
+        given: a tensor, a tuple or list of arguments, a mapping of keyword arguments, or a pair of both:
+            ``((x, y), {"mask": m})``. If several readings are possible (a list or a mapping may be an
+            argument itself), the signature of ``forward`` decides.
+        kwargs: more keyword arguments.
+        like: for a batch, the example inputs. A reading with their structure is preferred.
+
+    Raises Unreadable.
     """
     try:
         signature = inspect.signature(model.forward)
@@ -78,7 +82,7 @@ def _readings(
 
 
 def _takes_one_sequence(signature: inspect.Signature) -> bool:
-    """Whether ``forward`` says that its only argument is a list or a tuple."""
+    """True if the only required argument of ``forward`` is annotated as a list or a tuple."""
     required = [
         each for each in signature.parameters.values() if each.default is inspect.Parameter.empty
     ]
@@ -103,7 +107,7 @@ def _structure(inputs: Inputs) -> Any:
 
 
 def cloned(value: Any) -> Any:
-    """A structure with copies of its tensors, one that is there twice copied once."""
+    """Copy the tensors in a structure. A tensor that occurs twice is copied once."""
     known: dict[int, Tensor] = {}
 
     def copy_of(tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Execute the user's file from its text, saved or not, as the module that it is."""
+"""Imports the user's file from its text, saved or not, under its own module name."""
 
 from __future__ import annotations
 
@@ -6,23 +6,16 @@ import importlib
 import importlib.util
 import os
 import sys
-import tokenize
 from collections.abc import Iterable
 from types import ModuleType
 
 from handlens.loading.importing import Finder, Loader, Sources
 
 
-def read(file: str) -> str:
-    """The text of a Python file, in the encoding that it declares."""
-    with tokenize.open(file) as stream:
-        return stream.read()
-
-
 def load(sources: Sources, search: Iterable[str] = ()) -> ModuleType:
-    """Execute the target's text as the module that its file is, with the module paths it expects.
+    """Execute the target's text as the module of its file, with the folder of its package on ``sys.path``.
 
-    ``search`` are more folders to find its imports in. Raises whatever the user's code raises.
+    ``search`` has more folders for its imports. Raises whatever the user's code raises.
     """
     finder = Finder(sources)
     finder.install()
@@ -33,7 +26,7 @@ def load(sources: Sources, search: Iterable[str] = ()) -> ModuleType:
     if package:
         importlib.import_module(package)
     if finder.target is None:
-        # An editor's text need not be in a file that Python would import: a notebook, an untitled one.
+        # Python cannot import every file by name: the text may be of a notebook or an untitled file.
         loader = Loader(name, sources.file, finder)
         spec = importlib.util.spec_from_file_location(name, sources.file, loader=loader)
         assert spec is not None
@@ -41,7 +34,7 @@ def load(sources: Sources, search: Iterable[str] = ()) -> ModuleType:
         sys.modules[name] = module
         loader.exec_module(module)
     else:
-        # Its package has imported it.
+        # The package of the file has imported it already.
         module = sys.modules[name] = finder.target
     if package:
         setattr(sys.modules[package], attribute, module)
@@ -57,6 +50,6 @@ def _module_name(file: str) -> tuple[str, str]:
         parts.insert(0, package)
     name = ".".join(parts[:-1] if stem == "__init__" and len(parts) > 1 else parts)
     if name in sys.modules or name in sys.stdlib_module_names:
-        # The file shares its name with something that is not to be replaced under everybody's feet.
+        # Another module has the name of the file, and must not be replaced for those who import it.
         name = f"_handlens_target_{stem}"
     return folder, name

@@ -1,4 +1,4 @@
-"""The user's model stays as it was given, whatever a run of it does."""
+"""Restores the user's model after a run, whatever the run changes."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Exactly these types: what is derived from them may not be copied so easily.
+# Exactly these types: subclasses may not be copied so easily.
 _CONTAINERS = (list, dict, set, OrderedDict, defaultdict, deque)
 
 
 @contextmanager
 def as_given(model: nn.Module) -> Iterator[None]:
-    """Give a model's buffers their values back in the end, and its modules the attributes they had.
+    """Restore the buffers of a model and the attributes of its modules to what they are before the block.
 
-    Containers among the attributes (lists, dictionaries, a module's hooks) get their elements back, and are
-    the same objects as before: others may hold them, as a hook's handle does.
+    Containers among the attributes (lists, dictionaries, a module's hooks) get their elements back and stay
+    the same objects, because other objects refer to them, such as the handle of a hook.
     """
     buffers = [(each, each.detach().clone()) for each in model.buffers()]
-    # What TorchScript has compiled keeps its attributes elsewhere.
+    # The attributes of TorchScript modules are not in ``vars``.
     modules = [each for each in model.modules() if not isinstance(each, torch.jit.ScriptModule)]
     attributes = [
         (each, {name: _held(value) for name, value in vars(each).items()}) for each in modules

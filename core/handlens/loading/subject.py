@@ -1,4 +1,4 @@
-"""What a target gives: the model, and the batches to run it on."""
+"""What a target returns: the model, and the batches to run it on."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _KEYS = (
 
 
 class InvalidTarget(Exception):
-    """A target that does not give what it should; the message says what it gave and what to do."""
+    """A target that returns something wrong; the message says what it returned, and what to do."""
 
 
 class BatchFailed(Exception):
-    """The user's code raised ``error`` as it made a batch: "calibration batch 2", say."""
+    """The user's code raised ``error`` while it made a ``batch``, such as "calibration batch 2"."""
 
     def __init__(self, batch: str, error: BaseException) -> None:
         super().__init__(batch, error)
@@ -41,7 +41,7 @@ class BatchFailed(Exception):
 
 @dataclass(frozen=True)
 class Subject:
-    """What a target gives: the model, in evaluation mode, and what to run it on."""
+    """What a target returns: the model, in evaluation mode, and its inputs."""
 
     model: torch.nn.Module
     args: tuple[Any, ...]
@@ -51,16 +51,20 @@ class Subject:
     evaluation: Iterable[Any] = ()
     recipe: str | Callable[[], Any] | None = None
     keep_float: tuple[str | int, ...] = ()
-    """Module paths and debug handles of what stays in float; a path stands for all that is below it."""
+    """Module paths and debug handles of the ops to keep in float. A path names all ops below it."""
 
     def calibration_inputs(self) -> Iterator[Inputs]:
-        """The batches, copied: a model may change its inputs. Raises InvalidTarget for what is none, and
-        BatchFailed."""
+        """The batches, copied because a model may change its inputs.
+
+        Raises BatchFailed, and InvalidTarget for a wrong batch.
+        """
         return self._batches("calibration", self.calibration)
 
     def evaluation_inputs(self) -> Iterator[Inputs]:
-        """The batches, copied: a model may change its inputs. Raises InvalidTarget for what is none, and
-        BatchFailed."""
+        """The batches, copied because a model may change its inputs.
+
+        Raises BatchFailed, and InvalidTarget for a wrong batch.
+        """
         return self._batches("evaluation", self.evaluation)
 
     def _batches(self, key: str, given: Iterable[Any]) -> Iterator[Inputs]:
@@ -81,7 +85,7 @@ _END = object()
 
 
 def build(target: Target, module: ModuleType) -> Subject:
-    """What ``target`` gives. Raises InvalidTarget, and whatever the user's code raises."""
+    """Call the target in its module. Raises InvalidTarget, and whatever the user's code raises."""
     if target.kind == "function":
         given = getattr(module, target.name)()
     elif target.kind == "class":

@@ -1,1 +1,1 @@
-"""The interface of PyTorch's numeric debugger: handles, loggers, and the comparison of what was logged."""
+"""The interface of PyTorch's numeric debugger: quantization that preserves handles, and loggers."""

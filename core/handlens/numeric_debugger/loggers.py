@@ -1,8 +1,9 @@
-"""The logger API: for people who come from PyTorch's numeric debugger, and for their scripts.
+"""The logger API of PyTorch's numeric debugger, for scripts written for it.
 
-It keeps every logged tensor, as theirs does; ``comparison.graph`` does not. Unlike theirs, the reference
-is the signal of the SQNR, a logged tensor is a copy that no later operation in place can change, and a
-handle that cannot be compared is left out with a warning instead of ending the comparison.
+Like the original, it holds every logged tensor; the comparison graph of ``comparison.merging`` holds none.
+Unlike the original, the signal of the SQNR is the reference, a logged tensor is a copy that no later
+operation in place can change, and a handle that cannot be compared is left out with a warning instead of
+ending the comparison.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from handlens.comparison.statistics import Statistics
 log = logging.getLogger(__name__)
 
 Logged = tuple[str | None, object, list[object]]
-"""Node name, module stack, and the outputs that were logged, in the order of the runs."""
+"""Node name, module stack, and the logged outputs in the order of the runs."""
 
 
 class OutputLogger(torch.nn.Module):
-    """Passes its input through and keeps a copy of it in ``stats``."""
+    """Returns its input and appends a copy of it to ``stats``."""
 
-    # Graph passes must not take it for dead code.
+    # Prevents graph passes from removing the logger as dead code.
     _is_impure = True
 
     def __init__(
@@ -60,8 +61,8 @@ class OutputLogger(torch.nn.Module):
 def prepare_for_propagation_comparison(model: GraphModule) -> GraphModule:
     """A copy of ``model`` that computes the same and logs the output of every op that has a handle.
 
-    Where several nodes share a handle (an op and the dequantize node of its output), the last one, whose
-    value the next ops read, has the logger.
+    If several nodes share a handle (an op and the dequantize node of its output), the logger is at the last
+    one, whose value the next ops read.
     """
     model = copy.deepcopy(model)
     last = {handle: node for node in model.graph.nodes if (handle := handle_of(node)) is not None}
@@ -99,17 +100,19 @@ class QuantizationComparisonResult:
 
     @property
     def mse_loss(self) -> Any:
-        """Mean squared error, in the structure of the outputs; None where there is no tensor."""
+        """Mean squared error, in the structure of the outputs; None in place of what is no tensor."""
         return self.loss(lambda actual, ref: _tensor(_statistics(actual, ref).mse))
 
     @property
     def sqnr(self) -> Any:
-        """Signal-to-quantization-noise ratio in dB, in the structure of the outputs: infinite where they
-        are equal, negative infinity where the reference is zero and the actual output is not."""
+        """Signal-to-quantization-noise ratio in dB, in the structure of the outputs.
+
+        Infinity if both are equal, negative infinity if only the reference is zero.
+        """
         return self.loss(_sqnr)
 
     def loss(self, loss_function: Callable[[Tensor, Tensor], Any]) -> Any:
-        """``loss_function(actual, ref)`` of every pair of tensors."""
+        """Apply ``loss_function(actual, ref)`` to every pair of tensors."""
         return _map(loss_function, self.actual, self.ref)
 
     def __repr__(self) -> str:
@@ -129,7 +132,7 @@ class NodeAccuracySummary:
 
 
 def extract_results_from_loggers(model: GraphModule) -> dict[int, Logged]:
-    """What the loggers of a model have logged, by debug handle."""
+    """The outputs that the loggers of a model have logged, by debug handle."""
     return {
         module.debug_handle: (module.node_name, module.nn_module_stack, module.stats)
         for module in model.modules()

@@ -26,9 +26,9 @@ from handlens.capture.nodes import (
 
 
 def prepare_pt2e(model: GraphModule, quantizer: Any) -> GraphModule:
-    """torchao's ``prepare_pt2e``; every observer then has the handle of the node it observes.
+    """Call torchao's ``prepare_pt2e``, and give every observer the handle of the node that it observes.
 
-    Like torchao's it may rewrite ``model`` in place (it folds batch norms into convolutions).
+    torchao may rewrite ``model`` in place: it folds batch norms into convolutions.
     """
     prepared: GraphModule = quantize_pt2e.prepare_pt2e(model, quantizer)
     for graph_module in graph_modules(prepared):
@@ -41,8 +41,10 @@ def prepare_pt2e(model: GraphModule, quantizer: Any) -> GraphModule:
 def convert_pt2e(
     model: GraphModule, use_reference_representation: bool = False, fold_quantize: bool = True
 ) -> GraphModule:
-    """torchao's ``convert_pt2e``; every dequantize node then has the handle of the node whose output it
-    dequantizes. Quantize nodes have none: their output is in another unit."""
+    """Call torchao's ``convert_pt2e``, and give every dequantize node the handle of the dequantized node.
+
+    Quantize nodes have no handle, because their output is in another unit.
+    """
     with _without_qat_folding(model):
         converted: GraphModule = quantize_pt2e.convert_pt2e(
             model, use_reference_representation, fold_quantize
@@ -62,9 +64,9 @@ def convert_pt2e(
 
 @contextmanager
 def _without_qat_folding(model: GraphModule) -> Iterator[None]:
-    """Spare a model that was not trained quantized the search for what only training leaves.
+    """Skip the search for patterns that only quantization-aware training leaves, in a model without it.
 
-    With a batch norm left in the graph the search takes over ten seconds, and finds nothing.
+    With a batch norm in the graph, that search takes over ten seconds and finds nothing.
     """
     name = "_fold_conv_bn_qat"
     trained = any(isinstance(each, FakeQuantizeBase) for each in model.modules())
@@ -86,7 +88,7 @@ def _inherit_handle(node: Node, source: Node) -> None:
 
 
 def _through(node: Node, passes: Callable[[Node], bool]) -> Node:
-    """The nearest node up the chain of first arguments that does not ``pass``."""
+    """Go from node to first argument until a node does not satisfy ``passes``, and return that node."""
     while passes(node):
         source = node.args[0]
         assert isinstance(source, Node)

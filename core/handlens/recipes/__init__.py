@@ -8,7 +8,6 @@ from typing import Any
 
 from torchao.quantization.pt2e.quantizer import Quantizer
 
-from handlens.recipes import arm, embedding, half, int4, int8, x86, xnnpack
 from handlens.recipes.pt2e import Pt2eRecipe, compose
 from handlens.recipes.recipe import (
     CalibrationFailed,
@@ -32,26 +31,28 @@ __all__ = [
 ]
 
 DEFAULT = "x86"
+# The modules that have recipes in ``RECIPES``, in the order in which messages name them.
+_MODULES = (
+    "x86",
+    "arm",
+    "xnnpack",
+    "embedding",
+    "int8",
+    "int4",
+    "half",
+)
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
-    for recipe in (
-        x86.RECIPE,
-        arm.RECIPE,
-        xnnpack.RECIPE,
-        embedding.RECIPE,
-        int8.DYNAMIC,
-        int8.WEIGHT_ONLY,
-        int4.WEIGHT_ONLY,
-        half.BF16,
-        half.FP16,
-    )
+    for module in _MODULES
+    for recipe in importlib.import_module(f"{__name__}.{module}").RECIPES
 }
+"""The built-in recipes, by name."""
 
 
 def resolve(recipe: str | Callable[[], Quantizer]) -> Recipe:
-    """The recipe of a name in ``RECIPES``, a ``"module:callable"`` or a callable, either of which
-    returns a torchao ``Quantizer``. Several, joined with ``+``, quantize together.
+    """Find the recipe for a name in ``RECIPES``, a ``"module:callable"``, or a callable.
 
+    The callable returns a torchao ``Quantizer``. Several names, joined with ``+``, quantize together.
     Raises UnknownRecipe, and whatever importing the module raises.
     """
     if callable(recipe):

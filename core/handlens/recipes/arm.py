@@ -14,4 +14,4 @@ def _make_quantizer() -> ArmInductorQuantizer:
     return ArmInductorQuantizer().set_global(get_default_arm_inductor_quantization_config())
 
 
-RECIPE = Pt2eRecipe("arm", _make_quantizer, ("conv2d", "linear"))
+RECIPES = (Pt2eRecipe("arm", _make_quantizer, ("conv2d", "linear")),)

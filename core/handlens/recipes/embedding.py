@@ -6,4 +6,4 @@ from torchao.quantization.pt2e.quantizer.embedding_quantizer import EmbeddingQua
 
 from handlens.recipes.pt2e import Pt2eRecipe
 
-RECIPE = Pt2eRecipe("embedding", EmbeddingQuantizer, ("embedding",))
+RECIPES = (Pt2eRecipe("embedding", EmbeddingQuantizer, ("embedding",)),)

@@ -1,5 +1,8 @@
-"""Batch norms that torchao's folding raises at: those of grouped transposed convolutions are folded, and
-those that no constant weight comes before stay as they are."""
+"""Batch norms that torchao fails to fold.
+
+Those after grouped transposed convolutions are folded here. Those after a layer whose weight is no constant
+stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ _FOLDS = ("_fuse_conv_bn_", "_fuse_linear_bn_")
 
 @contextmanager
 def every_batch_norm() -> Iterator[None]:
-    """Let ``prepare_pt2e`` fold the batch norms that can be folded, and raise at none."""
+    """While the block runs, ``prepare_pt2e`` folds the batch norms that it can, and raises at none."""
     folds = {name: getattr(quantize_pt2e, name) for name in _FOLDS if hasattr(quantize_pt2e, name)}
     for name, fold in folds.items():
         setattr(quantize_pt2e, name, _where_possible(fold))
@@ -40,7 +43,7 @@ def every_batch_norm() -> Iterator[None]:
 
 @contextmanager
 def hidden(nodes: Iterable[Node]) -> Iterator[None]:
-    """Let torchao take some nodes for ops that it does not know."""
+    """While the block runs, some nodes look to torchao like ops that it does not know."""
     targets = {node: node.target for node in nodes}
     for node in targets:
         node.target = _unknown
@@ -52,7 +55,7 @@ def hidden(nodes: Iterable[Node]) -> Iterator[None]:
 
 
 def _unknown(*args: Any, **kwargs: Any) -> None:
-    """What a hidden node calls. It never runs."""
+    """The target of a hidden node. It is never called."""
 
 
 def _where_possible(fold: Callable[[GraphModule], None]) -> Callable[[GraphModule], None]:
@@ -77,7 +80,7 @@ def _where_possible(fold: Callable[[GraphModule], None]) -> Callable[[GraphModul
 
 
 def _is_constant(layer: Node, norm: Node) -> bool:
-    """Whether all parameters of a batch norm and of the layer before it are constants, and there."""
+    """True if a batch norm has statistics, and all its parameters and those of the layer are constants."""
     mean, variance = norm.args[3:5]
     parameters = (*layer.args[1:3], *norm.args[1:5])
     return None not in (mean, variance) and all(
@@ -86,7 +89,7 @@ def _is_constant(layer: Node, norm: Node) -> bool:
 
 
 def _is_alone(layer: Node) -> bool:
-    """Whether a layer has one reader, and its weight is that of no other."""
+    """True if one node reads a layer, and no other layer has its weight."""
     weight = layer.args[1]
     assert isinstance(weight, Node)
     return len(layer.users) == 1 and len(weight.users) == 1
@@ -101,7 +104,7 @@ def _groups(layer: Node) -> int:
 def _fold(model: GraphModule, layer: Node, norm: Node) -> None:
     """Fold a batch norm into a transposed convolution of several groups.
 
-    The weight is (inputs, outputs / groups, …): its inputs come group by group, its outputs do not.
+    The weight has the shape (inputs, outputs / groups, …): only its inputs are ordered by group.
     """
     groups = _groups(layer)
     source, weight, bias = (*layer.args[:3], None)[:3]

@@ -37,15 +37,17 @@ def _config(layer: nn.Linear) -> Any:
 
 def _describe(weight: Any) -> tuple[Quantizer, ...]:
     extent, rms = scales(weight.scale_and_zero[..., 0])
-    # The zero point is a floating point number among the weights, so that it is not one of the integers.
+    # The zero point is a weight, a floating point number, so there is no integer to report.
     return (Quantizer("weight", "uint4", "per-group", extent, None, 0, 15, rms),)
 
 
-WEIGHT_ONLY = WeightRecipe(
-    _NAME,
-    _config,
-    _describe,
-    f"4 bit weights need a multiple of {min(_GROUPS)} inputs and of {_OUTPUTS} outputs",
-    # An op at the noise floor has about 20 dB: at 0 dB the noise is as loud as the signal.
-    Thresholds(0.0, 5.0, 10.0),
+RECIPES = (
+    WeightRecipe(
+        _NAME,
+        _config,
+        _describe,
+        f"4 bit weights need a multiple of {min(_GROUPS)} inputs and of {_OUTPUTS} outputs",
+        # An op at the noise floor has about 20 dB: at 0 dB the noise is as loud as the signal.
+        Thresholds(0.0, 5.0, 10.0),
+    ),
 )

@@ -31,5 +31,7 @@ def _describe_both(weight: Any) -> tuple[Quantizer, ...]:
     )
 
 
-WEIGHT_ONLY = WeightRecipe("int8-weight-only", _weight_only, _describe_weight)
-DYNAMIC = WeightRecipe("int8-dynamic", _dynamic, _describe_both)
+RECIPES = (
+    WeightRecipe("int8-dynamic", _dynamic, _describe_both),
+    WeightRecipe("int8-weight-only", _weight_only, _describe_weight),
+)

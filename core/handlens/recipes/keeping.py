@@ -1,9 +1,8 @@
 """``keep_float``: the ops that a target wants left in float, and a quantizer that leaves them there.
 
-A kept op computes in float from float weights, and what it gives stays in float for all that read it,
-whoever asked for a quantizer there, also what selects from it (a view, a slice). Its neighbours stay
-quantized: what it reads may be the dequantized output of one of them, and what reads it has a quantized
-weight.
+A kept op computes in float from float weights. No op that reads its output gets a quantizer for it, nor do
+ops that select from it (a view, a slice). Its neighbours stay quantized: a kept op may read the dequantized
+output of one, and an op that reads the kept op's output has a quantized weight.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ _SCALARS_TO_FLOAT = (torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor)
 
 
 def kept_handles(captured: Captured, keep_float: Iterable[str | int]) -> frozenset[int]:
-    """The handles of the ops that ``keep_float`` names: a module path names all that runs below it.
+    """The handles of the ops that ``keep_float`` names. A module path names all ops that run below it.
 
-    Raises InvalidTarget for an entry that names none.
+    Raises InvalidTarget for an entry that names no op.
     """
     paths: dict[str, set[int]] = {}
     for handle, called_in in _handles_and_paths(captured.program.graph_module, ()):
@@ -59,7 +58,7 @@ def kept_handles(captured: Captured, keep_float: Iterable[str | int]) -> frozens
 def _handles_and_paths(
     model: GraphModule, callers: tuple[str, ...]
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Every op of a graph and of the bodies that it calls, with the modules that it was called in."""
+    """The handle of every op of a graph and its bodies, and the paths of the modules it was called in."""
     for node in model.graph.nodes:
         handle = handle_of(node)
         if handle is None:
@@ -84,15 +83,15 @@ def _some(paths: list[str]) -> str:
 
 
 class Keeping(Quantizer):  # type: ignore[misc]
-    """Wraps a quantizer so that the ops to keep in float are left alone, and those on integers."""
+    """Wraps a quantizer so that integer tensors and the ops to keep in float are left alone."""
 
     def __init__(self, quantizer: Quantizer, captured: Captured, kept: frozenset[int]) -> None:
         super().__init__()
         self.quantizer = quantizer
         self.annotated: set[int | None] = set()
-        """The handles of the ops that it gives quantizers, once it has annotated a graph."""
+        """The handles of the ops with a quantizer for an input or the output, filled by ``annotate``."""
         self.fused: set[int | None] = set()
-        """The handles of those that it computes together with one of them, and that have no quantizer."""
+        """The handles of the ops without one that are computed together with an annotated op."""
         self._kept = kept
         self._sources = {
             handle: handle_of(node.all_input_nodes[0])
@@ -102,7 +101,7 @@ class Keeping(Quantizer):  # type: ignore[misc]
         }
 
     def transform_for_annotation(self, model: GraphModule) -> GraphModule:
-        # XNNPACKQuantizer makes float constants of integers, also of those that an index is made of.
+        # XNNPACKQuantizer turns scalars into float constants, also where integers make an index.
         others = [
             node
             for node in model.graph.nodes
@@ -134,7 +133,7 @@ class Keeping(Quantizer):  # type: ignore[misc]
         return model
 
     def _survivor(self, handle: int | None, there: set[int | None]) -> int | None:
-        """The op itself, or the one that it was folded into: the one it read."""
+        """The handle of an op, or that of the op which it read and was folded into."""
         while handle is not None and handle not in there:
             handle = self._sources.get(handle)
         return handle
@@ -149,7 +148,7 @@ class Keeping(Quantizer):  # type: ignore[misc]
 
 
 def _annotated_values(node: Node) -> Iterator[Node]:
-    """The values that the annotation of a node wants to be quantized."""
+    """The nodes whose values the annotation of a node asks to quantize."""
     annotation = node.meta.get(Q_ANNOTATION_KEY) or QuantizationAnnotation()
     for source, spec in annotation.input_qspec_map.items():
         if spec is not None:
@@ -159,23 +158,23 @@ def _annotated_values(node: Node) -> Iterator[Node]:
 
 
 def _can_be_quantized(node: Node) -> bool:
-    """Whether observers and quantize ops take what a node gives; not known is yes."""
+    """True if observers and quantize ops accept the values of a node, or if its type is not known."""
     value = example(node)
     return not isinstance(value, torch.Tensor) or value.dtype in QUANTIZED
 
 
 def _strip(model: GraphModule, kept: list[Node], others: list[Node]) -> None:
-    """Take the annotations away from ops that stay in float, and from what quantizes their outputs; from
-    ``others``, their own alone."""
+    """Remove the annotations of ``kept`` ops and all quantizers of their outputs; of ``others``, only their
+    own annotations."""
     annotations: dict[Node, QuantizationAnnotation] = {
         node: node.meta[Q_ANNOTATION_KEY]
         for node in model.graph.nodes
         if Q_ANNOTATION_KEY in node.meta
     }
     gone: dict[Any, Any] = {}
-    """What is taken away: the specification of an edge or of an op's output."""
+    """What was removed: by edge (source, reader) or by node, for its output, the specification."""
 
-    def take(node: Node) -> None:
+    def remove(node: Node) -> None:
         annotation = annotations.pop(node, None)
         if annotation is not None:
             del node.meta[Q_ANNOTATION_KEY]
@@ -185,11 +184,11 @@ def _strip(model: GraphModule, kept: list[Node], others: list[Node]) -> None:
             gone[node] = annotation.output_qspec
 
     for node in others:
-        take(node)
+        remove(node)
     pending = list(kept)
     while pending:
         node = pending.pop()
-        take(node)
+        remove(node)
         for user in node.users:
             if selects(user) and user.all_input_nodes == [node]:
                 pending.append(user)
@@ -199,9 +198,9 @@ def _strip(model: GraphModule, kept: list[Node], others: list[Node]) -> None:
 
 
 def _share_anew(annotations: dict[Node, QuantizationAnnotation], gone: dict[Any, Any]) -> None:
-    """Where what others shared is gone, the first of them gets it, and the others share that one's.
+    """Repair specifications that share or derive from one that was removed.
 
-    What was derived from it does without.
+    The first that shared it gets it, the others share with that one, and derived ones are removed, too.
     """
     for node, annotation in annotations.items():
         places = [(source, (source, node)) for source in annotation.input_qspec_map]

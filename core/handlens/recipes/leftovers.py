@@ -1,8 +1,8 @@
-"""What a recipe leaves in float, and why, in words that follow "stays in float"."""
+"""Which ops a quantizer leaves in float, and why, in words that follow "stays in float"."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -13,23 +13,23 @@ from torch.fx import GraphModule, Node
 from handlens.capture.handles import handle_of
 from handlens.capture.nodes import (
     HALF,
-    bodies,
     dtype,
     dtype_name,
     graph_modules,
     is_dequantize,
     is_quantize,
     op_name,
-    value_of,
 )
+from handlens.recipes.regions import with_regions
 from handlens.report import QuantizedBy
 
 KEPT = "keep_float asks for it"
 
 QUANTIZED = (torch.float32, *HALF)
-"""What torchao's observers and quantize ops take."""
+"""The types of values that torchao's observers and quantize ops accept."""
 
-# Ops that bring most of a model's weights. What quantizes one kind is expected to quantize its relatives.
+# The ops that hold most of a model's weights. A recipe that quantizes one kind of a family is expected to
+# quantize the others.
 _CONVOLUTIONS = frozenset(
     f"conv{transposed}{dims}d" for transposed in ("", "_transpose") for dims in (1, 2, 3)
 )
@@ -38,55 +38,21 @@ RECURRENT = frozenset(
 )
 _FAMILIES = (_CONVOLUTIONS, frozenset(("linear",)) | RECURRENT, frozenset(("embedding",)))
 
-_higher_order = torch.ops.higher_order
-REGIONS = frozenset(
-    (
-        _higher_order.wrap_with_set_grad_enabled,
-        _higher_order.wrap_with_autocast,
-        _higher_order.tag_activation_checkpoint,
-    )
-)
-"""What calls its body once, as it is."""
-
-_KNOWN = {
-    _higher_order.cond: "a branch of torch.cond",
-    _higher_order.while_loop: "the body of a while_loop",
-    _higher_order.map_impl: "the body of a map",
-    _higher_order.scan: "the body of a scan",
-    _higher_order.wrap_with_autocast: "torch.autocast",
-    _higher_order.tag_activation_checkpoint: "a checkpointed region",
-}
-
 
 def relatives(kinds: Iterable[str]) -> frozenset[str]:
-    """The kinds of op that are expected to be quantized where those of ``kinds`` are."""
+    """The kinds of op that a recipe which quantizes ``kinds`` is expected to quantize."""
     wanted = set(kinds)
     return frozenset().union(*(each for each in _FAMILIES if each & wanted))
 
 
-def with_regions(model: GraphModule, region: str = "") -> Iterator[tuple[Node, str]]:
-    """Every node of a graph and of the bodies it calls, and the innermost region that it is in."""
-    for node in model.graph.nodes:
-        yield node, region
-        for body in bodies(node):
-            yield from with_regions(value_of(body), _region(node))
-
-
-def _region(node: Node) -> str:
-    if node.target is _higher_order.wrap_with_set_grad_enabled:
-        return "torch.enable_grad()" if node.args[0] else "torch.no_grad()"
-    known: dict[Any, str] = _KNOWN
-    return known.get(node.target, "another op")
-
-
 @dataclass(frozen=True)
 class Annotated:
-    """What a quantizer has annotated, by handle."""
+    """The ops that a quantizer has annotated, by handle."""
 
     ops: Set[int | None]
-    """Those that it gives quantizers."""
+    """The ops with a quantizer for an input or the output."""
     fused: Set[int | None]
-    """Those that it computes together with one of them."""
+    """The ops without a quantizer that are computed together with one of ``ops``."""
     name: str
     """The quantizer's class."""
 
@@ -99,9 +65,13 @@ def left_by(
     reference: GraphModule,
     actual: GraphModule,
 ) -> tuple[dict[int, str], frozenset[int]]:
-    """Why a quantizer has left ops in float, by handle, and which of them one would not expect it to.
+    """Find the ops that a quantizer has left in float.
 
-    ``claims`` are the kinds of op that the recipe is known for, ``kept`` the ops that were to be left.
+    Args:
+        claims: the kinds of op that the recipe is known for.
+        kept: the ops that ``keep_float`` names.
+
+    Returns why each was left, by handle, and the ops among them that one would expect to be quantized.
     """
     nodes = [node for each in graph_modules(actual) for node in each.graph.nodes]
     quantized = {
@@ -110,7 +80,7 @@ def left_by(
         if handle_of(node) in annotated.ops
         and (any(map(is_dequantize, node.all_input_nodes)) or any(map(is_quantize, node.users)))
     }
-    # What is computed in float is quantized where an op that is not reads it.
+    # An op that computes in float counts as quantized if its output is quantized for its readers.
     rounded = {handle_of(node) for node in nodes if any(map(is_quantize, node.users))}
     ops = [
         (handle, node, region)
@@ -138,7 +108,7 @@ def left_by(
 
 
 def _why(node: Node, region: str, quantizer: str) -> str:
-    """Why a quantizer has left an op in float that is of a kind which it quantizes."""
+    """Why a quantizer has left an op in float although it quantizes ops of that kind."""
     if region:
         return f"it is inside {region}, where torchao quantizes nothing"
     if op_name(node) in RECURRENT:
@@ -155,7 +125,7 @@ def _why(node: Node, region: str, quantizer: str) -> str:
 
 
 def quantized_by(maker: Any) -> QuantizedBy:
-    """The class of a quantizer or a configuration, and the package and version that it is of."""
+    """The class of a quantizer or a configuration, and its package with the version."""
     kind = maker if isinstance(maker, type) else type(maker)
     package = kind.__module__.partition(".")[0]
     try:

@@ -1,4 +1,4 @@
-"""What calibration gives each observer, whatever the observer makes of it."""
+"""The range of values that each observer sees in calibration, before it clips or averages them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from handlens.capture.handles import handle_of
 from handlens.capture.nodes import is_observer
 
 Range = tuple[float, float] | None
-"""The smallest and the largest value that is finite; None where there was none."""
+"""The smallest and the largest finite value; None if there was none."""
 
 
 @contextmanager
 def observing(prepared: GraphModule) -> Iterator[dict[int | str, Range]]:
-    """Watch the observers of activations while a prepared graph runs.
+    """Note the ranges that the observers of activations see while the block runs a prepared graph.
 
-    Gives what they have seen, once the block has ended: by the handle of the op whose output it is, or the
-    name of the input of the model. What ops share an observer for is in the range of each of them.
+    Yields a mapping that is filled when the block ends. Its keys are the handle of the op whose output is
+    observed, or the name of the model's input. Ops that share an observer have the same range.
     """
     places = dict(_places(prepared))
     seen: dict[nn.Module, Range] = dict.fromkeys(places.values())

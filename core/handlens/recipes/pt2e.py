@@ -23,22 +23,22 @@ from handlens.recipes.keeping import Keeping, kept_handles
 from handlens.recipes.leftovers import Annotated, left_by, quantized_by
 from handlens.recipes.observing import observing
 from handlens.recipes.recipe import CalibrationFailed, Quantized, float_module, without_observers
-from handlens.recipes.sources import hide_gru_layers, write_source_functions
+from handlens.recipes.source_functions import hide_gru_layers, write_source_functions
 from handlens.report import Thresholds
 
 
 @dataclass(frozen=True)
 class Pt2eRecipe:
-    """A named way to make a quantizer."""
+    """Quantizes with a torchao quantizer."""
 
     name: str
     make_quantizer: Callable[[], Quantizer]
     claims: tuple[str, ...] = ()
-    """Names of the ops that it is known for, ``conv2d`` say."""
+    """Names of the ops that the quantizer is known for, such as ``conv2d``."""
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
-        """Raises CalibrationFailed, and whatever the quantizer raises."""
+        """Prepare, calibrate and convert. Raises CalibrationFailed, and whatever the quantizer raises."""
         kept = kept_handles(captured, subject.keep_float)
         quantizer = self.make_quantizer()
         makers = quantizer.quantizers if isinstance(quantizer, ComposableQuantizer) else [quantizer]
@@ -52,7 +52,7 @@ class Pt2eRecipe:
             prepared = prepare_pt2e(model, keeping)
         reference = without_observers(prepared)
         allow_exported_model_train_eval(prepared)
-        # Not only calibration moves buffers: conversion runs what it takes for constant.
+        # Calibration changes buffers, and so does conversion: it runs the nodes that it takes for constant.
         with torch.no_grad(), state_restored(prepared):
             with observing(prepared) as observed:
                 _calibrate(prepared, subject)
@@ -70,6 +70,7 @@ class Pt2eRecipe:
         )
 
     def _unquantized(self, actual: GraphModule, kept: frozenset[int]) -> tuple[str, ...]:
+        """The kinds of op that the recipe claims, that the graph has, and of which none is quantized."""
         there: set[str] = set()
         quantized: set[str] = set()
         for node in actual.graph.nodes:
@@ -83,7 +84,7 @@ class Pt2eRecipe:
 
 def _calibrate(prepared: GraphModule, subject: Subject) -> None:
     for batch, inputs in enumerate(subject.calibration_inputs(), 1):
-        # The model may change its inputs, and a failure is looked into with what they were.
+        # The model may change its inputs, and a failure is explained with the inputs as they were given.
         args, kwargs = cloned(inputs)
         try:
             prepared(*args, **kwargs)
@@ -92,13 +93,13 @@ def _calibrate(prepared: GraphModule, subject: Subject) -> None:
 
 
 def compose(recipes: list[Pt2eRecipe]) -> Pt2eRecipe:
-    """All of several recipes at once; an op that two of them quantize is an error in prepare."""
+    """A recipe that quantizes with all of ``recipes``. Two of them that quantize one op fail in prepare."""
 
     def make_quantizer() -> Quantizer:
         return ComposableQuantizer([each.make_quantizer() for each in recipes])
 
     claims = tuple(dict.fromkeys(claim for each in recipes for claim in each.claims))
     name = "+".join(each.name for each in recipes)
-    # The coarsest decides.
+    # The thresholds of the coarsest number format hold for all.
     thresholds = min((each.thresholds for each in recipes), key=lambda each: each.warning_db)
     return Pt2eRecipe(name, make_quantizer, claims, thresholds)

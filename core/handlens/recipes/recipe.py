@@ -1,4 +1,4 @@
-"""What a recipe is: an exported program and its model in, a reference and a quantized graph out."""
+"""What a recipe is: from an exported program it makes a reference and a quantized graph."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from handlens.report import Thresholds
 
 @dataclass(frozen=True)
 class Quantized:
-    """The two graphs to compare, and what the rewrites before quantization did away with.
+    """The two graphs to compare, and how each op was quantized, or why it was not.
 
-    They are called alike, with the inputs of the model. Ops that belong together have one debug handle.
+    Both are called with the inputs of the model. An op and its counterpart in the other graph have the same
+    debug handle.
     """
 
     reference: GraphModule
@@ -30,17 +31,18 @@ class Quantized:
     actual: GraphModule
     """The quantized graph."""
     unquantized: tuple[str, ...] = ()
-    """Kinds of op that the recipe claims to quantize, that the graph has, and of which it did none."""
+    """Kinds of op in the graph that the recipe claims to quantize, and of which none was quantized."""
     described: Mapping[int, tuple[report.Quantizer, ...]] = field(default_factory=dict)
-    """By handle, the quantizers of an op that are no quantize or dequantize nodes of the graph."""
+    """By handle, the quantizers of an op that do not show as quantize or dequantize nodes in the graph."""
     in_float: Mapping[int, str] = field(default_factory=dict)
-    """By handle, why an op of the reference is left as it is. All others are quantized."""
+    """By handle, why an op of the reference stays in float. All others are quantized."""
     expected: frozenset[int] = frozenset()
-    """Those of them that one would expect to be quantized: of a kind that the recipe quantizes."""
+    """The ops in ``in_float`` of a kind that the recipe quantizes, so that one would expect it."""
     quantized_by: tuple[report.QuantizedBy, ...] = ()
     observed: Mapping[int | str, tuple[float, float] | None] = field(default_factory=dict)
-    """By handle of an op, or name of an input of the model, the smallest and the largest value that
-    calibration gave the quantizer of what it gives; None where it gave none."""
+    """The smallest and the largest value that an observer has seen in calibration; None if it saw none.
+
+    The key is the handle of the op whose output is observed, or the name of the model's input."""
 
 
 class Recipe(Protocol):
@@ -51,24 +53,25 @@ class Recipe(Protocol):
 
     @property
     def thresholds(self) -> Thresholds:
-        """From which SQNR on an op is worth a look in its number format."""
+        """The SQNR under which an op is worth a look, in the number format of the recipe."""
         ...
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
-        """Both graphs of a program that has handles. It and the subject's model are left as they are.
+        """Make both graphs of a program that has debug handles. The program and the subject's model do not
+        change.
 
-        Raises InvalidTarget for a ``keep_float`` or a batch that is none, CalibrationFailed,
-        CannotQuantize, and whatever the quantization raises.
+        Raises InvalidTarget for a wrong ``keep_float`` or a wrong batch, CalibrationFailed, CannotQuantize,
+        and whatever the quantization raises.
         """
         ...
 
 
 class UnknownRecipe(ValueError):
-    """A recipe that cannot be had; the message says what can."""
+    """There is no such recipe, or it cannot be used here; the message says which can."""
 
 
 class CalibrationFailed(Exception):
-    """Calibration raised ``error`` on ``inputs``, its ``batch``-th, counted from 1."""
+    """Calibration raised ``error`` on ``inputs``, the batch with the number ``batch``, counted from 1."""
 
     def __init__(self, error: Exception, batch: int, inputs: Inputs) -> None:
         super().__init__(error, batch)
@@ -78,7 +81,7 @@ class CalibrationFailed(Exception):
 
 
 class CastFailed(Exception):
-    """Exporting the model raised ``error`` once it was cast to ``dtype``: "bfloat16", say."""
+    """Exporting the model raised ``error`` after it was cast to ``dtype``, which is "bfloat16", say."""
 
     def __init__(self, error: Exception, dtype: str) -> None:
         super().__init__(error, dtype)
@@ -87,7 +90,7 @@ class CastFailed(Exception):
 
 
 class CannotQuantize(Exception):
-    """What is deployed would raise at ``node``; the message says why, and what to do."""
+    """What the user deploys with would raise at ``node``; the message says why, and what to do."""
 
     def __init__(self, message: str, node: Node) -> None:
         super().__init__(message, node)
@@ -96,13 +99,13 @@ class CannotQuantize(Exception):
 
 
 def float_module(captured: Captured) -> GraphModule:
-    """The program as a module of its own, the bodies of control flow included. It shares the parameters.
+    """The program as a module that can be rewritten in place, bodies of control flow included.
 
-    What nothing reads is not in it.
+    It shares the program's parameters. Ops that nothing reads are left out.
     """
     model = captured.program.module()
     assert isinstance(model, GraphModule)
-    # The bodies are the program's, and recipes rewrite in place.
+    # ``module()`` shares the bodies with the program, and recipes rewrite in place.
     model = without_observers(model)
     for each in graph_modules(model):
         initialize(each)
@@ -112,21 +115,21 @@ def float_module(captured: Captured) -> GraphModule:
 
 
 def _leave_out_unread(model: GraphModule) -> None:
-    """Take away what nothing reads and what has no effect.
+    """Remove the ops that nothing reads and that have no effect.
 
-    X86InductorQuantizer raises at such an op. When a model is lowered, it goes anyway.
+    X86InductorQuantizer raises at such an op. Lowering a model removes it anyway.
     """
     for node in reversed(model.graph.nodes):
-        # A module is called for what it checks.
+        # The modules that an exported program calls check its inputs.
         is_needed = node.op == "call_module" or node.is_impure() or has_effect(node)
         if not node.users and not is_needed:
             model.graph.erase_node(node)
 
 
 def without_observers(prepared: GraphModule) -> GraphModule:
-    """A copy of a prepared graph, the bodies of its control flow included, that computes in float.
+    """A copy of a prepared graph that computes in float, bodies of control flow included.
 
-    It shares the parameters.
+    It shares the parameters of ``prepared``.
     """
     graph = Graph()
     copies: dict[Node, Node] = {}

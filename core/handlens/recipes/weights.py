@@ -1,7 +1,7 @@
-"""What torchao's ``quantize_`` does to a model, done to its graph: linear layers with quantized weights.
+"""Weight quantization: torchao's ``quantize_``, applied to the linear layers of an exported graph.
 
-The weights are tensor subclasses that bring their own way to compute ``linear``. The graph stays as it is
-but for them, so that its ops match those of the reference by construction.
+The quantized weights are tensor subclasses that compute ``linear`` themselves. Nothing else in the graph
+changes, so its ops match those of the reference.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from handlens.recipes.keeping import kept_handles
 from handlens.recipes.leftovers import (
     KEPT,
     RECURRENT,
-    REGIONS,
     quantized_by,
     relatives,
-    with_regions,
 )
 from handlens.recipes.recipe import CannotQuantize, Quantized, float_module
+from handlens.recipes.regions import CALLED_ONCE, with_regions
 
 _KINDS = relatives(("linear",))
 
-# What older functions of torch.nn.utils hang into a layer, and what takes it away.
+# The hooks by which older functions of torch.nn.utils compute a weight: the hook's attribute that has the
+# weight's name, and the call that removes the hook.
 _HOOKS: dict[type, tuple[str, str]] = {
     WeightNorm: ("name", "torch.nn.utils.remove_weight_norm(layer)"),
     SpectralNorm: ("name", "torch.nn.utils.remove_spectral_norm(layer)"),
@@ -56,19 +56,22 @@ _HOOKS: dict[type, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class WeightRecipe:
-    """A named configuration of ``quantize_``."""
+    """Quantizes with a configuration of torchao's ``quantize_``."""
 
     name: str
     make_config: Callable[[nn.Linear], Any]
-    """The configuration for a layer; None if it suits none of its size. May raise UnknownRecipe."""
+    """The configuration for a layer; None if there is none for its size. May raise UnknownRecipe."""
     describe: Callable[[Any], tuple[report.Quantizer, ...]]
-    """The quantizers of a quantized weight, that of the layer's input included if it has one."""
+    """Describes the quantizer of a quantized weight, and that of the layer's input if there is one."""
     restriction: str = ""
-    """Which layers have a configuration, in words that follow "it has 100 inputs and 10 outputs, and"."""
+    """Which sizes have a configuration, in words that follow "it has 100 inputs and 10 outputs, and"."""
     thresholds: report.Thresholds = field(default_factory=report.Thresholds)
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
-        """Raises CannotQuantize, UnknownRecipe, and whatever ``quantize_`` raises."""
+        """Quantize the weights of linear ops.
+
+        Raises CannotQuantize, UnknownRecipe, and whatever ``quantize_`` raises.
+        """
         kept = kept_handles(captured, subject.keep_float)
         reference, actual = float_module(captured), float_module(captured)
         described: dict[int, tuple[report.Quantizer, ...]] = {}
@@ -109,7 +112,7 @@ class WeightRecipe:
 
 
 class _Layers:
-    """The layers of a model whose weights are quantized, each once."""
+    """Quantizes the weights of the layers of a model, each once."""
 
     def __init__(self, recipe: WeightRecipe, model: nn.Module, program: GraphModule) -> None:
         self.configs: list[Any] = []
@@ -118,12 +121,12 @@ class _Layers:
         self._modules = dict(model.named_modules(remove_duplicate=False))
         self._weights: dict[str, Tensor | None] = {}
         self._called = {program}
-        """The graphs that are called as they are: the program and its regions."""
+        """The graphs in which every op runs once: the program and its regions."""
         self._operands: dict[Node, Any] = {}
-        """What each input of a region is, in the graph that calls it."""
+        """By input of a region, the argument in the graph that calls the region."""
         for graph_module in graph_modules(program):
             for caller in graph_module.graph.nodes:
-                if graph_module in self._called and caller.target in REGIONS:
+                if graph_module in self._called and caller.target in CALLED_ONCE:
                     for body in bodies(caller):
                         self._called.add(value_of(body))
                         self._operands |= operands(caller, body)
@@ -131,7 +134,7 @@ class _Layers:
     def weight(self, node: Node, region: str) -> Tensor | str:
         """The quantized weight of a linear op, or why it has none.
 
-        Raises CannotQuantize for one that ``quantize_`` makes a layer of which cannot be called.
+        Raises CannotQuantize for an op whose layer could not be called after ``quantize_``.
         """
         if op_name(node) in RECURRENT:
             return "torchao's quantize_ takes linear layers, and no recurrent ones"
@@ -188,7 +191,7 @@ class _Layers:
 
 
 def _what_computes_weight(layer: nn.Linear) -> tuple[str, str] | None:
-    """What computes the weight of a layer whenever it is called, and the call that makes an end to it."""
+    """Find what computes the weight of a layer at every call, and the call that removes it."""
     if parametrize.is_parametrized(layer, "weight"):
         parametrizations = layer.parametrizations
         assert isinstance(parametrizations, nn.ModuleDict)
@@ -203,7 +206,7 @@ def _what_computes_weight(layer: nn.Linear) -> tuple[str, str] | None:
 
 
 def _casts_to_itself(node: Node) -> bool:
-    """Whether a node casts a value to the type that it has."""
+    """True if a node casts a value to the type that the value has already."""
     if op_name(node) not in ("to", "type_as") or not isinstance(node.args[0], Node):
         return False
     before, after = example(node.args[0]), example(node)
@@ -213,7 +216,7 @@ def _casts_to_itself(node: Node) -> bool:
 
 
 def _forget_types(model: GraphModule) -> None:
-    """Take away what export has noted of the types of values.
+    """Remove the assertions about types that export has added.
 
     Under autocast, a layer with a quantized weight gives another type than the layer that was exported.
     """
@@ -233,14 +236,14 @@ def _replace_weight(node: Node, weight: Tensor) -> None:
         quantized = model.graph.get_attr(name)
     quantized.meta = dict(source.meta)
     node.replace_input_with(source, quantized)
-    # The op itself decomposes before the weight is asked; the function asks it first.
+    # The exported op decomposes before the tensor subclass is dispatched to; the function dispatches first.
     node.target = nn.functional.linear
     if not source.users and source.op != "placeholder":
         model.graph.erase_node(source)
 
 
 def scales(scale: Tensor) -> tuple[tuple[float, float] | None, float | None]:
-    """The smallest and largest scale, and the root of their mean square; None where one is not finite."""
+    """The smallest and largest scale, and the root of their mean square; None if a scale is not finite."""
     if not bool(torch.isfinite(scale).all()):
         return None, None
     low, high = torch.aminmax(scale.detach().double())

@@ -14,4 +14,4 @@ def _make_quantizer() -> X86InductorQuantizer:
     return X86InductorQuantizer().set_global(get_default_x86_inductor_quantization_config())
 
 
-RECIPE = Pt2eRecipe("x86", _make_quantizer, ("conv1d", "conv2d", "linear"))
+RECIPES = (Pt2eRecipe("x86", _make_quantizer, ("conv1d", "conv2d", "linear")),)

@@ -25,4 +25,4 @@ def _make_quantizer() -> Quantizer:
     return quantizer
 
 
-RECIPE = Pt2eRecipe("xnnpack", _make_quantizer, ("conv1d", "conv2d", "linear"))
+RECIPES = (Pt2eRecipe("xnnpack", _make_quantizer, ("conv1d", "conv2d", "linear")),)

@@ -1,7 +1,7 @@
 """ExecuTorch's XNNPACKQuantizer where ExecuTorch is not installed.
 
-torchao keeps an older copy of it for its own tests. Where the two differ for static quantization, this
-one does what ExecuTorch 1.5 does (``backends/xnnpack/quantizer`` in pytorch/executorch).
+torchao has an older copy of it for its own tests. Where static quantization differs between the two, this
+class does what ExecuTorch 1.5 does (``backends/xnnpack/quantizer`` in pytorch/executorch).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _aten = torch.ops.aten
 
 _RELU = (_aten.relu.default, _aten.relu_.default)
 # Ops whose output has the quantizer of their input.
-_KEEP_QUANTIZER = frozenset(
+_SHARES_QUANTIZER = frozenset(
     (
         _aten.relu.default,
         _aten.hardtanh.default,
@@ -48,7 +48,7 @@ _KEEP_QUANTIZER = frozenset(
 
 
 class XNNPACKQuantizer(_xnnpack_quantizer.XNNPACKQuantizer):  # type: ignore[misc]
-    """Annotates with its global configuration, which is a static one."""
+    """Annotates with the global configuration, which must be a static one."""
 
     def annotate(self, model: GraphModule) -> GraphModule:
         config = self.global_config
@@ -65,13 +65,13 @@ class XNNPACKQuantizer(_xnnpack_quantizer.XNNPACKQuantizer):  # type: ignore[mis
             if node.target is _aten.cat.default:
                 _annotate_cat(node, config)
         for node in model.graph.nodes:
-            if node.target in _KEEP_QUANTIZER:
-                _hand_on(node)
+            if node.target in _SHARES_QUANTIZER:
+                _share_quantizer(node)
         return model
 
 
 def _annotate_convolution(node: Node, config: Any) -> None:
-    """Annotate a convolution, and the relu after it; a transposed one of several groups stays in float."""
+    """Annotate a convolution and the relu after it. A grouped transposed convolution stays in float."""
     source, weight, *bias = (each for each in node.args[:3] if isinstance(each, Node))
     relu, weight_spec = _relu_after(node), config.weight
     output = node if relu is None else relu
@@ -80,7 +80,7 @@ def _annotate_convolution(node: Node, config: Any) -> None:
     if _is_conv_transpose_node(node):
         if node.meta["val"].shape[1] != weight.meta["val"].shape[1]:
             return
-        # Its weight has the inputs first.
+        # The weight of a transposed convolution has the inputs first.
         weight_spec = replace(weight_spec, ch_axis=1)
     specs = {source: config.input_activation, weight: weight_spec, **dict.fromkeys(bias)}
     node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(input_qspec_map=specs, _annotated=True)
@@ -90,13 +90,13 @@ def _annotate_convolution(node: Node, config: Any) -> None:
 
 
 def _relu_after(node: Node) -> Node | None:
-    """The relu that reads a convolution, if nothing else does."""
+    """The relu that reads a convolution, if no other node does."""
     readers = list(node.users)
     return readers[0] if len(readers) == 1 and readers[0].target in _RELU else None
 
 
 def _annotate_cat(node: Node, config: Any) -> None:
-    """Let all inputs and the output share the quantizer of one input: the first that has one already."""
+    """Let all inputs and the output share the quantizer of the first input that has one already."""
     if _annotated(node):
         return
     inputs: Any = node.args[0]
@@ -108,18 +108,18 @@ def _annotate_cat(node: Node, config: Any) -> None:
 
 
 def _has_quantizer(node: Node) -> bool:
-    """Whether an output is annotated, its own or that of an op which it is only another form of."""
+    """True if the output of a node is annotated, or that of the op whose quantizer it shares."""
     while True:
         if _annotated(node) and _annotation(node).output_qspec is not None:
             return True
-        source = node.args[0] if node.target in _KEEP_QUANTIZER else None
+        source = node.args[0] if node.target in _SHARES_QUANTIZER else None
         if not isinstance(source, Node):
             return False
         node = source
 
 
-def _hand_on(node: Node) -> None:
-    """Give an op the quantizer of the one that it reads."""
+def _share_quantizer(node: Node) -> None:
+    """Let the output of an op share the quantizer of the op that it reads."""
     source = node.args[0]
     if _annotated(node) or not isinstance(source, Node) or Q_ANNOTATION_KEY not in source.meta:
         return

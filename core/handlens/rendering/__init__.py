@@ -1,1 +1,1 @@
-"""Views of a report, one module each. A view knows the data of ``handlens.report``, nothing else."""
+"""Output formats of a report, one module each (see ``formats``). They know its data, and no front end."""

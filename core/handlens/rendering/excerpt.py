@@ -16,7 +16,7 @@ _LONGEST = 6
 
 
 def excerpt(span: Span, view: View, style: str) -> Iterable[Text]:
-    """The lines of ``span`` with it underlined; nothing where they cannot be had."""
+    """The source lines of a span, with the span underlined; nothing if the source is not available."""
     lines = (view.read(span.file) or "").split("\n")
     if not 1 <= span.line <= span.end_line <= len(lines):
         return
@@ -46,7 +46,7 @@ def _one_line(line: str, span: Span, width: int, style: str) -> Iterable[Text]:
 
 
 def _many_lines(lines: Sequence[str], span: Span, width: int, style: str) -> Iterable[Text]:
-    """As compilers draw it: a line down the side, from where the span begins to where it ends."""
+    """The lines of a long span, with a bar at their left that leads from its start to its end."""
     first = lines[span.line - 1]
     head = _display(first[: span.column])
     numbers: list[int | None] = list(range(span.line, span.end_line + 1))
@@ -67,7 +67,7 @@ def _many_lines(lines: Sequence[str], span: Span, width: int, style: str) -> Ite
 
 
 def _display(text: str, column: int = 0) -> str:
-    """Source text as it is shown from ``column`` on: no tabs, no control characters."""
+    """Write source text that begins at ``column`` without tabs and control characters."""
     shown = ""
     for character in text.rstrip("\r"):
         if character == "\t":

@@ -1,6 +1,6 @@
-"""Reports as one self-contained page of HTML: plots, the worst ops, what was compared and what not.
+"""The HTML format: one page with plots, the worst ops, what was compared and what was not.
 
-The page loads nothing and runs nothing. Every text in it is escaped; its plots are SVG.
+The page loads nothing and runs no script. Every text in it is escaped, and its plots are SVG.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ _WIDTH, _HEIGHT = 1000, 260
 _WORST = 20
 _CELLS = 48
 _BLOCKS = 40
-# Ratios are coloured in steps of 10 dB, from 0 up; what has none is without error, or not quantized.
+# Ratios have a colour for every 10 dB from 0 up. Two more colours are for ops that have no ratio: one for
+# those without any error, one for those that are not quantized.
 _STEPS = 6
 _IN_FLOAT = _STEPS + 1
-# One op decides nothing about how far the axis reaches: what is beyond is drawn at its end.
+# The axis ends here even if a single op lies beyond; that op is drawn at the end of the axis.
 _LOWEST_DB, _HIGHEST_DB = -20.0, 100.0
 
 
 def render(document: Document, view: View) -> str:
-    """The page of a document."""
+    """The page with all reports of a document."""
     environment = jinja2.Environment(
         autoescape=True,
         finalize=_finalize,
@@ -51,7 +52,7 @@ def render(document: Document, view: View) -> str:
         document=document,
         reports=[_Page(report, view) for report in document.reports],
         style=Markup(style),
-        # The only style that a browser applies is this one, whatever a text may smuggle in.
+        # The page's policy names this hash, so that a browser applies no style that a text may contain.
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         legend=_LEGEND,
         words=words,
@@ -66,7 +67,7 @@ def _finalize(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Fact:
-    """A number, or a few words, at the head of a report."""
+    """A number at the top of a report, or a few words, with a name and possibly a severity."""
 
     name: str
     value: str
@@ -75,12 +76,15 @@ class Fact:
 
 
 _Line = tuple[str, str, str]
-"""Of a source line, what is before an expression, the expression, and what is after it."""
+"""A source line in three pieces: before an expression, the expression, and after it."""
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """That the reference is not the model: where that begins, and the ratios between the three."""
+    """A warning that the reference does not compute what the model computes.
+
+    It names the first op that differs, and the ratios between model, reference and quantized model.
+    """
 
     beginning: str
     place: str
@@ -90,30 +94,30 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Worst:
-    """One of the ops that lose the most, and the source line it is on."""
+    """One of the ops that lose the most, with its source line."""
 
     op: OpReport
     finding: Finding | None
     place: str
     line: _Line
     histogram: str
-    """The path of a histogram of its errors, 120 by 32; empty where there is none."""
+    """The SVG path of a histogram of its errors (see ``svg.bars``); empty if there is none."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Ops that belong to one module, in the order they run."""
+    """The ops of one module as a row of cells, in the order they run."""
 
     name: str
     ops: int
     worst_db: float | None
     introduced_db: float | None
     cells: tuple[tuple[int, str], ...]
-    """The colour of each cell, and what it says."""
+    """The number of the colour of each cell, and its tooltip."""
 
 
 class _Page:
-    """What the page shows of one report."""
+    """The part of the page that is about one report: what the template asks for."""
 
     def __init__(self, report: Report, view: View) -> None:
         self.report = report
@@ -151,7 +155,7 @@ class _Page:
 
     @property
     def alarm(self) -> Alarm | None:
-        """What stands above all numbers where the reference is not the model."""
+        """The warning above all numbers if the reference is not the model; otherwise None."""
         report, verified = self.report, self.report.verified
         if verified is None or verified.verdict != "differs":
             return None
@@ -171,7 +175,8 @@ class _Page:
 
     @property
     def timings(self) -> Iterator[tuple[str, float, float, float]]:
-        """Each stage: its name, its seconds, and the part of the bar that it takes, in percent."""
+        """For each stage its name, its seconds, and where its part of the bar begins and how long it is, in
+        percent."""
         total = sum(self.report.timings.values()) or 1.0
         done = 0.0
         for stage, seconds in self.report.timings.items():
@@ -186,7 +191,7 @@ class _Page:
 
     @property
     def in_float(self) -> Iterator[tuple[str, str, str, str]]:
-        """The ops that one would expect to be quantized and that are not: op, module, place and reason."""
+        """The op, module, place and reason of what the recipe should have quantized and did not."""
         coverage = self.report.coverage
         for each in coverage.in_float if coverage else ():
             place = self._view.place(each.span) if each.span else ""
@@ -194,7 +199,7 @@ class _Page:
 
     @property
     def others_in_float(self) -> list[tuple[str, int, str]]:
-        """Why the other ops compute in float: the reason, for how many it holds, and of which kinds."""
+        """Each reason why other ops compute in float, with how many ops it holds for and their kinds."""
         coverage = self.report.coverage
         expected = {each.handle for each in coverage.in_float} if coverage else set()
         kinds: dict[str, Counter[str]] = {}
@@ -223,7 +228,7 @@ class _Page:
 
     @property
     def accumulated(self) -> str:
-        """A line through the accumulated ratios, with gaps where there is none."""
+        """The SVG path of a line through the accumulated ratios, with a gap at each op that has none."""
         parts: list[str] = []
         pen = "M"
         for index, op in enumerate(self.report.ops):
@@ -236,7 +241,7 @@ class _Page:
 
     @property
     def introduced(self) -> str:
-        """A dot for each ratio that an op has by itself."""
+        """The SVG path of a dot for each introduced ratio."""
         return "".join(
             f"M{self._x(index)} {self._y(op.introduced_sqnr_db)}h0"
             for index, op in enumerate(self.report.ops)
@@ -245,7 +250,7 @@ class _Page:
 
     @property
     def markers(self) -> Iterator[tuple[float, float, str, str]]:
-        """The ops that findings are about: where they are drawn, how grave, and what is said."""
+        """For each finding about an op, where it is drawn, its severity, and its message."""
         index = {op.handle: i for i, op in enumerate(self.report.ops)}
         for finding in self.report.findings:
             if finding.severity == "hint" or finding.handle not in index:
@@ -259,7 +264,7 @@ class _Page:
 
     @property
     def blocks(self) -> list[Block]:
-        """The modules down to the depth at which a screen still shows them all."""
+        """The modules of the model, at the greatest depth at which they still fit on a screen."""
         depth = 1
         groups = self._grouped(depth)
         while depth < 4 and len(deeper := self._grouped(depth + 1)) <= _BLOCKS:
@@ -268,7 +273,7 @@ class _Page:
 
     @property
     def cells(self) -> int:
-        """How many cells the longest block has, and a few more where all are short."""
+        """The width of all rows in cells: that of the longest block, and 12 at least."""
         return max([12, *(len(block.cells) for block in self.blocks)])
 
     def _grouped(self, depth: int) -> list[tuple[str, list[OpReport]]]:
@@ -281,7 +286,7 @@ class _Page:
 
     @property
     def worst(self) -> list[Worst]:
-        """What findings are about, the gravest first; then what has the lowest ratio."""
+        """The ops with findings, the most severe first, then the ops with the lowest ratios."""
         report = self.report
         ops = {op.handle: op for op in report.ops}
         findings: dict[int, Finding] = {}
@@ -316,7 +321,7 @@ class _Page:
 
     @property
     def remarks(self) -> list[Finding]:
-        """The findings about something else than an op that was compared, but for what the alarm says."""
+        """The findings that are about no op that was compared, without the one that ``alarm`` shows."""
         handles = {op.handle for op in self.report.ops}
         return [
             each
@@ -355,7 +360,7 @@ def _lowest(ratios: Iterable[float | None]) -> float | None:
 
 
 def _step(ratio: float | None) -> int:
-    """The colour of a ratio: 0 under 10 dB, up to the last one for what has no error."""
+    """The number of the colour of a ratio: 0 under 10 dB, ``_STEPS`` for None, which is no error."""
     return _STEPS if ratio is None else min(max(int(ratio // 10), 0), _STEPS - 1)
 
 

@@ -1,4 +1,4 @@
-"""Reports as JSON for other programs: the document of ``handlens.report``, indented."""
+"""The JSON format: the whole document, for other programs to load (see ``handlens.report``)."""
 
 from __future__ import annotations
 

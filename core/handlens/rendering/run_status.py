@@ -11,14 +11,14 @@ from rich.text import Text
 from handlens.rendering.view import clean
 from handlens.request import STAGES
 
-_OUTPUT_KEPT = 20
+_LINES_REMEMBERED = 20
 
 
 class RunStatus:
-    """What standard error shows meanwhile: the stage, on a terminal; the model's output, if asked."""
+    """Shows the stage of the current run on a terminal, and what the model prints if that is asked for."""
 
     def __init__(self, verbose: bool) -> None:
-        self.recent: deque[str] = deque(maxlen=_OUTPUT_KEPT)
+        self.recent: deque[str] = deque(maxlen=_LINES_REMEMBERED)
         """The last lines that the current run printed."""
         self._verbose = verbose
         console = Console(stderr=True, highlight=False, markup=False, emoji=False)
@@ -41,20 +41,20 @@ class RunStatus:
         self._progress.stop()
 
     def begin(self, name: str) -> None:
-        """A run of the target ``name`` begins."""
+        """Show that the run of the target ``name`` has begun."""
         self.recent.clear()
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._task = self._progress.add_task(clean(name), stages=_stages(""))
 
     def stage(self, name: str) -> None:
-        """The run comes to a stage."""
+        """Show the stage that the run has reached."""
         if self._task is not None:
             self._progress.update(self._task, stages=_stages(name))
 
     def output(self, line: str) -> None:
-        """The run printed a line."""
-        # What a progress bar wrote over is gone, here as on a terminal.
+        """Remember a line that the run printed, and show it if that is asked for."""
+        # A progress bar overwrites its line; only what it wrote last counts.
         line = line.rsplit("\r", 1)[-1]
         self.recent.append(line)
         if self._verbose:
@@ -62,7 +62,7 @@ class RunStatus:
 
 
 def _stages(current: str) -> str:
-    """The stages, with the current one bold and those to come dim."""
+    """The names of all stages, with the current one bold and later ones dim."""
     if current not in STAGES:
         return "[dim]starting[/]"
     done = STAGES.index(current)

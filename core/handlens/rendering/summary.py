@@ -1,4 +1,4 @@
-"""What was measured in a run and what not, in a few lines."""
+"""The summary below the findings: what was measured in a run, and what was not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ from handlens.report import (
 
 
 def summary(report: Report, view: View, inherited: Counter[int | None]) -> Iterable[Text]:
-    """The lines of a summary; ``inherited`` counts by origin the hints that stand under no finding."""
+    """The lines of a summary.
+
+    Args:
+        inherited: How many ops inherit the loss of each op, by its handle, as far as no finding above has
+            said so.
+    """
     title = Text(view.title(report), "bold")
     if report.recipe:
         title.append(f" · recipe {clean(report.recipe)}", "not bold dim")
@@ -73,7 +78,7 @@ def _row(label: str, value: Text) -> Text:
 
 
 def _verified(verified: Verification) -> Iterable[Text]:
-    """What the result was checked against."""
+    """The rows about the check of the reference against the model."""
     level = words.level(verified)
     text = Text(clean(words.verified(verified)), STYLES[level] if level else "")
     if verified.verdict == "differs":
@@ -114,7 +119,7 @@ def _loss_of(handle: int | None, heirs: int, report: Report, view: View) -> str:
 
 
 def _lowest(report: Report, view: View) -> Text:
-    """How near the ops that were compared came to a finding."""
+    """The op with the lowest ratio: how near a run without findings came to one."""
     measured = [(op.sqnr_db, op) for op in report.ops if op.sqnr_db is not None]
     if not measured:
         return Text()
@@ -137,5 +142,5 @@ def tally(findings: Iterable[Finding]) -> Text:
 
 
 def inheriting(heirs: int) -> str:
-    """The beginning of a sentence on how many ops a loss is handed on to."""
+    """The beginning of a sentence about the number of ops that inherit a loss."""
     return "1 op downstream inherits" if heirs == 1 else f"{heirs} ops downstream inherit"

@@ -1,4 +1,4 @@
-"""Small pictures as SVG: what a hover and the page draw of one op."""
+"""Small plots as SVG, for hovers in an editor and for the HTML page."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from handlens.report import Histogram
 from handlens.words import decibels
 
 _BLUE, _ORANGE, _GREY = "#4d87e6", "#e0862d", "#8a929c"
-# Points of a sparkline: more would be closer together than they can be seen.
+# A sparkline with more points than this would have several to a pixel.
 _POINTS = 400
 
 
 def image(picture: str, said: str) -> str:
-    """A picture as a Markdown image that needs no file."""
+    """A Markdown image with the picture in its address, so that it needs no file.
+
+    ``said`` is its alternative text.
+    """
     return f"![{said}](data:image/svg+xml;base64,{base64.b64encode(picture.encode()).decode()})"
 
 
 def sparkline(ratios: Sequence[float]) -> str:
-    """Ratios in dB from left to right, the lowest one marked and both ends of the scale named."""
+    """A line through ratios in dB, with the lowest one marked and both ends of the scale labelled."""
     size = math.ceil(len(ratios) / _POINTS)
     shown = [min(ratios[i : i + size]) for i in range(0, len(ratios), size)]
     low, high = min(shown), max(shown)
@@ -41,7 +44,7 @@ def sparkline(ratios: Sequence[float]) -> str:
 
 
 def histogram(errors: Histogram) -> str:
-    """A histogram of errors around zero, with both ends of its scale named."""
+    """A histogram of errors around zero, with both ends of its scale labelled."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="130" height="50">'
         f'<g transform="translate(5 2)"><path d="{bars(errors)}" fill="{_BLUE}"/>'
@@ -53,14 +56,14 @@ def histogram(errors: Histogram) -> str:
 
 
 def bars(histogram: Histogram) -> str:
-    """The path of a histogram, 120 by 32; empty where nothing was counted."""
+    """The SVG path of a histogram, 120 wide and 32 high; empty if nothing was counted."""
     top = max(histogram.counts, default=0)
     if not top:
         return ""
     width = 120 / len(histogram.counts)
     path = "M0 32"
     for i, number in enumerate(histogram.counts):
-        # The root, so that the tails are seen: they are what saturation and outliers look like.
+        # Square roots of counts keep the tails visible: saturation and outliers show there.
         height = 32 - 30 * math.sqrt(number / top)
         path += f"L{i * width:.1f} {height:.1f}H{(i + 1) * width:.1f}"
     return path + "V32Z"

@@ -29,7 +29,7 @@ _NOTABLE_DB = 3.0
 
 
 def render(document: Document, view: View) -> str:
-    """The reports of a document one after another, and the sum of several in one line."""
+    """The text of all reports in their order. Several end with a line that sums them up."""
     console = view.console or Console(file=io.StringIO(), color_system=None)
     with console.capture() as captured:
         for report in document.reports:
@@ -40,7 +40,7 @@ def render(document: Document, view: View) -> str:
 
 
 def print_report(report: Report, console: Console, view: View) -> None:
-    """Print one report on a console."""
+    """Print the findings of a report in the order of the source, then a summary of the run."""
     hints = [finding for finding in report.findings if finding.severity == "hint"]
     shown = [finding for finding in report.findings if view.verbose or finding.severity != "hint"]
     inherited: Counter[int | None] = Counter()
@@ -49,7 +49,7 @@ def print_report(report: Report, console: Console, view: View) -> None:
     width = min(console.width, _WIDEST_NOTE) if console.is_terminal else None
     for _, group in groupby(sorted(shown, key=_reading_order), key=_where):
         findings = list(group)
-        # The first finding of an op takes the note about those that inherit from it.
+        # How many ops inherit a loss is said once, under the first finding about the op that lost it.
         handles = {handle for finding in findings for handle in _handles(finding)}
         heirs = sum(inherited.pop(handle, 0) for handle in handles)
         _print(console, *_findings(findings, report, view, heirs, width), Text())
@@ -79,12 +79,12 @@ def _reading_order(finding: Finding) -> tuple[bool, str, int, int, int]:
 
 
 def _where(finding: Finding) -> object:
-    """The same for findings that share their source expression."""
+    """A key that findings share exactly if they are about the same source expression."""
     return finding.span or id(finding)
 
 
 def _instances(finding: Finding) -> list[Related]:
-    """The other runs of the same expression."""
+    """The other ops that the source expression of a finding runs, as in a loop."""
     return [each for each in finding.related if each.span and each.span == finding.span]
 
 
@@ -94,7 +94,7 @@ def _handles(finding: Finding) -> set[int]:
 
 
 def _origin(hint: Finding) -> int | None:
-    """The handle of the op that an inherited error comes from; None if it is not known."""
+    """The handle of the op that an inherited loss came from; None if that is not known."""
     first = hint.related[0] if hint.related else None
     return None if first is None or first.span == hint.span else first.handle
 
@@ -105,9 +105,12 @@ def _origin(hint: Finding) -> int | None:
 def _findings(
     findings: Sequence[Finding], report: Report, view: View, heirs: int, width: int | None
 ) -> Iterable[Text]:
-    """The findings of one source expression, the gravest first, over its text and their notes.
+    """The messages about one source expression, its text underlined, and the notes.
 
-    Notes are wrapped to ``width``; None leaves each on a line.
+    Args:
+        findings: All findings about the expression, the most severe first.
+        heirs: How many ops inherit the loss.
+        width: Number of columns to wrap notes to; None leaves each on one line.
     """
     for finding in findings:
         yield from _message(finding, report, view)
@@ -118,7 +121,7 @@ def _findings(
     notes = [note for finding in findings for note in _notes(finding, report, view)]
     if heirs:
         notes.append(("", f"{inheriting(heirs)} this loss ({InheritedError.code})"))
-    # What explains two findings of an expression, a low ratio and clipping, is said once.
+    # Two findings about an expression, say a low ratio and clipping, may have the same notes.
     for label, text in dict.fromkeys(notes):
         yield from _note(label, text, margin, width)
 
@@ -133,7 +136,7 @@ def _note(label: str, text: str, margin: int, width: int | None) -> Iterable[Tex
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    # A path or a name that is broken cannot be followed any more, and a number stays with its unit.
+    # A broken path could not be clicked, and a number is read together with its unit.
     text = text.replace(" dB", "\u00a0dB")
     wrapped = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
     return [line.replace("\u00a0", " ") for line in wrapped or [text]]
@@ -160,7 +163,7 @@ def _url(code: str) -> str | None:
 
 
 def _notes(finding: Finding, report: Report, view: View) -> Iterable[tuple[str, str]]:
-    """What belongs to a finding, each with a label; the other runs of the same line share one."""
+    """The notes below a finding, each with its label; one note lists all other runs of the expression."""
     for label, line in (("cause", finding.cause.why), ("help", finding.cause.help)):
         if line:
             yield label, clean(line)
@@ -175,7 +178,7 @@ def _notes(finding: Finding, report: Report, view: View) -> Iterable[tuple[str, 
 
 
 def _measured(finding: Finding, report: Report) -> Iterable[tuple[str, str]]:
-    """Numbers beside those of the message that say where to look."""
+    """Numbers that say where to look: how good the op could be, and the batch in which it is worst."""
     op = next((op for op in report.ops if op.handle == finding.handle), None)
     if op is None or finding.rule != LowSqnr.code:
         return
@@ -188,7 +191,7 @@ def _measured(finding: Finding, report: Report) -> Iterable[tuple[str, str]]:
 
 
 def _others(instances: Iterable[Related], report: Report, limit: int | None) -> str:
-    """The other runs of a line by their modules, the worst of them first."""
+    """The other runs of an expression by the module of each, the lowest ratio first, ``limit`` at most."""
     ops = {op.handle: op for op in report.ops}
     listed: list[tuple[float, str]] = []
     for each in instances:

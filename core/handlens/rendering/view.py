@@ -1,4 +1,4 @@
-"""What all that is shown in a terminal has in common: places, styles, and text that does no harm."""
+"""What every rendering needs beside the report: source texts, file names, and text made harmless."""
 
 from __future__ import annotations
 
@@ -35,39 +35,45 @@ class View:
     """What a rendering needs beside the report."""
 
     read: Callable[[str], str | None]
-    """The text of a file by its name; None where there is none."""
+    """Gives the text of a file by its name; None if there is no text of it."""
     folder: str
     """Files below this folder are shown relative to it."""
     verbose: bool = False
-    """Show hints one by one, and tracebacks."""
+    """True to show every hint by itself, and tracebacks."""
     console: Console | None = None
-    """The terminal that text is written for, with its width and colours. None asks for plain text in lines
-    of any length."""
+    """The terminal that text is written for, with its width and colours; None for plain text in lines of
+    any length."""
 
     def path(self, file: str) -> str:
-        below = os.path.relpath(file, self.folder) if os.path.isabs(file) else file
-        return clean(file if below.startswith(os.pardir) else below)
+        """The name of a file relative to ``folder``."""
+        return shown_path(file, self.folder)
 
     def place(self, span: Span) -> str:
         """``path:line:column``, counted from 1 as editors do."""
         return f"{self.path(span.file)}:{span.line}:{span.column + 1}"
 
     def title(self, report: Report) -> str:
-        """The target that a report is about: ``path::target``."""
+        """The name of the target that a report is about: ``path::target``."""
         target = f"::{clean(report.target)}" if report.target else ""
         return f"{self.path(report.file)}{target}"
 
     def has_detail(self, error: Failure) -> bool:
-        """Whether the traceback of an error is shown."""
-        # What a worker printed before it died is all that there is to go by.
+        """True if the traceback of an error is shown."""
+        # A worker that died leaves no other explanation than what it printed before.
         return bool(error.traceback) and (self.verbose or error.rule == WorkerFailed.code)
 
 
+def shown_path(file: str, folder: str) -> str:
+    """The name of a file, relative to ``folder`` if the file is below it."""
+    below = os.path.relpath(file, folder) if os.path.isabs(file) else file
+    return clean(file if below.startswith(os.pardir) else below)
+
+
 def clean(text: str) -> str:
-    """``text`` on one line, with everything that a terminal would act upon written as an escape."""
+    """Write ``text`` on one line, with an escape for every character that a terminal would act upon."""
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def clean_lines(text: str) -> str:
-    """``text`` on the lines it has, each of them ``clean``."""
+    """Make every line of ``text`` ``clean``, and leave its line ends."""
     return "\n".join(map(clean, text.split("\n")))

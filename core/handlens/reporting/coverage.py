@@ -30,12 +30,12 @@ _EXPECTED = (_FOLDED, NO_TENSOR, EMPTY, _CONSTANT, UNUSED, _UNINITIALIZED)
 def reasons_against(
     captured: Captured, reference: GraphModule, comparison: Comparison
 ) -> dict[int, str]:
-    """By handle, why an op of the captured program has no statistics."""
+    """Why ops of the captured program have no statistics, by handle."""
     return dict(_unmatched(captured, reference, comparison))
 
 
-def is_noiseless(handle: int, reasons: Mapping[int, str]) -> bool:
-    """True if an op that was not compared can have brought no noise. An op that was compared may have."""
+def has_known_noise(handle: int, reasons: Mapping[int, str]) -> bool:
+    """True if the noise that an op adds is known: the op was compared, or it cannot add any."""
     return reasons.get(handle, _NEVER) in _WITHOUT_NOISE
 
 

@@ -1,4 +1,4 @@
-"""What was measured at each op, as a report has it."""
+"""From the measurements of each op to its part of the report."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from handlens.comparison.recorder import Recorder
 from handlens.diagnosis import floor_sqnr_db
 from handlens.recipes import Quantized
 from handlens.report import ModelInput, OpReport, Part, Quantizer
-from handlens.reporting.coverage import is_noiseless
+from handlens.reporting.coverage import has_known_noise
 from handlens.reporting.data_flow import DataFlow
 
-# Ops that make Inf or NaN of a zero, and which of their arguments that is.
+# Ops that give Inf or NaN for a zero, and the position of that argument.
 _DIVIDES = {"div": 1, "div_": 1, "reciprocal": 0, "rsqrt": 0, "log": 0, "log2": 0, "log10": 0}
 
 
@@ -34,7 +34,7 @@ def op_reports(
     data_flow: DataFlow,
     places: Places,
 ) -> tuple[OpReport, ...]:
-    """The ops that were compared, in the order of their handles. ``reasons`` has the ops that were not."""
+    """Report the ops that were compared, ordered by handle. ``reasons`` has the ops that were not."""
     noises: dict[int | None, float] = {
         each.handle: each.measured.accumulated.noise for each in comparison.compared
     }
@@ -56,7 +56,7 @@ def _op(
     places: Places,
 ) -> OpReport:
     node, handle = compared.reference, compared.handle
-    # The call of a body is not in the stack of what the body does.
+    # The stack of an op in a body does not have the call of the control-flow op.
     chain = (node, *compared.callers)
     spans, shown = places.of(tuple(s for each in chain for s in captured.spans(each)))
     read, traced = data_flow.sources(node, compared.callers)
@@ -111,18 +111,18 @@ def _op(
         uncalibrated=_uncalibrated(compared, quantized),
         masked=measurements.masked / (measurements.masked + total.count) if total.count else 0.0,
         masked_min=measurements.masked_min if math.isfinite(measurements.masked_min) else None,
-        traced=traced and all(is_noiseless(each, reasons) for each in read),
+        traced=traced and all(has_known_noise(each, reasons) for each in read),
     )
     return replace(op, floor_sqnr_db=floor_sqnr_db(op))
 
 
 def _input_share(compared: Compared) -> float | None:
-    """The share of the model's inputs in what an op introduces."""
+    """The share of the noise that an op introduces which comes from quantized inputs of the model."""
     measurements = compared.measured
     own = measurements.introduced.noise
     if not compared.model_inputs or not own:
         return None
-    # Where nothing else is quantized before the output, all of that is the inputs'.
+    # If nothing else is quantized before the output, all noise there comes from the inputs.
     alone = measurements.input_noise or measurements.weight_noise
     return float(alone) / own
 
@@ -150,14 +150,14 @@ def _quantizers(compared: Compared, quantized: Quantized) -> Iterator[Quantizer]
 
 
 def _finite(seen: tuple[float, float] | None) -> tuple[float, float] | None:
-    """What calibration has seen, if that is a range: a mask may hold infinities."""
+    """The range that calibration has seen; None if it is not finite, as that of a mask may be."""
     return seen if seen is not None and all(map(math.isfinite, seen)) else None
 
 
 def _uncalibrated(compared: Compared, quantized: Quantized) -> str:
-    """Why a quantizer of an op, or of an input of the model that it reads, has no range to go by.
+    """Why calibration gave a quantizer of an op, or of a model input that it reads, no range; else empty.
 
-    What is zero in the evaluation, too, needs none.
+    A value that is zero in the evaluation, too, needs no range.
     """
     seen = quantized.observed
     if seen and compared.quantizers and not any(seen.values()):
@@ -189,7 +189,7 @@ def _parts(compared: Compared) -> Iterator[Part]:
 
 
 def _divisor(node: Node) -> int | None:
-    """The handle of what an op makes Inf or NaN of where it is zero."""
+    """The handle of the op whose zeros an op turns into Inf or NaN."""
     at = _DIVIDES.get(op_name(node))
     source = None if at is None or len(node.args) <= at else node.args[at]
     while isinstance(source, Node) and selects(source):
@@ -198,7 +198,7 @@ def _divisor(node: Node) -> int | None:
 
 
 def _missed(compared: Compared, noises: Mapping[int | None, float]) -> Iterator[int]:
-    """The ops whose lost writes are most of what an input of this one differs by."""
+    """The ops whose lost writes cause most of the difference in an input of this op."""
     for each in compared.lost_writes:
         handle, noise = handle_of(each.writer), each.recorder.total.accumulated.noise
         if handle is not None and noise > 2 * noises.get(handle_of(each.source), 0.0):

@@ -14,10 +14,10 @@ import re
 import resource
 import signal
 
-from handlens.loading.module import read
 from handlens.report import Span
 from handlens.request import RunRequest
 from handlens.session import shown_by
+from handlens.source_text import read
 
 INTERRUPT = signal.SIGXCPU
 """The signal that ends a run which takes too long. Few programs handle this one themselves."""

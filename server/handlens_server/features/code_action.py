@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lsprotocol import types
+from pygls.lsp.server import LanguageServer
 
 from handlens import targets
+from handlens.diagnosis.rules import RULES
+from handlens.diagnosis.rules.inherited_error import InheritedError
+from handlens.diagnosis.rules.unused_suppression import UnusedSuppression
 from handlens.report import Finding, Span
-from handlens_server import positions, source_edits, target_template
-from handlens_server.discovery import discover
-from handlens_server.documents import Document
-from handlens_server.features import diagnostics, execute_command
-from handlens_server.results import Result
-from handlens_server.source_edits import Edit, NoEdit
-
-if TYPE_CHECKING:
-    from handlens_server.server import HandlensServer
+from handlens_server import commands
+from handlens_server.features import diagnostics
+from handlens_server.results.result import Result
+from handlens_server.state import State
+from handlens_server.text import positions, source_edits, target_template
+from handlens_server.text.discovery import discover
+from handlens_server.text.documents import Document
+from handlens_server.text.source_edits import Edit, NoEdit
 
 TITLE = "Rerun the quantization comparison"
 RERUN = "source.handlens.rerun"
 DECLARE = "refactor.handlens.declareTarget"
 
-_LOSSES = ("HL101", "HL103", "HL104")
-
 _QUICK_FIX = types.CodeActionKind.QuickFix
 
 
-def register(server: HandlensServer) -> None:
+def register(server: LanguageServer, state: State) -> None:
     """Register the handler."""
 
     @server.feature(
@@ -40,15 +40,15 @@ def register(server: HandlensServer) -> None:
     def code_action(
         params: types.CodeActionParams,
     ) -> list[types.Command | types.CodeAction] | None:
-        document = server.documents.find(params.text_document.uri)
+        document = state.documents.find(params.text_document.uri)
         if document is None or document.file is None or not document.is_python:
             return None
         ours = [each for each in params.context.diagnostics if each.source == diagnostics.SOURCE]
         has_targets = bool(ours) or discover(document.source, document.file).found
-        command = types.Command(TITLE, execute_command.RERUN, arguments=[document.uri])
-        if not server.client.code_action_literals:
+        command = commands.rerun(TITLE, document.uri)
+        if not state.capabilities.code_action_literals:
             return [command] if has_targets else None
-        actions = _Actions(server, document, document.file)
+        actions = _Actions(state, document, document.file)
         found = [action for each in ours for action in actions.on(each)]
         if ours:
             found.append(
@@ -70,7 +70,7 @@ def _asked_for(kind: str, only: Sequence[str] | None) -> bool:
 class _Actions:
     """The actions in one document."""
 
-    server: HandlensServer
+    state: State
     document: Document
     file: str
 
@@ -80,14 +80,14 @@ class _Actions:
         if found is None:
             return
         result, finding, span = found
-        if finding.rule == "HL203":
+        if finding.rule == UnusedSuppression.code:
             yield from self._fix(
                 "Remove the unused suppression",
                 diagnostic,
                 lambda: source_edits.remove_suppression(self.document.source, span.line),
                 preferred=True,
             )
-        elif finding.span is not None and not finding.rule.startswith("HL3"):
+        elif finding.span is not None and RULES[finding.rule].can_be_suppressed:
             yield from self._go_to_origin(diagnostic, result, finding)
             yield from self._keep_float(diagnostic, result, finding)
             yield from self._fix(
@@ -121,7 +121,7 @@ class _Actions:
 
     def _findings(self, diagnostic: types.Diagnostic) -> Iterator[tuple[Result, Finding, Span]]:
         """Those of the rule of a diagnostic, and at its place, of all targets."""
-        for result in self.server.results.at(self.file):
+        for result in self.state.results.at(self.file):
             if result.text(self.file) != self.document.source:
                 continue
             for finding in result.report.findings:
@@ -144,38 +144,32 @@ class _Actions:
     ) -> Iterator[types.CodeAction]:
         """An action that edits a file; with the reason where it cannot, for clients that show it."""
         action = types.CodeAction(title, kind=_QUICK_FIX, diagnostics=[diagnostic])
-        if preferred and self.server.client.preferred_actions:
+        if preferred and self.state.capabilities.preferred_actions:
             action.is_preferred = True
         try:
             edit = make()
         except NoEdit as reason:
-            if not self.server.client.disabled_actions:
+            if not self.state.capabilities.disabled_actions:
                 return
             action.disabled = types.CodeActionDisabled(str(reason))
         else:
             changed = file or self.file
-            action.edit = self._edit(changed, self.server.documents.text(changed) or "", edit)
+            action.edit = self._edit(changed, self.state.documents.text(changed) or "", edit)
         yield action
 
     def _go_to_origin(
         self, diagnostic: types.Diagnostic, result: Result, finding: Finding
     ) -> Iterator[types.CodeAction]:
-        related = finding.related[0] if finding.rule == "HL102" and finding.related else None
-        place = result.span(related.span) if related and related.span else None
-        if related is None or place is None or not self.server.client.show_document:
+        related = (
+            finding.related[0] if finding.rule == InheritedError.code and finding.related else None
+        )
+        if related is None or related.span is None or not self.state.capabilities.show_document:
             return
-        text = result.text(place.file)
-        if text is None:
-            return
-        documents = self.server.documents
-        span = positions.to_range(place, positions.split_lines(text), documents.encoding)
-        where = documents.location(place.file, span)
+        where = result.location(related.span, self.state.documents)
         if where is None:
             return
         title = f"Go to the {related.message}"
-        start, end = where.range.start, where.range.end
-        arguments = [where.uri, start.line, start.character, end.line, end.character]
-        command = types.Command(title, execute_command.SHOW, arguments=arguments)
+        command = commands.show(title, where)
         yield types.CodeAction(title, kind=_QUICK_FIX, diagnostics=[diagnostic], command=command)
 
     def _keep_float(
@@ -183,8 +177,8 @@ class _Actions:
     ) -> Iterator[types.CodeAction]:
         target = result.target
         op = result.op(finding.handle)
-        # It helps against what quantizing the op costs, and against nothing else.
-        if target is None or op is None or finding.rule not in _LOSSES:
+        # keep_float undoes what quantizing the op costs, and nothing else.
+        if target is None or op is None or not RULES[finding.rule].is_helped_by_keep_float:
             return
         # The target is declared in the document that was run, which need not be this one.
         file = target.file
@@ -202,17 +196,17 @@ class _Actions:
             edit = source_edits.keep_float
             if target.kind == "configured":
                 edit = source_edits.keep_float_configured
-            return edit(self.server.documents.text(file) or "", target, op.module)
+            return edit(self.state.documents.text(file) or "", target, op.module)
 
         title = f"Keep {op.module or op.name} in float for {target.name}"
         yield from self._fix(title, diagnostic, make, file=file)
 
     def _edit(self, file: str, text: str, edit: Edit) -> types.WorkspaceEdit | None:
-        lines, encoding = positions.split_lines(text), self.server.documents.encoding
+        lines, encoding = positions.split_lines(text), self.state.documents.encoding
         whole = types.Range(
             positions.at(edit.start, lines, encoding), positions.at(edit.end, lines, encoding)
         )
-        where = self.server.documents.location(file, whole)
+        where = self.state.documents.location(file, whole)
         if where is None:
             return None
         return types.WorkspaceEdit(changes={where.uri: [types.TextEdit(where.range, edit.text)]})

@@ -4,57 +4,56 @@ each class of modules, what is worst in it."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from lsprotocol import types
+from pygls.lsp.server import LanguageServer
 
 from handlens import words
 from handlens.report import OpReport, Span
 from handlens.targets import Target
-from handlens_server import positions
-from handlens_server.discovery import discover
-from handlens_server.documents import Document
-from handlens_server.features import execute_command
-from handlens_server.results import ClassOps, Result
-
-if TYPE_CHECKING:
-    from handlens_server.server import HandlensServer
+from handlens_server import commands
+from handlens_server.results.result import ClassOps, Result
+from handlens_server.runs.runs import Runs
+from handlens_server.state import State
+from handlens_server.text.discovery import discover, name_span
+from handlens_server.text.documents import Document
 
 
-def register(server: HandlensServer) -> None:
-    """Register the handler."""
+def register(server: LanguageServer, state: State, runs: Runs) -> None:
+    """Register the handler, and let the client ask again when it would be answered something else."""
+
+    def numbers_changed() -> None:
+        if state.capabilities.refresh_code_lenses:
+            server.workspace_code_lens_refresh(None)
+
+    state.events.numbers_changed.subscribe(numbers_changed)
 
     @server.feature(types.TEXT_DOCUMENT_CODE_LENS)
     def code_lens(params: types.CodeLensParams) -> list[types.CodeLens]:
-        document = server.documents.find(params.text_document.uri)
+        document = state.documents.find(params.text_document.uri)
         if document is None or document.file is None or not document.is_python:
             return []
-        results = server.results.of(document.uri)
-        running = server.runs.is_running(document.uri)
+        results = state.results.of(document.uri)
+        running = runs.is_running(document.uri)
         lenses = []
         for target in discover(document.source, document.file).targets:
             if target.file != document.file:
                 continue
-            name = Span(target.file, target.line, target.column, target.line, target.end_column)
-            where = document.range(name)
+            where = document.range(name_span(target))
             if where is None:
                 continue
-            title = _title(target, results.get(target.name), running, server.trusted)
-            act = execute_command.CANCEL if running else execute_command.RERUN
-            command = types.Command(title, act, arguments=[document.uri])
-            lenses.append(types.CodeLens(where, command))
+            title = _title(target, results.get(target.name), running, state.trusted)
+            act = commands.cancel if running else commands.rerun
+            lenses.append(types.CodeLens(where, act(title, document.uri)))
             if target.name in results and not running:
-                show = types.Command(
-                    "Report", execute_command.REPORT, arguments=[document.uri, "html"]
-                )
-                lenses.append(types.CodeLens(where, show))
-        return [*lenses, *_of_classes(server, document, document.file)]
+                lenses.append(types.CodeLens(where, commands.report("Report", document.uri)))
+        return [*lenses, *_of_classes(state, document, document.file)]
 
 
-def _of_classes(server: HandlensServer, document: Document, file: str) -> Iterator[types.CodeLens]:
+def _of_classes(state: State, document: Document, file: str) -> Iterator[types.CodeLens]:
     """Above each class of modules, the op in it that is worst, and a way to get there."""
-    shown = server.results.following(file, document.source)
-    stale = " · stale" if any(result.is_outdated for result in shown) else ""
+    shown = state.results.matching(file, document.source)
+    stale = " · stale" if any(result.is_stale for result in shown) else ""
     by_class: dict[Span, list[tuple[Result, ClassOps]]] = {}
     for result in shown:
         for each in result.classes.get(file, ()):
@@ -67,16 +66,12 @@ def _of_classes(server: HandlensServer, document: Document, file: str) -> Iterat
             continue
         ratio, _, op, span = min(worst, key=lambda each: each[:2])
         count = sum(len(each.ops) for _, each in runs)
-        ops = "1 op" if count == 1 else f"{count} ops"
-        title = f"Handlens: {ops} · worst {op.name} {ratio:.1f} dB{stale}"
-        place = positions.to_range(span, document.lines, document.encoding)
-        target = server.documents.location(file, place)
+        title = (
+            f"Handlens: {words.count(count, 'op')} · worst {op.name} {words.decibels(ratio)}{stale}"
+        )
+        target = state.documents.locate(span, document.source)
         if target is not None:
-            start, end = target.range.start, target.range.end
-            arguments = [target.uri, start.line, start.character, end.line, end.character]
-            yield types.CodeLens(
-                where, types.Command(title, execute_command.SHOW, arguments=arguments)
-            )
+            yield types.CodeLens(where, commands.show(title, target))
 
 
 def _worst(result: Result, of: ClassOps) -> tuple[float, int, OpReport, Span] | None:
@@ -97,7 +92,7 @@ def _title(target: Target, result: Result | None, running: bool, trusted: bool) 
         return "Handlens: compare with the quantized model"
     if result.report.error is not None:
         return "Handlens: the run failed · rerun"
-    stale = " · stale" if result.is_outdated else ""
+    stale = " · stale" if result.is_stale else ""
     return f"Handlens: {_summary(result)}{stale} · rerun"
 
 
@@ -110,5 +105,7 @@ def _summary(result: Result) -> str:
     if report.output is not None:
         parts.append(f"output {words.ratio(report.output.verdict, report.output.sqnr_db)}")
     if result.worst is not None:
-        parts.append(f"worst {result.worst.name} {result.worst.sqnr_db:.1f} dB")
+        parts.append(
+            f"worst {result.worst.name} {words.ratio(result.worst.verdict, result.worst.sqnr_db)}"
+        )
     return " · ".join(parts) or "nothing was measured"

@@ -6,21 +6,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import attrs
 from lsprotocol import types
+from pygls.lsp.server import LanguageServer
 
 from handlens.diagnosis.rules import RULES
+from handlens.diagnosis.rules.inherited_error import InheritedError
 from handlens.rendering.view import clean, clean_lines
 from handlens.report import Finding, Span
-from handlens_server import positions
-from handlens_server.documents import Document, Part
-from handlens_server.results import Result
-
-if TYPE_CHECKING:
-    from handlens_server.server import HandlensServer
+from handlens_server.results.result import Result
+from handlens_server.state import State
+from handlens_server.text import positions
+from handlens_server.text.documents import Document, Part
 
 SOURCE = "handlens"
 
@@ -28,7 +27,7 @@ SOURCE = "handlens"
 _MOST_RELATED = 24
 _MOST_FRAMES = 8
 
-_KEPT = "(found by the last run that worked)"
+_PREVIOUS = "(found by the last run that worked)"
 
 _SEVERITIES = {
     "error": types.DiagnosticSeverity.Error,
@@ -38,8 +37,12 @@ _SEVERITIES = {
 }
 
 
-def register(server: HandlensServer) -> None:
-    """Register the handler."""
+def register(server: LanguageServer, state: State) -> None:
+    """Register the handler, and push what is not pulled whenever it changes."""
+    diagnostics = Diagnostics(server, state)
+    state.events.findings_changed.subscribe(diagnostics.publish)
+    state.events.findings_moved.subscribe(diagnostics.move)
+    state.events.documents_closed.subscribe(diagnostics.forget)
 
     @server.feature(
         types.TEXT_DOCUMENT_DIAGNOSTIC,
@@ -48,8 +51,8 @@ def register(server: HandlensServer) -> None:
         ),
     )
     def diagnostic(params: types.DocumentDiagnosticParams) -> types.DocumentDiagnosticReport:
-        document = server.documents.find(params.text_document.uri)
-        return server.diagnostics.pull(document, params.previous_result_id)
+        document = state.documents.find(params.text_document.uri)
+        return diagnostics.pull(document, params.previous_result_id)
 
 
 _SOMEWHERE = types.Range(types.Position(0, 0), types.Position(0, 0))
@@ -68,8 +71,9 @@ class _Said:
 class Diagnostics:
     """What the client shows, and which uris it shows it under."""
 
-    def __init__(self, server: HandlensServer) -> None:
+    def __init__(self, server: LanguageServer, state: State) -> None:
         self._server = server
+        self._state = state
         self._published: dict[str, set[str]] = {}
         """By file, the uris of its diagnostics, as long as there are any."""
         self._pulled: dict[str, tuple[str, list[types.Diagnostic]]] = {}
@@ -83,7 +87,7 @@ class Diagnostics:
     ) -> types.DocumentDiagnosticReport:
         """The diagnostics of a document, unless they are those of the ``previous`` result id."""
         file = document.file if document else None
-        if document is None or file is None or not self._server.client.pulls_diagnostics:
+        if document is None or file is None or not self._state.capabilities.pulls_diagnostics:
             return types.RelatedFullDocumentDiagnosticReport([])
         uri = document.part.uri
         diagnostics = next((found for part, found in self._of(file) if part.uri == uri), [])
@@ -95,21 +99,24 @@ class Diagnostics:
             return types.RelatedUnchangedDocumentDiagnosticReport(result_id)
         return types.RelatedFullDocumentDiagnosticReport(diagnostics, result_id=result_id)
 
-    def follow(self, file: str) -> None:
-        """Show the diagnostics of a file where they are after an edit; who pulls asks by itself."""
+    def move(self, file: str) -> None:
+        """Show the diagnostics of a file where they are after an edit. Clients that pull ask anyway."""
         self._update([file])
 
-    def publish(self, files: Iterable[str], always: str | None = None) -> None:
-        """Publish the files anew, those of them that have or had diagnostics, and ``always``."""
+    def publish(self, files: Iterable[str], always: str | None) -> None:
+        """Publish the files anew that have or had diagnostics, and the file ``always`` in any case."""
         if self._update(files, always):
             self._server.workspace_diagnostic_refresh(None)
 
     def _update(self, files: Iterable[str], always: str | None = None) -> bool:
-        """Push what is not pulled; whether something that the client has pulled is another now."""
+        """Publish the diagnostics that the client does not pull.
+
+        Returns True if any diagnostics that it has pulled are different now.
+        """
         outdated = False
         for file in files:
             found = self._of(file)
-            if self._server.documents.at(file) and self._server.client.pulls_diagnostics:
+            if self._state.documents.at(file) and self._state.capabilities.pulls_diagnostics:
                 self._clear(file, set())
                 outdated |= any(
                     self._pulled.get(part.uri, ("", []))[1] != diagnostics
@@ -123,12 +130,13 @@ class Diagnostics:
                     self._send(part.uri, diagnostics, part.version)
         return outdated
 
-    def forget(self, uri: str) -> None:
-        """Forget what was pulled of a document that is closed."""
-        self._pulled.pop(uri, None)
+    def forget(self, uris: Iterable[str]) -> None:
+        """Forget what was pulled of documents that are closed."""
+        for uri in uris:
+            self._pulled.pop(uri, None)
 
     def _clear(self, file: str, uris: set[str]) -> None:
-        """Take back what was pushed of a file under other uris than those."""
+        """Take back what was pushed of a file, but not under ``uris``."""
         for uri in sorted(self._published.pop(file, set()) - uris):
             self._send(uri, [], None)
 
@@ -136,11 +144,11 @@ class Diagnostics:
         """The diagnostics of each part of a file."""
         # Two targets that share a line may say exactly the same about it; once is enough.
         found: dict[object, types.Diagnostic] = {}
-        for result in self._server.results.at(file):
+        for result in self._state.results.at(file):
             for place, diagnostic in self._render(result, file):
                 found.setdefault((place, diagnostic.code, diagnostic.message), diagnostic)
         parts: list[tuple[Part, list[types.Diagnostic]]] = []
-        for part in self._server.documents.parts(file):
+        for part in self._state.documents.parts(file):
             inside = ((part.range(each.range), each) for each in found.values())
             parts.append((part, [_moved(each, where) for where, each in inside if where]))
         return parts
@@ -183,14 +191,14 @@ class Diagnostics:
                 span,
                 self._diagnostic(finding, result),
                 [(clean(message), place) for message, place in related]
-                if self._server.client.related_information
+                if self._state.capabilities.related_information
                 else [],
             )
             found.setdefault(span.file, []).append(said)
         return found
 
     def _diagnostic(self, finding: Finding, result: Result) -> types.Diagnostic:
-        client = self._server.client
+        client = self._state.capabilities
         diagnostic = types.Diagnostic(
             _SOMEWHERE,
             message(finding, result),
@@ -202,12 +210,12 @@ class Diagnostics:
             diagnostic.code_description = types.CodeDescription(RULES[finding.rule].url)
         if client.diagnostic_data:
             diagnostic.data = data(finding, result)
-        if client.unnecessary_tag and finding.rule == "HL203":
+        if client.unnecessary_tag and RULES[finding.rule].marks_unnecessary_text:
             diagnostic.tags = [types.DiagnosticTag.Unnecessary]
         return diagnostic
 
     def _location(self, span: Span, result: Result) -> types.Location | None:
-        return self._server.documents.location(span.file, self._range(span, result))
+        return self._state.documents.location(span.file, self._range(span, result))
 
     def _range(self, span: Span, result: Result) -> types.Range:
         text = result.text(span.file)
@@ -215,14 +223,14 @@ class Diagnostics:
             start = types.Position(span.line - 1, 0)
             return types.Range(start, types.Position(max(span.end_line - 1, start.line), 0))
         lines = positions.split_lines(text)
-        return positions.to_range(span, lines, self._server.documents.encoding)
+        return positions.to_range(span, lines, self._state.documents.encoding)
 
 
 def message(finding: Finding, result: Result) -> str:
     """What the diagnostic of a finding says."""
     # Where one line is all that is shown, it is the finding's.
-    kept = _KEPT if result.kept else ""
-    return "\n".join(filter(None, (clean(finding.message), clean_lines(str(finding.cause)), kept)))
+    note = _PREVIOUS if result.is_previous else ""
+    return "\n".join(filter(None, (clean(finding.message), clean_lines(str(finding.cause)), note)))
 
 
 def data(finding: Finding, result: Result) -> dict[str, str | int | None]:
@@ -247,7 +255,7 @@ def _related(finding: Finding) -> Iterator[tuple[str, Span]]:
 def _chain(finding: Finding, result: Result) -> Iterator[tuple[str, Span]]:
     """How the op of a finding came to be called: what a library did inside, and who called it."""
     op = result.op(finding.handle)
-    if op is None or op.shown is None or finding.rule == "HL102":
+    if op is None or op.shown is None or finding.rule == InheritedError.code:
         return
     for span in reversed(op.spans[: op.shown][-_MOST_FRAMES:]):
         yield f"in {span.function or 'a module'} of a library", span

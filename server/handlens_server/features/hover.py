@@ -5,40 +5,38 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from lsprotocol import types
+from pygls.lsp.server import LanguageServer
 
-from handlens.report import OpReport, Span
-from handlens_server import op_card, target_card
+from handlens.report import OpReport
+from handlens_server import commands
 from handlens_server.capabilities import Capabilities
-from handlens_server.discovery import discover
-from handlens_server.documents import Document
-from handlens_server.features.execute_command import REPORT, RERUN
-from handlens_server.results import Result
-
-if TYPE_CHECKING:
-    from handlens_server.server import HandlensServer
-
+from handlens_server.cards import op_card, target_card
+from handlens_server.results.result import Result
+from handlens_server.runs.runs import Runs
+from handlens_server.state import State
+from handlens_server.text.discovery import discover, name_span
+from handlens_server.text.documents import Document
 
 _MOST_TARGETS = 6
 # VS Code cuts off what is longer than 100,000 characters, and pictures with it.
 _LONGEST = 90_000
 
 
-def register(server: HandlensServer) -> None:
+def register(server: LanguageServer, state: State, runs: Runs) -> None:
     """Register the handler."""
 
     @server.feature(types.TEXT_DOCUMENT_HOVER)
     def hover(params: types.HoverParams) -> types.Hover | None:
-        document = server.documents.find(params.text_document.uri)
+        document = state.documents.find(params.text_document.uri)
         if document is None or document.file is None:
             return None
-        server.runs.attend(document)
-        if (target := _of_target(server, document, params.position)) is not None:
+        runs.prioritize(document)
+        if (target := _of_target(state, document, params.position)) is not None:
             return target
-        span, found = server.results.innermost(
+        span, found = state.results.innermost(
             document.file, document.source, document.place(params.position)
         )
         if span is None:
@@ -54,18 +52,16 @@ def register(server: HandlensServer) -> None:
             )
             for target, (result, ops) in by_target.items()
         ]
-        if server.client.diagnostics_in_hover:
+        if state.capabilities.diagnostics_in_hover:
             cards = [dataclasses.replace(card, cause=()) for card in cards]
         note = _note([result for result, _ in by_target.values()], document.file)
         return types.Hover(
-            content(cards, server.client, note, document.uri),
+            content(cards, state.capabilities, note, document.uri),
             document.range(span),
         )
 
 
-def _of_target(
-    server: HandlensServer, document: Document, position: types.Position
-) -> types.Hover | None:
+def _of_target(state: State, document: Document, position: types.Position) -> types.Hover | None:
     """What the run of a target came to, where the target is declared."""
     file = document.file or ""
     line, column = document.place(position)
@@ -73,30 +69,27 @@ def _of_target(
         inside = target.line == line and target.column <= column <= target.end_column
         if not inside or target.file != file:
             continue
-        all_of = server.results.all_of(document.uri)
-        # Beside a run that failed, the last good one has the numbers.
-        measured = [each for each in all_of if each.name == target.name and each.report.coverage]
-        if not measured:
+        result = state.results.numbers_of(document.uri, target.name)
+        if result is None or result.report.coverage is None:
             return None
-        report, note = measured[-1].report, _note(measured, file)
-        name = Span(file, target.line, target.column, target.line, target.end_column)
-        if server.client.markdown:
+        report, note = result.report, _note([result], file)
+        if state.capabilities.markdown:
             texts = [*([f"*{note}*"] if note else []), target_card.markdown(report)]
             content = types.MarkupContent(types.MarkupKind.Markdown, "\n\n".join(texts))
         else:
             texts = [*([note] if note else []), target_card.plain(report)]
             content = types.MarkupContent(types.MarkupKind.PlainText, "\n".join(texts))
-        return types.Hover(content, document.range(name))
+        return types.Hover(content, document.range(name_span(target)))
     return None
 
 
 def _note(shown: Sequence[Result], file: str) -> str:
     """What to know of numbers that are not those of the text as it is."""
-    if any(result.kept for result in shown):
+    if any(result.is_previous for result in shown):
         return "Measured by the last run that worked."
-    if any(result.is_stale(file) for result in shown):
+    if any(result.is_stale_in(file) for result in shown):
         return "Measured before the last edits of this file."
-    if any(result.is_outdated for result in shown):
+    if any(result.is_stale for result in shown):
         return "Measured before the last edits of another file."
     return ""
 
@@ -121,13 +114,13 @@ def _content(
         texts = [op_card.markdown(card, client.images) for card in cards]
         texts = [*([f"*{note}*"] if note else []), *texts, *more]
         if client.command_links:
-            links = (("Rerun", RERUN, [uri]), ("Report", REPORT, [uri, "html"]))
-            texts.append(
-                " · ".join(
-                    f"[{name}](command:{command}?{quote(json.dumps(arguments))})"
-                    for name, command, arguments in links
-                )
-            )
+            links = commands.rerun("Rerun", uri), commands.report("Report", uri)
+            texts.append(" · ".join(map(_link, links)))
         return types.MarkupContent(types.MarkupKind.Markdown, "\n\n---\n\n".join(texts))
     texts = [*([note] if note else []), *map(op_card.plain, cards), *more]
     return types.MarkupContent(types.MarkupKind.PlainText, "\n\n".join(texts))
+
+
+def _link(command: types.Command) -> str:
+    arguments = quote(json.dumps(command.arguments))
+    return f"[{command.title}](command:{command.command}?{arguments})"

@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from lsprotocol import types
+from pygls.lsp.server import LanguageServer
 
 from handlens import words
 from handlens.report import OpReport, Span
-from handlens_server import op_card
-from handlens_server.documents import Document
+from handlens_server.cards import op_card
+from handlens_server.runs.runs import Runs
+from handlens_server.state import State
+from handlens_server.text.documents import Document
 
-if TYPE_CHECKING:
-    from handlens_server.server import HandlensServer
 
+def register(server: LanguageServer, state: State, runs: Runs) -> None:
+    """Register the handlers, and let the client ask again when it would be answered something else."""
 
-def register(server: HandlensServer) -> None:
-    """Register the handlers."""
+    def numbers_changed() -> None:
+        if state.capabilities.refresh_inlay_hints:
+            server.workspace_inlay_hint_refresh(None)
+
+    state.events.numbers_changed.subscribe(numbers_changed)
 
     @server.feature(types.TEXT_DOCUMENT_INLAY_HINT, types.InlayHintOptions(resolve_provider=True))
     def inlay_hint(params: types.InlayHintParams) -> list[types.InlayHint]:
-        document = server.documents.find(params.text_document.uri)
+        document = state.documents.find(params.text_document.uri)
         if document is None or document.file is None:
             return []
-        server.runs.attend(document)
-        if not server.settings(document.file).inlay_hints:
+        runs.prioritize(document)
+        if not state.settings(document.file).inlay_hints:
             return []
         stale = any(
-            result.kept or result.is_outdated for result in server.results.at(document.file)
+            result.is_previous or result.is_stale for result in state.results.at(document.file)
         )
         hints = []
         (first, _), (last, _) = document.place(params.range.start), document.place(params.range.end)
-        shown = _by_line(server, document, first, last)
+        shown = _by_line(state, document, first, last)
         for line, ops in sorted(shown.items()):
             if label := _label(ops):
                 width = len(document.lines[line - 1])
@@ -51,11 +56,11 @@ def register(server: HandlensServer) -> None:
     @server.feature(types.INLAY_HINT_RESOLVE)
     def resolve(hint: types.InlayHint) -> types.InlayHint:
         data = hint.data if isinstance(hint.data, dict) else {}
-        document = server.documents.find(str(data.get("uri")))
+        document = state.documents.find(str(data.get("uri")))
         line = int(data.get("line", 0))
-        if document is not None and (ops := _by_line(server, document, line, line)):
+        if document is not None and (ops := _by_line(state, document, line, line)):
             card = op_card.card(ops[line])
-            if server.client.markdown:
+            if state.capabilities.markdown:
                 markdown = types.MarkupKind.Markdown
                 hint.tooltip = types.MarkupContent(markdown, op_card.markdown(card))
             else:
@@ -63,13 +68,11 @@ def register(server: HandlensServer) -> None:
         return hint
 
 
-def _by_line(
-    server: HandlensServer, document: Document, first: int, last: int
-) -> dict[int, list[OpReport]]:
+def _by_line(state: State, document: Document, first: int, last: int) -> dict[int, list[OpReport]]:
     """The ops that are shown in some lines of a document, by the line that they start in."""
     found: dict[int, list[OpReport]] = {}
     file = document.file or ""
-    for result in server.results.following(file, document.source):
+    for result in state.results.matching(file, document.source):
         for span, op in result.ops_starting_in(file, first, last):
             found.setdefault(span.line, []).append(op)
     return found

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lsprotocol import types
+from pygls.lsp.server import LanguageServer
 
 from handlens import words
 from handlens.diagnosis.thresholds import thresholds_in_force
 from handlens.rendering.view import View, clean, clean_lines
 from handlens.report import Report, Span, StaysInFloat, Unmatched
-from handlens_server import op_card, positions
-from handlens_server.documents import Document
-from handlens_server.results import Result
-
-if TYPE_CHECKING:
-    from handlens_server.server import HandlensServer
+from handlens_server.cards import op_card
+from handlens_server.results.result import Result
+from handlens_server.state import State
+from handlens_server.text import positions
+from handlens_server.text.documents import Document
 
 REPORT = "handlens/report"
 OP = "handlens/op"
@@ -24,17 +24,15 @@ LOCATION = "handlens/location"
 OPS_AT = "handlens/opsAt"
 
 
-def register(server: HandlensServer) -> None:
+def register(server: LanguageServer, state: State) -> None:
     """Register the handlers."""
 
     def find(params: Any) -> tuple[Document, Result] | None:
-        document = server.documents.find(str(params.uri))
+        document = state.documents.find(str(params.uri))
         if document is None or document.file is None:
             return None
-        # Beside a run that failed, the last good one has the numbers.
-        all_of = server.results.all_of(document.uri)
-        results = [each for each in all_of if each.name == params.target]
-        return (document, results[-1]) if results else None
+        result = state.results.numbers_of(document.uri, params.target)
+        return None if result is None else (document, result)
 
     @server.feature(REPORT)
     def report(params: Any) -> dict[str, Any] | None:
@@ -44,14 +42,14 @@ def register(server: HandlensServer) -> None:
             return None
         document, result = found
         report = result.report
-        source = _Source(server, result)
+        source = _Source(state, result)
         coverage = report.coverage
         return {
             "uri": document.uri,
             "target": result.name,
             "recipe": report.recipe,
             "generation": result.run.generation,
-            "stale": result.kept or result.is_outdated,
+            "stale": result.is_previous or result.is_stale,
             "batches": report.batches,
             "output": report.output
             and {**dataclasses.asdict(report.output), "reason": clean(report.output.reason)},
@@ -108,7 +106,7 @@ def register(server: HandlensServer) -> None:
         if not found or not measured:
             return None
         _, result = found
-        source = _Source(server, result)
+        source = _Source(state, result)
         card = op_card.card([measured], findings=result.report.findings)
         return {
             "handle": measured.handle,
@@ -130,22 +128,22 @@ def register(server: HandlensServer) -> None:
             return None
         _, result = found
         handle = None if params.handle is None else int(params.handle)
-        return _Source(server, result).location(result.place(handle))
+        return _Source(state, result).location(result.place(handle))
 
     @server.feature(OPS_AT)
     def ops_at(params: Any) -> list[dict[str, Any]]:
         """The ops of the innermost expression at a place, of all targets that run it; beside them, of the
         line."""
-        document = server.documents.find(str(params.uri))
+        document = state.documents.find(str(params.uri))
         if document is None or document.file is None:
             return []
         position = types.Position(int(params.position.line), int(params.position.character))
         place = document.place(position)
-        _, found = server.results.innermost(document.file, document.source, place)
+        _, found = state.results.innermost(document.file, document.source, place)
         return [
             {"target": result.name, "handle": op.handle}
             for result, op in found
-            or server.results.in_line(document.file, document.source, place[0])
+            or state.results.in_line(document.file, document.source, place[0])
         ]
 
 
@@ -171,10 +169,10 @@ def _verified(report: Report, source: _Source) -> dict[str, Any] | None:
 class _Source:
     """The source text of a result's ops, as it was run."""
 
-    def __init__(self, server: HandlensServer, result: Result) -> None:
-        self._documents = server.documents
+    def __init__(self, state: State, result: Result) -> None:
+        self._documents = state.documents
         self._result = result
-        self._view = View(result.texts.get, server.documents.root(result.run.file))
+        self._view = View(result.texts.get, state.documents.root(result.run.file))
         self._lines = {
             file: positions.split_lines(text) for file, text in result.texts.items() if text
         }
@@ -200,10 +198,4 @@ class _Source:
 
     def location(self, span: Span | None) -> types.Location | None:
         """Where an expression is after the edits since; None if it was edited itself."""
-        now = span and self._result.span(span)
-        text = now and self._result.text(now.file)
-        if not now or text is None:
-            return None
-        lines = positions.split_lines(text)
-        where = positions.to_range(now, lines, self._documents.encoding)
-        return self._documents.location(now.file, where)
+        return None if span is None else self._result.location(span, self._documents)

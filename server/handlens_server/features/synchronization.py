@@ -5,17 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lsprotocol import types
+from pygls.lsp.server import LanguageServer
 
-from handlens_server.documents import path_of
+from handlens_server.runs.freshness import Freshness
+from handlens_server.runs.runs import Runs
+from handlens_server.runs.triggers import Triggers
+from handlens_server.state import State
+from handlens_server.text.documents import path_of
 
-if TYPE_CHECKING:
-    from handlens_server.server import HandlensServer
 
-
-def register(server: HandlensServer) -> None:
+def register(
+    server: LanguageServer, state: State, runs: Runs, triggers: Triggers, freshness: Freshness
+) -> None:
     """Register the handlers.
 
     They are synchronous: pygls runs asynchronous ones in no set order, and the version and the text
@@ -28,47 +31,44 @@ def register(server: HandlensServer) -> None:
     """The open files that the disk has another text of, which the editor may be about to read."""
 
     def opened(uri: str) -> None:
-        document = server.documents.find(uri)
+        document = state.documents.find(uri)
         if document is not None and document.file is not None:
             on_disk[document.file] = document.source
             # Runs of other files may have found something here; now the file has a version.
-            server.runs.follow(document.file)
-            server.runs.attend(document)
-            server.runs.open(document)
+            freshness.move(document.file)
+            runs.prioritize(document)
+            triggers.opened(document)
 
     def changed(uri: str) -> None:
-        document = server.documents.find(uri)
+        document = state.documents.find(uri)
         if document is not None and document.file is not None:
-            server.runs.follow(document.file)
-            server.runs.attend(document)
-            server.runs.typed(document.file)
+            freshness.move(document.file)
+            runs.prioritize(document)
+            triggers.typed(document.file)
             if document.file in awaited:
                 changed_on_disk(document.file)
 
     def saved(uri: str) -> None:
-        document = server.documents.find(uri)
+        document = state.documents.find(uri)
         if document is not None and document.file is not None:
             on_disk[document.file] = document.source
-            server.runs.attend(document)
-            server.runs.saved(document.file)
+            runs.prioritize(document)
+            triggers.saved(document.file)
 
     def closed(uri: str, parts: Iterable[str]) -> None:
-        server.runs.forget(uri)
-        server.status.forget(uri)
-        for part in parts:
-            server.diagnostics.forget(part)
+        state.events.documents_closed({uri, *parts})
         if (file := path_of(uri)) is not None:
             on_disk.pop(file, None)
             awaited.discard(file)
             # What runs of other files found here stays, under the uri of a closed file.
-            server.runs.follow(file)
+            freshness.move(file)
 
     def changed_on_disk(file: str) -> None:
         """Take a text that something else than the editor has written for a saved one."""
-        document = server.documents.at(file)
+        document = state.documents.at(file)
         if document is None or document.file is None:
-            server.runs.follow(file)
-            server.runs.saved(file)
+            freshness.move(file)
+            triggers.saved(file)
         elif document.is_unsaved:
             # What is open is what its editor says it is, which reads the file again soon, if at all.
             awaited.add(document.file)
@@ -77,7 +77,7 @@ def register(server: HandlensServer) -> None:
             # Clients tell of what the editor itself has saved, too.
             if on_disk.get(document.file) != document.source:
                 on_disk[document.file] = document.source
-                server.runs.saved(document.file)
+                triggers.saved(document.file)
 
     @server.feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)
     def did_change_watched_files(params: types.DidChangeWatchedFilesParams) -> None:
@@ -86,9 +86,9 @@ def register(server: HandlensServer) -> None:
             if file is None:
                 continue
             if Path(file).name == "pyproject.toml":
-                for document in server.documents.open:
+                for document in state.documents.open:
                     if document.file and Path(file).parent in Path(document.file).parents:
-                        server.runs.project_changed(document)
+                        triggers.project_changed(document)
             else:
                 changed_on_disk(file)
 

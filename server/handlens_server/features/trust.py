@@ -5,28 +5,29 @@ As long as it is not trusted no code of it is run, for whatever client, and no i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from handlens_server.server import HandlensServer
+from pygls.lsp.server import LanguageServer
+
+from handlens_server.runs.triggers import Triggers
+from handlens_server.state import State
 
 OPTION = "workspaceTrusted"
 GRANTED = "handlens/didGrantTrust"
-NOT_TRUSTED = "Handlens runs no code of a workspace that is not trusted. Trust it to compare."
 
 
 def is_given(options: object) -> bool:
-    """Whether a client that starts with these options lets code be run; one that says nothing does."""
+    """True if a client that starts with these options lets code be run; one that says nothing does."""
     return not (isinstance(options, dict) and options.get(OPTION) is False)
 
 
-def register(server: HandlensServer) -> None:
+def register(server: LanguageServer, state: State, triggers: Triggers) -> None:
     """Register the handler."""
 
     @server.feature(GRANTED)
     def granted(params: Any) -> None:
-        if not server.trusted:
-            server.trusted = True
-            for document in server.documents.open:
-                server.runs.open(document)
-            server.refresh()
+        if not state.trusted:
+            state.trusted = True
+            for document in state.documents.open:
+                triggers.opened(document)
+            state.events.numbers_changed()

@@ -19,9 +19,10 @@ from handlens.capture.nodes import graph_modules, is_dequantize, is_quantize
 from handlens.comparison import Comparison, merge
 from handlens.comparison.compared import Compared
 from handlens.loading.importing import Sources
-from handlens.loading.module import load, read
+from handlens.loading.module import load
 from handlens.loading.subject import Subject, build
 from handlens.recipes import Quantized
+from handlens.source_text import read
 from handlens.targets import discover
 
 from ..conftest import EXAMPLES

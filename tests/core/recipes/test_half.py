@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from handlens.capture.nodes import graph_modules
 from handlens.loading.importing import Sources
-from handlens.loading.module import load, read
+from handlens.loading.module import load
 from handlens.loading.subject import build
+from handlens.source_text import read
 from handlens.targets import discover
 
 from ..conftest import EXAMPLES, RunText

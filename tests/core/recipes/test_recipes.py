@@ -27,8 +27,9 @@ from handlens.capture.nodes import graph_modules, is_dequantize, is_quantize
 from handlens.failures.failing_ops import failing_ops
 from handlens.loading.subject import Subject
 from handlens.numeric_debugger.pt2e import convert_pt2e, prepare_pt2e
-from handlens.recipes import CalibrationFailed
-from handlens.recipes.pt2e import Pt2eRecipe, compose
+from handlens.recipes import CalibrationFailed, x86
+from handlens.recipes.pt2e import compose
+from handlens.recipes.source_functions import write_source_functions
 from handlens.report import Thresholds
 
 from ..conftest import RunText
@@ -46,7 +47,7 @@ def test_x86_quantizes_as_much_after_either_export(strict: bool) -> None:
 
 def test_a_recipe_is_a_name_a_reference_or_a_callable() -> None:
     x = torch.randn(2, 6)
-    wanted = ["x86", "handlens.recipes.x86:_make_quantizer", recipes.x86._make_quantizer]
+    wanted = ["x86", "handlens.recipes.x86:_make_quantizer", x86._make_quantizer]
     results = [quantize(TwoLinears(), x, recipe=each) for each in wanted]
     assert len({dequantize_nodes(each) for each in results}) == 1
     assert dequantize_nodes(results[0]) > 0
@@ -129,7 +130,7 @@ def test_conversion_of_a_model_trained_quantized_does_search(
     config = get_default_x86_inductor_quantization_config(is_qat=trained)
     quantizer = X86InductorQuantizer().set_global(config)
     model = captured(TwoLinears(), x).program.module()
-    recipes.sources.write_source_functions(model)
+    write_source_functions(model)
     prepare = prepare_qat_pt2e if trained else prepare_pt2e
     prepared = prepare(model, quantizer)
     prepared(x)
@@ -182,9 +183,9 @@ def test_a_recipe_has_the_thresholds_of_its_number_format(recipe: str, warning_d
 
 
 def test_of_recipes_that_are_joined_the_coarsest_has_its_thresholds() -> None:
-    [x86] = [each for each in recipes.RECIPES.values() if isinstance(each, Pt2eRecipe)][:1]
-    coarse = replace(x86, name="coarse", thresholds=Thresholds(0.0, 5.0, 10.0))
-    assert compose([x86, coarse]).thresholds == coarse.thresholds
+    [recipe] = x86.RECIPES
+    coarse = replace(recipe, name="coarse", thresholds=Thresholds(0.0, 5.0, 10.0))
+    assert compose([recipe, coarse]).thresholds == coarse.thresholds
 
 
 @pytest.mark.parametrize("wanted", ["x86+bf16", "int8-dynamic+embedding"])

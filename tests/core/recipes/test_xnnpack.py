@@ -13,8 +13,8 @@ from torch.fx import Node
 from torchao.quantization.pt2e.quantizer import Quantizer
 from torchao.testing.pt2e._xnnpack_quantizer import get_symmetric_quantization_config
 
-from handlens import recipes
 from handlens.capture.nodes import is_dequantize, is_quantize
+from handlens.recipes import xnnpack
 from handlens.recipes.xnnpack_quantizer import XNNPACKQuantizer
 
 from ..quantizing import named, quantize
@@ -140,7 +140,7 @@ EVERYTHING = {
 def test_it_quantizes_as_executorch_does(model: nn.Module) -> None:
     pytest.importorskip("executorch")
     theirs = quantize(model, IMAGE, recipe="xnnpack")
-    assert recipes.xnnpack._make_quantizer().__class__.__module__.startswith("executorch")
+    assert xnnpack._make_quantizer().__class__.__module__.startswith("executorch")
     mine = quantize(model, IMAGE, recipe=ours)
     assert str(mine.actual.graph) == str(theirs.actual.graph)
     assert torch.equal(mine.actual(IMAGE), theirs.actual(IMAGE))

@@ -7,14 +7,6 @@ import { glyph, icon, ICONS } from "./glyphs";
 import type { Send } from "./select";
 import type { Store } from "./store";
 
-const STAGES: Readonly<Record<string, string>> = {
-  starting: "starting Python and torch",
-  load: "loading",
-  export: "exporting",
-  quantize: "quantizing",
-  compare: "comparing",
-};
-
 /** Target, output ratio, state and facts; it stays in place while what it says changes. */
 export class Header {
   readonly element: HTMLElement;
@@ -139,7 +131,7 @@ function targetList(view: ViewState, chosen: (name: string) => void): HTMLElemen
 
 function describe(status: TargetStatus | null, stale: boolean): [string, string, string] {
   if (status?.state === "running") {
-    const stage = STAGES[status.stage ?? ""] ?? "running";
+    const stage = status.stage_text ?? "running";
     const share = !status.percentage ? "" : ` ${Math.round(status.percentage)} %`;
     return ["running", `${stage}…${share}`, "A comparison is running"];
   }

@@ -1,0 +1,1 @@
+"""Results as text for people: the cards that hovers and hints show."""

@@ -1,0 +1,46 @@
+"""The result of one target for people: a few lines for the hover of its declaration."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from handlens import words
+from handlens.report import Report, op_name
+from handlens_server.cards import markup
+from handlens_server.cards.markup import code, escaped, short
+
+
+def markdown(report: Report) -> str:
+    """The result as Markdown."""
+    lines = [f"{code(report.target)} · recipe {code(report.recipe)}", ""]
+    if said := words.beginning(report):
+        lines += [f"**The reference is not the model.** {escaped(said)}", ""]
+    return "\n".join([*lines, *markup.table(list(rows(report)))])
+
+
+def plain(report: Report) -> str:
+    """The result as plain text."""
+    lines = [f"{short(report.target)} · recipe {short(report.recipe)}"]
+    if said := words.beginning(report):
+        lines.append(f"The reference is not the model. {short(said)}")
+    return "\n".join([*lines, *markup.columns(list(rows(report)))])
+
+
+def rows(report: Report) -> Iterator[tuple[str, str]]:
+    """What was measured, what that was checked against, and what was quantized by whom."""
+    output, verified, coverage = report.output, report.verified, report.coverage
+    yield "Output", words.output(output) if output else "not measured"
+    if verified:
+        yield "Verified", words.verified(verified)
+        if verified.actual_sqnr_db is not None:
+            yield "Against the model", words.decibels(verified.actual_sqnr_db)
+        if way := words.way(verified):
+            yield "Comparison", way
+    if coverage:
+        by = ", ".join(map(str, report.quantized_by))
+        yield "Quantized", words.count(coverage.quantized, "op") + (f" by {by}" if by else "")
+        kinds = Counter(op_name(each.op) for each in coverage.in_float)
+        if kinds:
+            yield "Left in float", words.counts(kinds)
+        yield "Compared", words.compared(coverage)

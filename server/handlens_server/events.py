@@ -1,0 +1,57 @@
+"""What happens in the server, and who is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Generic, ParamSpec
+
+from handlens.report import Report
+from handlens_server.results.result import Run
+
+Parameters = ParamSpec("Parameters")
+
+
+class Event(Generic[Parameters]):
+    """Calling an event calls its subscribers, in the order in which they subscribed."""
+
+    def __init__(self) -> None:
+        self._subscribers: list[Callable[Parameters, None]] = []
+
+    def subscribe(self, subscriber: Callable[Parameters, None]) -> None:
+        """Have ``subscriber`` called whenever the event happens."""
+        self._subscribers.append(subscriber)
+
+    def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+        for subscriber in self._subscribers:
+            subscriber(*args, **kwargs)
+
+
+class Events:
+    """All events. Whoever causes one knows none of its subscribers."""
+
+    def __init__(self) -> None:
+        self.stage_entered: Event[[Run, str, str]] = Event()
+        """A stage begins in the run of a target; both are given by their names."""
+        self.target_ended: Event[[Run, bool]] = Event()
+        """The run of one target is over; True if it was cancelled."""
+        self.run_finished: Event[[Run, Collection[str]]] = Event()
+        """A run was neither cancelled nor superseded, and is over; meanwhile these files changed."""
+        self.run_failed: Event[[Report]] = Event()
+        """A report with an error is shown."""
+
+        self.findings_changed: Event[[Collection[str], str | None]] = Event()
+        """The findings in some files, given by their paths, may be others. After a run, the second argument
+        is the file that was run: clients are told of its findings even if there are none."""
+        self.findings_moved: Event[[str]] = Event()
+        """The findings in a file may be elsewhere, after an edit of it."""
+        self.numbers_changed: Event[[]] = Event()
+        """What hints and lenses show may be something else."""
+        self.status_changed: Event[[str]] = Event()
+        """What the targets of the document of a uri are doing may have changed."""
+
+        self.documents_closed: Event[[Collection[str]]] = Event()
+        """Documents, given by their uris, are not open any more."""
+        self.worker_printed: Event[[str]] = Event()
+        """A worker, or a model that it runs, printed a line."""
+        self.worker_unusable: Event[[str]] = Event()
+        """An interpreter cannot run a worker, for this reason."""

@@ -1,0 +1,91 @@
+"""``handlens/status``: what the targets of a document are doing, for clients that show it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from typing import Any
+
+from pygls.lsp.server import LanguageServer
+
+from handlens.rendering.view import SEVERITIES, clean
+from handlens.targets import Target
+from handlens_server.results.result import Result
+from handlens_server.runs.runs import Runs
+from handlens_server.runs.stages import STAGES
+from handlens_server.state import State
+from handlens_server.text.discovery import discover, name_span
+from handlens_server.text.documents import Document
+
+STATUS = "handlens/status"
+
+
+def register(server: LanguageServer, state: State, runs: Runs) -> None:
+    """Tell the client about its documents, each time something about them is new."""
+    sent: dict[str, dict[str, Any]] = {}
+    """By the uri of a document."""
+
+    def status_changed(uri: str) -> None:
+        document = state.documents.find(uri)
+        if document is None or document.file is None or not state.capabilities.status:
+            return
+        now = {
+            "uri": document.uri,
+            "trusted": state.trusted,
+            "targets": targets(state, runs, document),
+            "problem": state.pool.problem(state.documents.root(document.file)),
+        }
+        if sent.get(document.uri) != now:
+            sent[document.uri] = now
+            server.protocol.notify(STATUS, now)
+
+    def documents_closed(uris: Collection[str]) -> None:
+        for uri in uris:
+            sent.pop(uri, None)
+
+    state.events.status_changed.subscribe(status_changed)
+    state.events.documents_closed.subscribe(documents_closed)
+
+
+def targets(state: State, runs: Runs, document: Document) -> list[dict[str, Any]]:
+    """The targets of a document: where each is declared, and how it stands with its runs."""
+    if document.file is None or not document.is_python:
+        return []
+    results = state.results.of(document.uri)
+    return [
+        _target(document, each, results.get(each.name), runs.stage(document.uri, each.name))
+        for each in discover(document.source, document.file).targets
+    ]
+
+
+def _target(
+    document: Document, target: Target, result: Result | None, stage: str | None
+) -> dict[str, Any]:
+    report = result.report if result else None
+    severities = Counter(each.severity for each in report.findings) if report else Counter()
+    output = report.output if report else None
+    return {
+        "name": target.name,
+        "kind": target.kind,
+        "range": document.range(name_span(target)) if target.file == document.file else None,
+        "state": "running" if stage is not None else _state(result),
+        "stage": stage,
+        "stage_text": None if stage is None else STAGES[stage].description,
+        "percentage": None if stage is None else STAGES[stage].percentage,
+        "recipe": report.recipe if report else None,
+        "output": output and {"verdict": output.verdict, "sqnr_db": output.sqnr_db},
+        "verified": report.verified.verdict if report and report.verified else None,
+        "findings": {severity: severities[severity] for severity in SEVERITIES},
+        "error": clean(report.error.message) if report and report.error else None,
+        "finished": result.finished if result else None,
+        "seconds": sum(report.timings.values()) if report else None,
+        "generation": result.run.generation if result else None,
+    }
+
+
+def _state(result: Result | None) -> str:
+    if result is None:
+        return "idle"
+    if result.report.error is not None:
+        return "failed"
+    return "stale" if result.is_stale else "ok"

@@ -1,0 +1,338 @@
+"""What the runs found, file by file. A file may show findings of runs of other files."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+
+from lsprotocol import types
+
+from handlens.diagnosis import judge
+from handlens.diagnosis.suppressions import suppressions
+from handlens.diagnosis.thresholds import ChosenThresholds
+from handlens.project import ProjectSettings
+from handlens.report import (
+    Difference,
+    NonFinite,
+    OpReport,
+    Report,
+    Span,
+    StaysInFloat,
+    Unmatched,
+    digest,
+)
+from handlens.targets import Target
+from handlens_server.text import positions, syntax
+from handlens_server.text.anchors import Anchors
+from handlens_server.text.documents import Documents, read
+
+
+@dataclass(frozen=True)
+class Run:
+    """One comparison of a document: what was run, and which of its runs it is."""
+
+    uri: str
+    file: str
+    version: int | None
+    """Of the document when the run was asked for; None for a client without versions."""
+    generation: int
+    text: str
+    opened: dict[str, str] = field(default_factory=dict)
+    """The texts of the other documents that were open then, by path."""
+    project: ProjectSettings = field(default_factory=ProjectSettings)
+    thresholds: tuple[ChosenThresholds, ...] = ()
+    """The project's and the editor's, each over those before it."""
+
+
+@dataclass(frozen=True)
+class ClassOps:
+    """A class of modules, as it was run."""
+
+    name: Span
+    ops: tuple[OpReport, ...]
+    """The measured ones that are shown in it, the worst first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a run found out about one target."""
+
+    run: Run
+    target: Target | None
+    """None where the file could not be searched for targets."""
+    report: Report
+    texts: Mapping[str, str | None]
+    """What the spans refer to, by file: the texts as they were executed.
+
+    None where a file cannot be read, or nobody has the text any more: the report has a digest of it then.
+    """
+    is_previous: bool = False
+    """True for the last result without an error, while a later run of the target has failed."""
+    finished: str | None = None
+    """When the run ended, as ISO 8601 says it."""
+    _anchors: dict[str, Anchors] = field(default_factory=dict, repr=False)
+    _changed: set[str] = field(default_factory=set, repr=False)
+    """The files without anchors whose text is another one than was executed."""
+
+    def __post_init__(self) -> None:
+        self._changed.update(filter(self._is_lost, self.texts))
+        spans = _spans(self.report) | {self.declaration}
+        spans |= {each.name for classes in self.classes.values() for each in classes}
+        for file, text in self.texts.items():
+            if text is not None and file not in self._anchors:
+                self._anchors[file] = Anchors(text, (each for each in spans if each.file == file))
+
+    def move_to(self, file: str, text: str) -> None:
+        """Follow an edit of a file; ``text`` is what has become of it."""
+        if file in self._anchors:
+            self._anchors[file].move_to(text)
+        elif file in self.report.digests:
+            changed = digest(text) != self.report.digests[file]
+            (self._changed.add if changed else self._changed.discard)(file)
+
+    def compare_code(self, file: str) -> bool:
+        """Find out whether an edit has changed the code of a file; whether it turns out that it has not."""
+        return file in self._anchors and self._anchors[file].compare_code()
+
+    def reads(self, file: str) -> bool:
+        """Whether the run executed a file, whether or not it shows anything in it."""
+        return file in self.texts or file in self.report.digests or file in self.report.files
+
+    def is_stale_in(self, file: str) -> bool:
+        """Whether the code of a file is another one than was run."""
+        return file in self._changed or (file in self._anchors and self._anchors[file].is_stale)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the code of any file that was run is another one by now."""
+        return bool(self._changed) or any(each.is_stale for each in self._anchors.values())
+
+    def is_up_to_date(self, file: str) -> bool:
+        """Whether another run could only find the same, as far as the text of a file goes."""
+        is_known = file in self._anchors or file in self.report.digests.keys() - self.texts.keys()
+        return self.report.error is None and is_known and not self.is_stale_in(file)
+
+    def _is_lost(self, file: str) -> bool:
+        """Whether nobody has the text any more that was executed of a file."""
+        return file in self.report.digests and self.texts.get(file, "") is None
+
+    def has_other_suppressions(self, file: str) -> bool:
+        """Whether the comments of a file suppress something else than they did, in the same code."""
+        before, now = self.texts.get(file), self.text(file)
+        if before is None or now is None or self.is_stale_in(file) or self.report.coverage is None:
+            return False
+        return _suppressed(before) != _suppressed(now)
+
+    def judged(self, project: ProjectSettings, thresholds: tuple[ChosenThresholds, ...]) -> Result:
+        """What it says by other thresholds, and by the suppressions of now if the code is the same."""
+        run = replace(self.run, project=project, thresholds=thresholds)
+        if self.report.coverage is None:
+            return replace(self, run=run)
+        moved = self if any(map(self.is_stale_in, self.texts)) else self._rebased()
+        texts = {file: text for file, text in moved.texts.items() if text is not None}
+        report = judge(moved.report, thresholds, texts, moved.declaration)
+        run = replace(run, text=moved.run.text)
+        judged = replace(moved, run=run, report=project.selected(report), _anchors={})
+        for file, anchors in self._anchors.items():
+            judged.move_to(file, anchors.text)
+        return judged
+
+    def _rebased(self) -> Result:
+        """The same of the texts of now, as if those had been run."""
+        texts = {file: self.text(file) for file in self.texts}
+        if texts == self.texts or self.target is None:
+            return self
+
+        def moved(op: OpReport) -> OpReport:
+            shown = None if op.span is None else self.span(op.span)
+            spans = tuple(filter(None, map(self.span, op.spans)))
+            return replace(op, spans=spans, shown=None if shown is None else spans.index(shown))
+
+        target = self.target
+        if (place := self.span(self.declaration)) is not None:
+            target = replace(
+                target, line=place.line, column=place.column, end_column=place.end_column
+            )
+
+        def now(span: Span | None) -> Span | None:
+            return span and self.span(span)
+
+        coverage = self.report.coverage
+        if coverage is not None:
+            coverage = replace(
+                coverage,
+                unmatched=tuple(replace(e, span=now(e.span)) for e in coverage.unmatched),
+                in_float=tuple(replace(e, span=now(e.span)) for e in coverage.in_float),
+            )
+        verified = self.report.verified
+        if verified is not None and (begins := verified.difference) is not None:
+            verified = replace(verified, difference=replace(begins, span=now(begins.span)))
+        non_finite = self.report.non_finite
+        if non_finite is not None:
+            non_finite = replace(
+                non_finite,
+                span=now(non_finite.span),
+                nan_span=now(non_finite.nan_span),
+                infinity_span=now(non_finite.infinity_span),
+            )
+        report = replace(
+            self.report,
+            non_finite=non_finite,
+            ops=tuple(map(moved, self.report.ops)),
+            coverage=coverage,
+            verified=verified,
+            digests=self.report.digests
+            | {file: digest(text) for file, text in texts.items() if text},
+        )
+        run = replace(self.run, text=texts.get(self.run.file) or "")
+        return replace(self, run=run, target=target, report=report, texts=texts)
+
+    def text(self, file: str) -> str | None:
+        """What ``span`` refers to: the text of a file as it is now."""
+        return self._anchors[file].text if file in self._anchors else None
+
+    def span(self, span: Span) -> Span | None:
+        """Where a span is now; None if what it covered was edited, or it is not known whether it was."""
+        if span.file in self._anchors:
+            return self._anchors[span.file].span(span)
+        return None if self._is_lost(span.file) else span
+
+    def location(self, span: Span, documents: Documents) -> types.Location | None:
+        """Where the client has what a span covered; None if that was edited since."""
+        now = self.span(span)
+        text = None if now is None else self.text(now.file)
+        return None if now is None or text is None else documents.locate(now, text)
+
+    def ops_starting_in(self, file: str, first: int, last: int) -> Iterator[tuple[Span, OpReport]]:
+        """The ops that are shown in some lines of a file, and where they are now."""
+        if file in self._anchors:
+            yield from self._with_ops(self._anchors[file].starting_in(first, last))
+
+    def ops_at(self, file: str, line: int, column: int) -> Iterator[tuple[Span, OpReport]]:
+        """The ops that are shown at a place of a file, and where they are now."""
+        if file in self._anchors:
+            yield from self._with_ops(self._anchors[file].covering(line, column))
+
+    def _with_ops(self, spans: Iterable[tuple[Span, Span]]) -> Iterator[tuple[Span, OpReport]]:
+        for span, now in spans:
+            for op in self._ops_by_span.get(span, ()):
+                yield now, op
+
+    @cached_property
+    def _ops_by_span(self) -> dict[Span, list[OpReport]]:
+        found: dict[Span, list[OpReport]] = {}
+        for op in self.report.ops:
+            if op.span is not None:
+                found.setdefault(op.span, []).append(op)
+        return found
+
+    @cached_property
+    def classes(self) -> dict[str, list[ClassOps]]:
+        """The classes of modules that ops are shown in, by file."""
+        measured = ((op.sqnr_db, op.handle, op) for op in self.report.ops if op.sqnr_db is not None)
+        ops = [(op.span, op) for _, _, op in sorted(measured) if op.span is not None]
+        found: dict[str, list[ClassOps]] = {}
+        for file, text in self.texts.items():
+            own = [(span.line, op) for span, op in ops if span.file == file]
+            for each in syntax.module_classes(text or "", file):
+                inside = tuple(op for line, op in own if each.name.line <= line <= each.last)
+                if inside:
+                    found.setdefault(file, []).append(ClassOps(each.name, inside))
+        return found
+
+    def op(self, handle: int | None) -> OpReport | None:
+        """The op with a debug handle."""
+        return self._ops_by_handle.get(handle or 0)
+
+    @cached_property
+    def _ops_by_handle(self) -> dict[int, OpReport]:
+        return {op.handle: op for op in self.report.ops}
+
+    def place(self, handle: int | None) -> Span | None:
+        """Where the op with a debug handle was shown, compared or not; for None where the target was."""
+        return self.declaration if handle is None else self._places_by_handle.get(handle)
+
+    @cached_property
+    def _places_by_handle(self) -> dict[int, Span]:
+        return {
+            each.handle: each.span
+            for each in (*_beside_ops(self.report), *self.report.ops)
+            if each.handle is not None and each.span is not None
+        }
+
+    @cached_property
+    def worst(self) -> OpReport | None:
+        """The op with the lowest ratio; None where none was measured."""
+        measured = ((op.sqnr_db, op.handle, op) for op in self.report.ops if op.sqnr_db is not None)
+        return min(measured, default=(0.0, 0, None))[2]
+
+    @property
+    def name(self) -> str:
+        return self.target.name if self.target else ""
+
+    @property
+    def declaration(self) -> Span:
+        """Where a finding without a span is shown: on the target's name, or else the first line."""
+        if self.target is None:
+            return Span(self.run.file, 1, 0, 1, len(self.run.text.partition("\n")[0]))
+        target = self.target
+        return Span(self.run.file, target.line, target.column, target.line, target.end_column)
+
+
+def result_of(run: Run, target: Target | None, report: Report, documents: Documents) -> Result:
+    """What a run found, moved to where it is in the texts of now."""
+    texts: dict[str, str | None] = {run.file: run.text}
+    for file in {span.file for span in _spans(report)} - {run.file}:
+        texts[file] = _executed(run, report, file, documents)
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    result = Result(run, target, report, texts, finished=now)
+    # The files may have been edited while they were run.
+    for file in texts:
+        if (text := documents.text(file)) is not None:
+            result.move_to(file, text)
+    for document in documents.open:
+        if document.file is not None and document.file not in texts:
+            result.move_to(document.file, document.source)
+    return result
+
+
+def _executed(run: Run, report: Report, file: str, documents: Documents) -> str | None:
+    """The text that a run executed of a file; None if nobody has it any more."""
+    document = documents.at(file)
+    opened = run.opened.get(document.file or "" if document else file)
+    found = [text for text in (opened, read(file)) if text is not None]
+    if file in report.digests:
+        found = [text for text in found if digest(text) == report.digests[file]]
+    return next(iter(found), None)
+
+
+@lru_cache(8)
+def _suppressed(text: str) -> list[tuple[str, frozenset[str]]]:
+    """The lines that have suppressions, without their indentation, and what those suppress."""
+    if "handlens:" not in text:
+        return []
+    lines = positions.split_lines(text)
+    return [(lines[each.line - 1].strip(), each.codes) for each in suppressions(text)]
+
+
+def _beside_ops(report: Report) -> Iterator[Unmatched | StaysInFloat | Difference | NonFinite]:
+    """What a report has a place and a debug handle for, beside the ops that were compared."""
+    if report.coverage is not None:
+        yield from report.coverage.unmatched
+        yield from report.coverage.in_float
+    if report.verified is not None and report.verified.difference is not None:
+        yield report.verified.difference
+    if report.non_finite is not None:
+        yield report.non_finite
+
+
+def _spans(report: Report) -> set[Span]:
+    # Of what a comment suppresses there is no finding, until the comment is gone.
+    spans: list[Span | None] = [each.span for each in (*report.ops, *_beside_ops(report))]
+    if (found := report.non_finite) is not None:
+        spans += [found.nan_span, found.infinity_span]
+    for finding in report.findings:
+        spans += [finding.span, *(related.span for related in finding.related)]
+    return {span for span in spans if span is not None}

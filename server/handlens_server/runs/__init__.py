@@ -1,0 +1,1 @@
+"""When models are run, and what becomes of the results."""

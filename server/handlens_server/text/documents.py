@@ -1,0 +1,279 @@
+"""The texts of files: the editor's where they are open, those on disk elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from lsprotocol import types
+from pygls.uris import from_fs_path, to_fs_path
+from pygls.workspace import TextDocument, Workspace
+
+from handlens import source_text
+from handlens.report import Span
+from handlens_server.text import notebooks, positions
+
+# Clients take what lies behind the end of a line as its end.
+_END_OF_LINE = (1 << 31) - 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where the client has some lines of a text: all of them in one document, or a cell of a notebook."""
+
+    uri: str
+    version: int | None = None
+    first: int = 0
+    """Number of its first line, from 0."""
+    last: int = sys.maxsize
+    """Number of the line behind its last one."""
+
+    def range(self, whole: types.Range) -> types.Range | None:
+        """A range of the whole text as one of this part; None if it is not in it."""
+        if not self.first <= whole.start.line <= whole.end.line < self.last:
+            return None
+        if self.first == 0:
+            return whole
+        start, end = whole.start, whole.end
+        return types.Range(
+            types.Position(start.line - self.first, start.character),
+            types.Position(end.line - self.first, end.character),
+        )
+
+
+class Document(TextDocument):
+    """A text document with the protocol's line ends. pygls' own takes those of ``str.splitlines``,
+    and an edit below a form feed then changes the wrong text.
+
+    One that was found by the uri of a notebook's cell is the whole notebook, seen from that cell.
+    """
+
+    def __init__(self, *arguments: Any, file: str | None, part: Part | None = None, **options: Any):
+        super().__init__(*arguments, **options)
+        self.file = file
+        """The path of the document; a made-up one if it is untitled, None if it is something else."""
+        self._part = part
+
+    @cached_property
+    def real_file(self) -> str | None:
+        """The path that ``file`` leads to by symbolic links, as they were when it was first asked for."""
+        return self.file and os.path.realpath(self.file)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        return positions.split_lines(self.source)
+
+    @property
+    def part(self) -> Part:
+        """The part that the client's positions are in."""
+        return self._part or Part(self.uri, self.version)
+
+    @property
+    def encoding(self) -> str:
+        return self.position_codec.encoding or "utf-16"
+
+    def place(self, position: types.Position) -> tuple[int, int]:
+        """The 1-based line and the 0-based code point of a position."""
+        line = min(position.line + self.part.first, self.part.last - 1)
+        at = types.Position(line, position.character)
+        return positions.from_position(at, self.lines, self.encoding)
+
+    def range(self, span: Span) -> types.Range | None:
+        """The range of a span; None if it is in another part."""
+        return self.part.range(positions.to_range(span, self.lines, self.encoding))
+
+    @property
+    def is_untitled(self) -> bool:
+        return self.uri.startswith("untitled:")
+
+    @property
+    def is_notebook(self) -> bool:
+        return self._part is not None
+
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether the disk has another text than the editor."""
+        return not self.is_notebook and self.file is not None and read(self.file) != self.source
+
+    @property
+    def is_python(self) -> bool:
+        return self.language_id == "python" or self.uri.endswith(".py")
+
+    def _apply_incremental_change(self, change: types.TextDocumentContentChangePartial) -> None:
+        ends = change.range.start, change.range.end
+        start, end = sorted(positions.offset(each, self.lines, self.encoding) for each in ends)
+        self._source = self.source[:start] + change.text + self.source[end:]
+
+
+class Documents(Workspace):
+    """The open documents and the workspace folders."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._notebooks: dict[str, tuple[object, dict[str, Document]]] = {}
+        """By uri, what they were made from, and the views from their cells."""
+
+    def _create_text_document(
+        self,
+        doc_uri: str,
+        source: str | None = None,
+        version: int | None = None,
+        language_id: str | None = None,
+    ) -> Document:
+        return Document(
+            doc_uri,
+            source=source,
+            version=version,
+            language_id=language_id,
+            sync_kind=self._sync_kind,
+            position_codec=self.position_codec,
+            file=self._file(doc_uri),
+        )
+
+    def _file(self, uri: str) -> str | None:
+        scheme, _, name = uri.partition(":")
+        if scheme != "untitled":
+            return path_of(uri)
+        # It imports what lies beside it once it is saved, most likely in the first folder.
+        path = os.path.join((*self.roots, tempfile.gettempdir())[0], unquote(name))
+        return path if _can_exist(path) else None
+
+    @property
+    def encoding(self) -> str:
+        """The position encoding that client and server agreed on."""
+        return self.position_encoding or "utf-16"
+
+    @property
+    def open(self) -> list[Document]:
+        """Every open document once, and a notebook's in the place of its cells'."""
+        documents = [
+            each
+            for uri, each in self.text_documents.items()
+            if isinstance(each, Document) and uri not in self._cell_in_notebook
+        ]
+        cells = (self._cells(uri) for uri in self.notebook_documents)
+        return documents + [next(iter(each.values())) for each in cells if each]
+
+    def find(self, uri: str) -> Document | None:
+        """The open document of a uri, however the client quotes it."""
+        uri = unquote(uri)
+        notebook = self._cell_in_notebook.get(uri, uri)
+        if notebook in self.notebook_documents:
+            cells = self._cells(notebook)
+            return cells.get(uri) or next(iter(cells.values()), None)
+        document = self.text_documents.get(uri)
+        return document if isinstance(document, Document) else None
+
+    def at(self, file: str) -> Document | None:
+        """The open document of a file, also where one of both is reached by a symbolic link."""
+        # Most of the time it is this one, and there may be thousands.
+        likely = self.text_documents.get(f"file://{file}")
+        if isinstance(likely, Document) and likely.file == file:
+            return likely
+        opened = self.open
+        real = os.path.realpath(file)
+        found = (each for each in opened if each.file == file)
+        linked = (each for each in opened if each.real_file == real)
+        return next(found, None) or next(linked, None)
+
+    def text(self, file: str) -> str | None:
+        """The text of a file: its editor's if it is open, else the disk's; None if it cannot be read."""
+        document = self.at(file)
+        return read(file) if document is None else document.source
+
+    def parts(self, file: str) -> list[Part]:
+        """Where the client has the text of a file; clients compare uris as text."""
+        document = self.at(file)
+        if document is None:
+            return [Part(from_fs_path(file) or "")]
+        if document.is_notebook:
+            return [each.part for each in self._cells(unquote(document.uri)).values()]
+        return [document.part]
+
+    def location(self, file: str, where: types.Range) -> types.Location | None:
+        """Where the client has a range of the text of a file; None if it is in no part of a notebook."""
+        for part in self.parts(file):
+            if (found := part.range(where)) is not None:
+                return types.Location(part.uri, found)
+            if where.start == where.end == types.Position(part.last, 0):
+                # Behind the last line of a cell, which need not end with a line end.
+                end = types.Position(part.last - 1 - part.first, _END_OF_LINE)
+                return types.Location(part.uri, types.Range(end, end))
+        return None
+
+    def locate(self, span: Span, text: str) -> types.Location | None:
+        """Where the client has a span of ``text``, which is that of the span's file."""
+        where = positions.to_range(span, positions.split_lines(text), self.encoding)
+        return self.location(span.file, where)
+
+    def _cells(self, uri: str) -> dict[str, Document]:
+        """A notebook as it is seen from each of its code cells, by their uris."""
+        notebook = self.notebook_documents[uri]
+        found = (self.text_documents.get(unquote(each.document)) for each in notebook.cells)
+        cells = [each for each in found if isinstance(each, Document) and each.is_python]
+        made_from = [(each.uri, each.version, each.source) for each in cells]
+        known = self._notebooks.get(uri)
+        if known is not None and known[0] == made_from:
+            return known[1]
+        whole = notebooks.text(each.source for each in cells)
+        views: dict[str, Document] = {}
+        first = 0
+        for each in cells:
+            last = first + notebooks.height(each.source)
+            views[unquote(each.uri)] = Document(
+                notebook.uri,
+                source=whole,
+                version=notebook.version,
+                language_id="python",
+                position_codec=self.position_codec,
+                file=path_of(notebook.uri),
+                part=Part(each.uri, each.version, first, last),
+            )
+            first = last
+        self._notebooks[uri] = made_from, views
+        return views
+
+    def root(self, file: str) -> str:
+        """The workspace folder that a file is in, or its own folder if it is in none."""
+        inside = [each for each in self.roots if Path(each) in Path(file).parents]
+        return max(inside, key=len, default=str(Path(file).parent))
+
+    @property
+    def roots(self) -> list[str]:
+        """The paths of the workspace folders."""
+        paths = [path_of(folder.uri) for folder in self.folders.values()]
+        return [path.rstrip("/") for path in paths or [self.root_path] if path]
+
+
+def path_of(uri: str) -> str | None:
+    """The path of a file by its uri; None for what is no file, and can be none."""
+    try:
+        path = to_fs_path(uri)
+    except ValueError:
+        return None
+    return path if path is not None and _can_exist(path) else None
+
+
+def _can_exist(path: str) -> bool:
+    """Whether a file may have this path. The system raises no OSError where it cannot even be asked."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
+def read(file: str) -> str | None:
+    """The text of a file on disk with the line ends it has, decoded as Python would decode it.
+
+    None for a file that cannot be read or decoded.
+    """
+    try:
+        return source_text.decode(Path(file).read_bytes())
+    except (OSError, SyntaxError, UnicodeError):
+        return None

@@ -1,0 +1,52 @@
+"""The few lines that the hover of a target shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from handlens.report import (
+    Coverage,
+    Difference,
+    OutputAccuracy,
+    QuantizedBy,
+    Report,
+    StaysInFloat,
+    Verification,
+)
+from handlens_server.cards import target_card
+
+REPORT = Report(
+    *("handlens_main", "net.py", "x86", "ok"),
+    output=OutputAccuracy("ok", 19.53, 0.1, 0.2, 0.99),
+    coverage=Coverage(9, 8, 6, (), (), (StaysInFloat("aten.lstm.input", "n", "rnn", "why"),)),
+    quantized_by=(QuantizedBy("X86InductorQuantizer", "torchao", "0.18.0"),),
+    verified=Verification("ok", 131.4),
+)
+DIFFERS = Verification("differs", -6.8, "", Difference("export", "aten.mul.Tensor"), -6.7)
+
+
+def test_it_says_what_was_verified_and_what_quantized():
+    assert target_card.markdown(REPORT).splitlines() == [
+        "`handlens_main` · recipe `x86`",
+        "",
+        "| Output | **19.5 dB** |",
+        "|:--|:--|",
+        "| Verified | reference = model (131 dB) |",
+        r"| Quantized | 6 ops by X86InductorQuantizer (torchao 0.18.0) |",
+        "| Left in float | 1 lstm |",
+        "| Compared | 8 of 9 ops |",
+    ]
+
+
+def test_a_reference_that_is_not_the_model_comes_first():
+    _, first, *rest = target_card.plain(replace(REPORT, verified=DIFFERS)).splitlines()
+    assert first == (
+        "The reference is not the model. From mul on, the exported graph computes something else."
+    )
+    assert "Against the model  -6.7 dB" in rest
+
+
+def test_what_was_not_compared_is_not_measured():
+    output = OutputAccuracy("not-compared", None, None, None, None, "it is *text*")
+    text = target_card.markdown(replace(REPORT, output=output, verified=None, coverage=None))
+    assert text.splitlines()[2] == r"| Output | **not compared: it is \*text\*** |"

@@ -1,0 +1,110 @@
+"""The progress of a run, with clients that are slow, refuse, or cancel."""
+
+import asyncio
+from concurrent.futures import Future
+from types import SimpleNamespace
+
+import pytest
+from pygls.exceptions import JsonRpcInternalError
+
+from handlens_server.capabilities import Capabilities
+from handlens_server.features.progress import RunProgress, register
+from handlens_server.results.result import Run
+from handlens_server.runs.runs import Runs
+from handlens_server.state import State
+
+
+class FakeProgress:
+    """pygls' progress, with a client that answers when the test says so."""
+
+    def __init__(self):
+        self.tokens = {}
+        self.sent = []
+        self.answer = asyncio.get_running_loop().create_future()
+        self.answered = asyncio.Event()
+
+    async def create_async(self, token):
+        try:
+            await self.answer
+            self.tokens[token] = Future()
+        finally:
+            self.answered.set()
+
+    async def reply(self, error=None):
+        """Let the client answer, and wait until that has arrived."""
+        if error is not None:
+            self.answer.set_exception(error)
+        elif not self.answer.done():
+            self.answer.set_result(None)
+        await self.answered.wait()
+        self.answered.clear()
+        await asyncio.sleep(0)
+
+    def begin(self, token, value):
+        self.sent.append(value)
+
+    report = end = begin
+
+
+@pytest.fixture
+async def server():
+    return SimpleNamespace(work_done_progress=FakeProgress())
+
+
+async def test_it_begins_with_the_stage_that_the_run_has_come_to(server):
+    progress = RunProgress(server, "handlens_a", cancel=lambda: None)
+    progress.show("export")
+    await server.work_done_progress.reply()
+    progress.show("compare")
+    progress.end("done")
+    begin, report, end = server.work_done_progress.sent
+    assert (begin.title, begin.message) == ("Handlens: handlens_a", "exporting")
+    assert (report.message, end.kind, end.message) == ("comparing", "end", "done")
+    assert begin.percentage < report.percentage
+    assert not server.work_done_progress.tokens
+
+
+async def test_a_client_that_answers_after_the_end_shows_nothing(server):
+    RunProgress(server, "handlens_a", cancel=lambda: None).end("done")
+    await server.work_done_progress.reply()
+    assert not server.work_done_progress.sent
+    assert not server.work_done_progress.tokens
+
+
+async def test_a_client_that_refuses_does_not_disturb_the_run(server):
+    progress = RunProgress(server, "handlens_a", cancel=lambda: None)
+    await server.work_done_progress.reply(JsonRpcInternalError("no"))
+    progress.show("compare")
+    progress.end("done")
+    assert not server.work_done_progress.sent
+
+
+async def test_the_button_cancels_the_run_and_the_end_does_not(server):
+    cancelled = []
+    progress = RunProgress(server, "handlens_a", cancel=lambda: cancelled.append(True))
+    await server.work_done_progress.reply()
+    assert not cancelled
+    [token] = server.work_done_progress.tokens.values()
+    token.cancel()
+    progress.end("cancelled")
+    assert cancelled == [True]
+
+
+async def test_a_run_shows_its_targets_one_after_the_other(server):
+    state = State()
+    state.capabilities = Capabilities(progress=True)
+    register(server, state, Runs(state))
+    run = Run("file:///model.py", "/model.py", 1, 1, "")
+    server.work_done_progress.answer.set_result(None)
+    for target in ("handlens_a", "handlens_b"):
+        state.events.stage_entered(run, target, "starting")
+        await server.work_done_progress.reply()
+        state.events.stage_entered(run, target, "load")
+        state.events.target_ended(run, target == "handlens_b")
+    sent = server.work_done_progress.sent
+    assert [each.message for each in sent if each.kind == "end"] == ["done", "cancelled"]
+    assert [each.title for each in sent if each.kind == "begin"] == [
+        "Handlens: handlens_a",
+        "Handlens: handlens_b",
+    ]
+    assert not server.work_done_progress.tokens

@@ -1,5 +1,7 @@
-"""The findings of a whole report, which follow from what was measured: other thresholds or other
-suppressions need no other run."""
+"""From the measurements of a report to its findings.
+
+Findings follow from what was measured, so that other thresholds or suppressions need no other run.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,13 @@ def judge(
     texts: Mapping[str, str],
     declaration: Span,
 ) -> Report:
-    """The report with its findings made anew; one of a run that failed has nothing to judge.
+    """The report with its findings made anew. The report of a run that failed stays as it is.
 
-    ``chosen`` are thresholds that take the place of those that suit the recipe, each over those before
-    it; ``texts`` have the suppressions, by file. ``declaration`` is where a finding about the target as a
-    whole is shown. A suppression of nothing is a finding in that file, if it declares no other target.
+    Args:
+        chosen: Thresholds that override those that suit the recipe, each those before it.
+        texts: By file, the text with its suppressions.
+        declaration: Where a finding about the target as a whole is shown. A suppression of nothing is a
+            finding in that file, if it declares no other target.
     """
     if report.coverage is None:
         return report
@@ -38,7 +42,7 @@ def judge(
 
 
 def _decided_alone(texts: Mapping[str, str], file: str) -> list[str]:
-    """The files in which one target alone decides whether a suppression is used."""
+    """The files in which this target alone decides whether a suppression is used."""
     try:
         alone = len(discover(texts.get(file, ""), file)) == 1
     except (SyntaxError, ValueError):

@@ -1,4 +1,4 @@
-"""The noise floor of an op: what rounding alone costs it, with its bits, its scale and its signal."""
+"""The noise floor of an op: the loss that rounding alone must cost, given its bits, scales and signal."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from handlens.report import OpReport, Quantizer
 # E[1/m²] of a mantissa 1 ≤ m < 2 whose logarithm is uniform.
 _MEAN_INVERSE_SQUARE = 3 / (8 * math.log(2))
 
-# Ops that hand on the rounding error of a value they read as it is, one value for each value they give.
+# Ops that hand on the rounding error of a value that they read unchanged, to one value of their output.
 _UNIT_GAIN = {"add", "add_", "sub", "sub_", "embedding"}
 
-# A sum of fewer products is a depthwise one, mostly: its channels have inputs and weights of their own,
-# loud ones meet loud ones or do not, and what all channels have in the mean tells too little.
+# An op that sums fewer products is mostly a depthwise convolution. Each of its channels has an input and a
+# weight of its own, so the mean over all channels says too little about any of them.
 _FEWEST_PRODUCTS = 16
 
 
 def floor_sqnr_db(op: OpReport) -> float | None:
-    """The introduced SQNR, in dB, if the op lost nothing but what rounding must cost.
+    """The introduced SQNR, in dB, that the op would have if it lost nothing but what rounding must cost.
 
     Rounding to steps of Δ adds an error that is near uniform in ±Δ/2, of power Δ²/12 (Bennett, *Spectra of
     quantized signals*, 1948), and never more than the power of the values. The error of a weight meets the
@@ -29,9 +29,9 @@ def floor_sqnr_db(op: OpReport) -> float | None:
     A cast to p significant bits rounds a value m·2ᵉ to steps of 2ᵉ⁺¹⁻ᵖ, so the power is
     2²⁻²ᵖ/12 · E[1/m²] of the signal's: 55.6 dB for bfloat16, 73.7 dB for float16, give or take 1 dB.
 
-    None where a part of it is not known. That includes a quantized input of the model that a convolution
-    or a product reads: what its weight makes of the error depends on how the input's values are related;
-    and weights of which few are summed, as in a depthwise convolution.
+    None if a part of the noise is not known. Not known are the error of a quantized input of the model in
+    a convolution or a product, because it depends on how the values of the input are correlated, and the
+    error of a weight of which few products are summed, as in a depthwise convolution.
     """
     if op.introduced_verdict != "ok" or not op.reference_rms:
         return None

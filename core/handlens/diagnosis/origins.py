@@ -9,23 +9,23 @@ from dataclasses import dataclass
 
 from handlens.report import OpReport
 
-# An op answers for a loss from which a fifth of the noise power, or more, is its own: without it the
-# result would be better by 1 dB at least.
+# An op answers for a loss if a fifth of the noise power, or more, is its own: without it the result would
+# be better by 1 dB at least.
 _OWN_SHARE = 0.2
-# What many ops hand on, each a little, names none of them: no need to carry it further.
+# A share of an op that is smaller is not carried further: it is far too small to name the op.
 _NEGLIGIBLE = 0.001
 
 _EXPONENTIALS = {"exp", "exp_", "exp2", "expm1"}
-# From this many times the noise on, an exponential has made something else of it.
+# An exponential that makes this many times as much of the noise as it reads has changed what the noise is.
 _STEEP = 10.0
-# What has this share of a noise is all of it, more or less.
+# An op with this share of a noise is more or less all of it.
 _ALL = 0.9
 
 # Ops at whose output the noises of their inputs add as they are, loud input or not.
 _SUMS = {"add", "add_", "sub", "sub_", "cat", "stack", "where"}
 
 _Shares = dict[int | None, float]
-"""By handle the share that each op has in the noise of one, that of None being untraced."""
+"""By handle, the share of each op in a noise; under None, the share that could not be traced."""
 
 
 def sqnr(op: OpReport) -> float:
@@ -35,10 +35,11 @@ def sqnr(op: OpReport) -> float:
 
 @dataclass(frozen=True)
 class _Noise:
-    """Two ways to look at the noise of an op, each with the ops that it comes of.
+    """The noise of an op, measured in two ways, each with the ops that it comes from.
 
-    By power, loud channels decide. By channel, each channel counts relative to its own signal, as it does
-    where a normalization, or the weights of the next layer, make quiet channels as loud as others.
+    By power, loud channels decide. By channel, each channel counts relative to its own signal: that is how
+    noise counts once a normalization, or the weights of the next layer, have made quiet channels as loud as
+    others.
     """
 
     power: float
@@ -50,15 +51,15 @@ class _Noise:
 
 
 class Origins:
-    """The ops of a graph, and which of them answer for the noise of which.
+    """Traces the noise at the output of each op of a graph back to the ops that introduced it.
 
     An op introduces a measured share of the noise at its own output and hands on the rest. How much noise
-    arrives is measured, too: where it is more than the power of an input's noise would make, it is what
-    that input has lost in quiet channels. What else happens to noise on its way is not known to the op, so
-    the shares are estimates: they decide who is named, and are never shown.
+    arrives at an op is measured, too: if it is more than the power of its inputs' noise would make, the
+    rest was lost in quiet channels of those inputs. Whatever else happens to noise on its way is not known,
+    so the shares are estimates: they decide which ops are named, and are never shown.
 
     Where the chain is broken (an input was not compared, is not finite, or comes from the last iteration
-    of a loop) nobody can be named for the share that comes that way.
+    of a loop), no op can be named for the share that comes that way.
     """
 
     def __init__(self, ops: Iterable[OpReport]) -> None:
@@ -88,16 +89,19 @@ class Origins:
         return [op for op in self._ops.values() if writer.handle in op.missed]
 
     def are_many(self, op: OpReport) -> bool:
-        """Whether the noise of ``op`` is the sum of that of many ops, each with a small share."""
+        """True if the noise of ``op`` is the sum of the noise of many ops, each with a small share."""
         return self._noises[op.handle].by_power.get(None, 0.0) < _OWN_SHARE
 
     def not_finite(self, op: OpReport) -> OpReport | None:
-        """The first op that is not finite, of those that ``op`` comes of; None if none is."""
+        """The first op that is not finite among those that ``op`` depends on; None if there is none."""
         first = self._not_finite[op.handle]
         return None if first is None else self._ops[first]
 
     def _trace(self, op: OpReport) -> None:
-        """Share out the noise of an op, after that of all that it reads: bodies come late in a graph."""
+        """Share out the noise of an op, after the noise of all ops that it reads.
+
+        An op may come before one that it reads: bodies of control flow come late in a graph.
+        """
         waiting = [op]
         begun: set[int] = set()
         while waiting:
@@ -119,7 +123,7 @@ class Origins:
         return [self._ops[each] for each in op.inputs if each in self._ops]
 
     def _share_out(self, op: OpReport) -> _Noise:
-        """The noise of an op, by what it introduced and what it was handed."""
+        """The noise of an op: what it introduced, and what its inputs hand on to it."""
         broken = [self._not_finite.get(each.handle) for each in self._read_by(op)]
         broken.append(op.handle if op.verdict == "non-finite" else None)
         self._not_finite[op.handle] = min((each for each in broken if each), default=None)
@@ -132,7 +136,7 @@ class Origins:
                 and op.introduced_verdict == "exact"
                 and sources[0].handle in self._noises
             ):
-                # Several outputs at once, those of a split say: their channels are those of what is split.
+                # An op with several outputs, such as a split: its channels are those of its input.
                 source = self._noises[sources[0].handle]
                 return _Noise(power, by_power, source.channel, source.by_channel)
             return _Noise(power, by_power, power, by_power)
@@ -141,7 +145,7 @@ class Origins:
         return _Noise(power, by_power, op.channel_noise, by_channel)
 
     def _shares(self, op: OpReport, ratio: float, own: float, by_channel: bool = False) -> _Shares:
-        """By handle, the share that an op and those before it have in its noise."""
+        """By handle, the shares of ``op`` and of the ops before it in its noise."""
         own = min(1.0, own)
         shares: _Shares = defaultdict(float)
         shares[op.handle] = own
@@ -175,8 +179,11 @@ def _ratio(op: OpReport) -> float:
 
 
 def _is_steep(op: OpReport, noises: Sequence[_Noise], arrives: float) -> bool:
-    """Whether an exponential makes much more of the noise than it was, and not all of that is one op's: how
-    much of it counts depends on the values it is on, which power does not tell."""
+    """True if ``op`` is an exponential that amplifies noise which comes from several ops.
+
+    How much an exponential amplifies depends on the values that the noise is on. Power does not tell that,
+    so the shares of several ops cannot be told apart. The noise of a single op remains that op's.
+    """
     if op.name not in _EXPONENTIALS or arrives < _STEEP * math.fsum(
         max(each.power, each.channel) for each in noises
     ):
@@ -187,7 +194,7 @@ def _is_steep(op: OpReport, noises: Sequence[_Noise], arrives: float) -> bool:
 def _added(
     op: OpReport, sources: Sequence[OpReport], noises: Sequence[_Noise], by_channel: bool
 ) -> Iterable[tuple[_Shares, float]]:
-    """What each of several inputs brings to their sum, or to where they stand side by side."""
+    """Yields the shares of each input of a sum or concatenation, and their weight in its noise."""
     relative = {each.handle: each.relative for each in op.parts}
     if by_channel and all(each.handle in relative for each in sources):
         for source, noise in zip(sources, noises):
@@ -200,10 +207,11 @@ def _added(
 
 
 def _passed(noises: Sequence[_Noise], arrives: float) -> Iterable[tuple[_Shares, float]]:
-    """What each input brings to an op at which ``arrives`` is noise over signal, its own left out.
+    """Yields the shares of each input of an op that is no sum, and their weight in the noise of the op.
 
-    That is more than the power of the inputs' noise where quiet channels count as much as loud ones: it is
-    then the sum of both, each with a weight that gives what arrives.
+    ``arrives`` is the noise over signal that the op does not introduce itself. If that is more than the
+    power of the inputs' noise, quiet channels count as much as loud ones. Both measures of a noise then
+    count, each with the weight that makes their sum what arrives.
     """
     power = math.fsum(each.power for each in noises)
     channel = math.fsum(each.channel for each in noises)

@@ -1,4 +1,4 @@
-"""The comments that suppress findings, and what they leave of them."""
+"""The comments that suppress findings, and the findings that remain."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Suppression:
 
 
 def suppressions(text: str) -> list[Suppression]:
-    """The suppression comments in ``text``; those of its readable part if it does not tokenize."""
+    """The suppression comments in ``text``, up to where it cannot be tokenized."""
     found: list[Suppression] = []
     if "handlens:" not in text:
         return found
@@ -67,24 +67,25 @@ def suppressions(text: str) -> list[Suppression]:
 def suppress(
     findings: Iterable[Finding], texts: Mapping[str, str], unused_in: Collection[str] = ()
 ) -> tuple[list[Finding], int]:
-    """What the comments in ``texts`` (file name to text) leave of the findings, and how many they took.
+    """Apply the suppression comments in ``texts``, which has the text of each file by its name.
 
-    A comment that suppresses nothing is a finding itself, in the files ``unused_in``.
+    Returns the findings that remain, and how many were suppressed. In the files ``unused_in``, a comment
+    that suppresses nothing is a finding itself.
     """
     comments = {file: suppressions(text) for file, text in texts.items()}
     used: set[tuple[str, Suppression]] = set()
-    kept: list[Finding] = []
-    taken = 0
+    remaining: list[Finding] = []
+    suppressed = 0
     for finding in findings:
         file = finding.span.file if finding.span else ""
         covering = [each for each in comments.get(file, ()) if each.covers(finding)]
         # A failure is never hidden: a suppressed error would read as "all fine".
         if covering and RULES[finding.rule].can_be_suppressed:
             used.update((file, each) for each in covering)
-            taken += 1
+            suppressed += 1
         else:
-            kept.append(finding)
-    kept.extend(
+            remaining.append(finding)
+    remaining.extend(
         Finding(
             UnusedSuppression.code,
             "information",
@@ -96,4 +97,4 @@ def suppress(
         for comment in comments.get(file, ())
         if (file, comment) not in used
     )
-    return kept, taken
+    return remaining, suppressed

@@ -1,4 +1,4 @@
-"""From which SQNR on an op is worth a look."""
+"""The thresholds under which an SQNR is worth a look, where somebody chose other ones than the recipe's."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ class ChosenThresholds:
 
     @property
     def in_order(self) -> bool:
-        """Whether no severity has a higher threshold than a milder one."""
+        """True if no severity has a higher threshold than a milder one."""
         chosen = [level for level in self._levels if level is not None]
         return chosen == sorted(chosen)
 
     def over(self, base: Thresholds) -> Thresholds:
-        """These, and where none is set that of ``base``, moved if need be to stay in order with these."""
+        """These thresholds, completed by ``base``.
+
+        A threshold of ``base`` that is out of order with the chosen ones moves to the nearest of them.
+        """
 
         def level(at: int, preset: float) -> float:
             graver = [each for each in self._levels[: at + 1] if each is not None]
@@ -44,8 +47,7 @@ class ChosenThresholds:
 
 
 def thresholds_in_force(report: Report, chosen: Iterable[ChosenThresholds]) -> Thresholds:
-    """The thresholds that suit the recipe of a report, and over them what somebody chose, each over those
-    before it."""
+    """The thresholds that suit the recipe of a report, overridden by each of ``chosen`` in turn."""
     thresholds = report.thresholds
     for each in chosen:
         thresholds = each.over(thresholds)

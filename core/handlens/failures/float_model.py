@@ -1,9 +1,9 @@
 """Where the float model itself begins to give NaN or Inf, and whether that matters.
 
-An infinity is a number like another: a mask of −Inf before a softmax is as it should be. It matters once
-NaN is made of it, or where it comes out of the model. NaN that is replaced (by ``nan_to_num``, ``where``,
-``masked_fill``) or left behind (by a selection) is what somebody meant; it matters where it comes out of
-the model, and where a decision is made of it: in a comparison, a maximum's index, a cast to integers.
+An infinity is often intended, such as −Inf in a mask before a softmax. It matters once NaN is made of it,
+or if it comes out of the model. NaN that the model replaces (``nan_to_num``, ``where``, ``masked_fill``) or
+does not select is intended, too. It matters if it comes out of the model, or if it decides something: in a
+comparison, in the index of a maximum, in a cast to integers.
 """
 
 from __future__ import annotations
@@ -23,22 +23,21 @@ from handlens.capture.nodes import bodies, graph_modules, op_name, operands, out
 from handlens.failures.failing_ops import run_watched
 from handlens.loading.inputs import Inputs
 
-# They ask for NaN, or for equality, which NaN has with nothing: isfinite is exported as such.
+# Ops that test for NaN, or for equality, which NaN never has: torch.isfinite is exported as such tests.
 _ASKS = {"isnan", "isinf", "isfinite", "isposinf", "isneginf", "signbit", "eq", "ne"}
 
 
 @dataclass(frozen=True)
 class Source:
-    """What gives NaN or Inf without having read any of that kind."""
+    """An op, constant or input that gives NaN or Inf without having read any of that kind."""
 
     order: int
     """Its place in the order of the run."""
     value: Literal["NaN", "Inf", "-Inf"]
     node: Node
-    """An op, or the constant or input of the graph that holds such values."""
     count: int
+    """How many of the ``values`` of ``node`` are NaN or Inf."""
     values: int
-    """How many of its values are such, of how many."""
     of: frozenset[Source] = frozenset()
     """The infinities that went into NaN."""
 
@@ -48,8 +47,7 @@ class Source:
 
     @property
     def is_meant(self) -> bool:
-        """Whether an infinity was written down, in the model or its inputs, and did not come of finite
-        values."""
+        """True if an infinity was written down, in the model or its inputs, and not computed."""
         numbers = pytree.tree_leaves((self.node.args, self.node.kwargs))
         return not self.is_op or any(
             isinstance(each, float) and not math.isfinite(each) for each in numbers
@@ -60,7 +58,7 @@ _NOTHING: frozenset[Source] = frozenset()
 
 
 @dataclass
-class _Of:
+class _Sources:
     """The sources of the NaN and of the infinities in a value."""
 
     nan: frozenset[Source] = _NOTHING
@@ -69,30 +67,30 @@ class _Of:
 
 @dataclass
 class Trace:
-    """Where NaN and Inf came from as a graph ran."""
+    """The sources of NaN and Inf in all values of one run of a graph."""
 
     mattering: list[Source] = field(default_factory=list)
     """The sources of NaN that matter, in the order of the run, then those of infinities."""
     readers: dict[Source, Node] = field(default_factory=dict)
-    """The first op that has handed on what a constant or an input holds."""
-    _of: dict[Node, _Of] = field(default_factory=dict)
+    """By constant or input that holds NaN or Inf, the first op that hands it on."""
+    _sources: dict[Node, _Sources] = field(default_factory=dict)
 
     def of(self, handle: int) -> list[Source]:
-        """The sources of what was not finite in an op's output, those of NaN first."""
-        for node, found in self._of.items():
+        """The sources of NaN and infinities in the output of an op, those of NaN first."""
+        for node, found in self._sources.items():
             if handle_of(node) == handle:
                 return [*_ordered(found.nan), *_ordered(found.infinity)]
         return []
 
 
 def trace_non_finite(model: GraphModule, inputs: Inputs) -> Trace:
-    """Run a float graph on copies of inputs, and see where NaN and Inf begin.
+    """Run a float graph on copies of its inputs, and trace where NaN and Inf begin.
 
-    Raises what the graph raises.
+    Raises whatever the graph raises.
     """
     tracer = _Tracer(model)
     try:
-        run_watched(model, inputs, tracer.hear)
+        run_watched(model, inputs, tracer.record)
     finally:
         tracer.end()
     return tracer.trace
@@ -102,23 +100,23 @@ class _Tracer:
     def __init__(self, model: GraphModule) -> None:
         self.trace = Trace()
         self._model = model
-        self._of = self.trace._of
+        self._sources = self.trace._sources
         self._order = 0
         self._mattering: set[Source] = set()
         self._given_by = dict(_given_by(model))
 
-    def hear(self, node: Node, value: object) -> None:
+    def record(self, node: Node, value: object) -> None:
         self._order += 1
-        read = [self._of[each] for each in self._read_by(node) if each in self._of]
+        read = [self._sources[each] for each in self._read_by(node) if each in self._sources]
         nan = _NOTHING.union(*(each.nan for each in read))
         infinity = _NOTHING.union(*(each.infinity for each in read))
         if node.op == "output":
             if node.graph is self._model.graph:
                 self._mattering |= nan | infinity
-            self._of[node] = _Of(nan, infinity)
+            self._sources[node] = _Sources(nan, infinity)
             return
         nans, infinities, sign, total = _counted(value)
-        found = _Of()
+        found = _Sources()
         if nans:
             found.nan = nan or frozenset({Source(self._order, "NaN", node, nans, total, infinity)})
         if infinities:
@@ -130,7 +128,7 @@ class _Tracer:
                 self.trace.readers.setdefault(each, node)
         if nan and not nans and _decides(node, value):
             self._mattering |= nan
-        self._of[node] = found
+        self._sources[node] = found
 
     def end(self) -> None:
         nan = [each for each in self._mattering if each.value == "NaN"]
@@ -148,7 +146,7 @@ def _ordered(sources: Iterable[Source]) -> list[Source]:
 
 
 def _given_by(model: GraphModule) -> Iterator[tuple[Node, tuple[Node, ...]]]:
-    """The nodes whose values the inputs of each body are: operands of its op, and what a loop hands on."""
+    """Yields each input of a body and the nodes its value comes from: an operand, or a loop's last turn."""
     for graph_module in graph_modules(model):
         for node in graph_module.graph.nodes:
             for body in bodies(node):
@@ -158,7 +156,7 @@ def _given_by(model: GraphModule) -> Iterator[tuple[Node, tuple[Node, ...]]]:
 
 
 def _counted(value: object) -> tuple[int, int, Literal["Inf", "-Inf"], int]:
-    """How many NaN and infinities a value has, the name of the latter, and how many values."""
+    """How many NaN and infinities a value has, the name of the infinities, and how many numbers it has."""
     nans = infinities = positive = total = 0
     for each in pytree.tree_leaves(value):
         if not isinstance(each, Tensor) or each.layout != torch.strided:
@@ -177,7 +175,7 @@ def _counted(value: object) -> tuple[int, int, Literal["Inf", "-Inf"], int]:
 
 
 def _decides(node: Node, value: object) -> bool:
-    """Whether an op has made whole numbers or truth values of what it read, NaN or not."""
+    """True if an op makes integers or truth values of its inputs without asking for NaN."""
     name = op_name(node)
     asks = name in _ASKS or name.startswith("new_") or name.endswith("_like")
     if asks or (name == "getitem" and not op_name(node.args[0])):  # type: ignore[arg-type]

@@ -348,6 +348,21 @@ async def test_a_run_that_does_not_ask_for_it_exports_again(running: Running) ->
 
 
 @linux
+async def test_no_export_is_held_where_that_is_switched_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HANDLENS_NO_HELD_EXPORT", "1")
+    running = Running()
+    running.worker, _ = await Worker.start(sys.executable, running.hear)
+    try:
+        await kept(running, wide())
+        await running.run(wide(), hold_export=True, reuse_export=True)
+        assert running.stages == ALL_STAGES
+    finally:
+        await running.worker.close()
+
+
+@linux
 async def test_another_text_exports_again(running: Running) -> None:
     await kept(running, wide())
     await running.run(wide() + "# another\n", reuse_export=True)

@@ -6,6 +6,7 @@ What the sentences say is held here. That they are true is held by models, in ``
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -401,3 +402,14 @@ def test_every_finding_about_an_own_loss_has_its_cause() -> None:
 def test_of_an_op_that_is_not_calibrated_nothing_else_is_said() -> None:
     clips = activation(saturated=0.041, clipping_share=0.83, uncalibrated="it was zero")
     assert [each.rule for each in diagnosed([clips, sample_op(2, 12.0)])] == ["HL206", "HL102"]
+
+
+def test_every_cause_is_tried_somewhere() -> None:
+    tried = {
+        each.__module__
+        for place in (*causes._OF_LOSSES.values(), causes._OF_NON_FINITE)
+        for each in place
+    }
+    folder = Path(causes.__file__).parent
+    there = {each.stem for each in folder.glob("*.py") if "def explain(" in each.read_text("utf-8")}
+    assert {each.rpartition(".")[2] for each in tried} == there

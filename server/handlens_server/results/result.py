@@ -93,6 +93,15 @@ class Result:
             changed = digest(text) != self.report.digests[file]
             (self._changed.add if changed else self._changed.discard)(file)
 
+    def catch_up(self, documents: Documents) -> None:
+        """Move to the present texts: files may have been edited while they were run, or judged."""
+        for file in self.texts:
+            if (text := documents.text(file)) is not None:
+                self.move_to(file, text)
+        for document in documents.open:
+            if document.file is not None and document.file not in self.texts:
+                self.move_to(document.file, document.source)
+
     def compare_code(self, file: str) -> bool:
         """Compare the code of a file with the code that was run.
 
@@ -298,13 +307,7 @@ def result_of(run: Run, target: Target | None, report: Report, documents: Docume
         texts[file] = _executed(run, report, file, documents)
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     result = Result(run, target, report, texts, finished=now)
-    # The files may have been edited while they were run.
-    for file in texts:
-        if (text := documents.text(file)) is not None:
-            result.move_to(file, text)
-    for document in documents.open:
-        if document.file is not None and document.file not in texts:
-            result.move_to(document.file, document.source)
+    result.catch_up(documents)
     return result
 
 

@@ -13,7 +13,7 @@ from handlens.report import Failure, Report, failed
 from handlens.request import RunRequest
 from handlens.targets import Target
 from handlens.workers.client import WorkerUnusable
-from handlens_server.results.result import Run, result_of
+from handlens_server.results.result import Result, Run, result_of
 from handlens_server.runs.stages import STARTING
 from handlens_server.runs.turns import Turns
 from handlens_server.state import State
@@ -111,7 +111,8 @@ class Runs:
         names = {target.name for target in found.targets}
         self._events.findings_changed(self._state.results.retain_only(run.uri, names), None)
         if found.failure is not None:
-            self._show(run, None, failed("", file, "", found.failure))
+            report = failed("", file, "", found.failure)
+            self._show(result_of(run, None, report, self._state.documents))
         elif found.targets:
             task = asyncio.create_task(self._run(run, found, reuse_export))
             self._running[run.uri] = Running(run, task)
@@ -174,7 +175,13 @@ class Runs:
                 report = await self._compare(run, target, reuse_export)
                 if self._current(run) is None:
                     return
-                self._show(run, target, report)
+                result = result_of(run, target, report, self._state.documents)
+                thresholds = self._state.thresholds(run.file, run.project)
+                # Judging thousands of ops takes a good part of a second, in which the server must answer.
+                result = await asyncio.to_thread(result.judged, run.project, thresholds)
+                if self._current(run) is None:
+                    return
+                self._show(result)
 
     async def _compare(self, run: Run, target: Target, reuse_export: bool) -> Report:
         settings, documents = self._state.settings(run.file), self._state.documents
@@ -220,9 +227,12 @@ class Runs:
             self._events.stage_entered(run, target.name, stage)
             self._events.status_changed(run.uri)
 
-    def _show(self, run: Run, target: Target | None, report: Report) -> None:
-        result = result_of(run, target, report, self._state.documents)
-        result = result.judged(run.project, self._state.thresholds(run.file, run.project))
+    def _show(self, result: Result) -> None:
+        run, report = result.run, result.report
+        result.catch_up(self._state.documents)
+        thresholds = self._state.thresholds(run.file, run.project)
+        if thresholds != run.thresholds or any(map(result.has_other_suppressions, result.texts)):
+            result = result.judged(run.project, thresholds)
         self._events.findings_changed(self._state.results.put(result), run.file)
         if report.error is not None:
             self._events.run_failed(report)

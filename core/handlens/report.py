@@ -14,6 +14,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Literal
 
+from handlens.advice_report import Advice as Advice
+from handlens.advice_report import LogitsAgreement as LogitsAgreement
 from handlens.dataclass_json import Text, from_json, to_json
 from handlens.op_report import Channels as Channels
 from handlens.op_report import FloatFormat as FloatFormat
@@ -154,6 +156,18 @@ class OutputAccuracy:
     cosine: float | None
     reason: str = ""
     """Why outputs were not compared; empty if all were."""
+    logits: LogitsAgreement | None = None
+    """How far the outputs agree where they look like logits; else None."""
+    metric: Metric | None = None
+    """The target's own metric of both models; None if it has none."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a target's own metric gives for both models: the mean over the evaluation batches."""
+
+    reference: float
+    quantized: float
 
 
 @dataclass(frozen=True)
@@ -270,6 +284,8 @@ class Report:
     """Where the float model itself gives NaN or Inf; None if it does not, or if that has no effect."""
     thresholds: Thresholds = field(default_factory=Thresholds)
     """The thresholds that suit the recipe. A project or an editor may choose others for the findings."""
+    advice: Advice | None = None
+    """What to change; None if it was not asked for."""
     files: tuple[str, ...] = ()
     """The other workspace files that the run imported. An edit of one of them outdates the report."""
     digests: dict[str, str] = field(default_factory=dict)

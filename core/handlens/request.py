@@ -7,9 +7,21 @@ from typing import Literal, get_args
 
 from handlens.targets import Target
 
-Stage = Literal["load", "export", "quantize", "compare"]
+Stage = Literal["load", "export", "quantize", "compare", "advise"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-"""The stages of a run, in order. Every front end names them so."""
+"""The stages of a run, in order. Every front end names them so. The last is for runs that ask for advice."""
+
+
+@dataclass(frozen=True)
+class AdviceRequest:
+    """A search for the changes that win accuracy back."""
+
+    reach_db: float | None = None
+    """The SQNR of the output at which to stop; None to find all that is worth a change."""
+    budget_s: float | None = None
+    """The seconds after which the search ends with what it has found; None for no limit."""
+    most: int = 8
+    """The most changes to propose."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,8 @@ class RunRequest:
     """Folders whose files may show findings; the target's own file always may."""
     keep_float: tuple[str | int, ...] | None = None
     """Module paths and debug handles of the ops to keep in float; overrides those that the target names."""
+    advise: AdviceRequest | None = None
+    """The search for advice that follows the comparison; None for none."""
     unsaved: dict[str, str] = field(default_factory=dict)
     """By path, the texts of other files that are open in an editor and not saved."""
     hold_export: bool = False

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from handlens import recipes
+from handlens.advice_report import Advice, Scores
+from handlens.advising import advise
 from handlens.capture.export import Captured, capture
 from handlens.capture.handles import generate_numeric_debug_handle
 from handlens.capture.nodes import op_of
@@ -32,7 +34,7 @@ from handlens.loading.subject import BatchFailed, InvalidTarget, Subject, build
 from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
 from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
 from handlens.reporting import measured
-from handlens.request import RunRequest, Stage
+from handlens.request import AdviceRequest, RunRequest, Stage
 from handlens.source_text import read
 from handlens.verification import verify
 
@@ -83,6 +85,7 @@ class Session:
         self._texts: dict[str, str] = {}
         self._subject: Subject
         self._captured: Captured
+        self._quantized: Quantized
 
     def export(self) -> Report | None:
         """Load the target and export its model. Returns a report if that fails, else None."""
@@ -112,11 +115,35 @@ class Session:
             self._recipe_name = recipe.name
             with self._stage("quantize"):
                 quantized = self._quantize(self._captured, recipe, self._subject)
+            self._quantized = quantized
             with self._stage("compare"):
                 report = self._report(recipe, quantized, self._compare(quantized))
         except _Failed as error:
             report = self._failed(error)
         return self._finished(report)
+
+    def advise(
+        self, report: Report, request: AdviceRequest, on_advice: Callable[[Advice], None]
+    ) -> Report:
+        """The report of the comparison before, with advice. A report of a failure stays as it is.
+
+        ``on_advice`` is called with the advice so far, whenever something is found.
+        """
+        if report.status == "failed":
+            return report
+        try:
+            with self._stage("advise"), self._refusals():
+                advice = advise(
+                    self._captured,
+                    self._subject,
+                    self._recipe(self._subject),
+                    self._quantized,
+                    request,
+                    on_advice,
+                )
+        except _Failed as error:
+            advice = Advice(Scores(None), reason=error.failure.message)
+        return replace(report, advice=advice, timings=self._timings)
 
     def files(self) -> Iterator[str]:
         """The workspace files that were imported, except the target's own."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from handlens.dataclass_json import from_json
 from handlens.diagnosis.rules.worker_failed import WorkerFailed
-from handlens.report import Failure, Report, Span, failed
+from handlens.report import Advice, Failure, Report, Span, failed
 from handlens.request import RunRequest
 from handlens.workers import wire
 
@@ -82,6 +82,16 @@ class Environment:
     torchao: str
 
 
+@dataclass(frozen=True)
+class _Pending:
+    """A run whose report has not come yet."""
+
+    future: asyncio.Future[Report]
+    request: RunRequest
+    on_stage: Callable[[str], None]
+    on_advice: Callable[[Advice], None] | None
+
+
 class Worker:
     """A live worker process. Each of its runs has a process of its own."""
 
@@ -93,7 +103,7 @@ class Worker:
         """A value in the environment of the worker and of all processes that it starts."""
         self._output_left = _MOST_OUTPUT
         self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
-        self._runs: dict[int, tuple[asyncio.Future[Report], RunRequest, Callable[[str], None]]] = {}
+        self._runs: dict[int, _Pending] = {}
         self._next_run = 1
         self._ready: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
         self._tasks = [
@@ -157,8 +167,11 @@ class Worker:
         request: RunRequest,
         on_stage: Callable[[str], None],
         deadline_s: float | None = None,
+        on_advice: Callable[[Advice], None] | None = None,
     ) -> Report:
         """Run a request, and return its report, which is not judged yet.
+
+        ``on_advice`` is called with the advice so far, whenever the search has found something.
 
         Cancelling this coroutine kills the run and what it has started. So does the deadline; the
         report then says at which line the run was.
@@ -167,7 +180,7 @@ class Worker:
         future: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
         if not self.alive:
             return _died(request, "the worker process is gone")
-        self._runs[run] = future, request, on_stage
+        self._runs[run] = _Pending(future, request, on_stage, on_advice)
         self._output_left = _MOST_OUTPUT
         self._send({"run": run, "request": asdict(request)})
         try:
@@ -227,9 +240,9 @@ class Worker:
         reason = f"the worker process {wire.ending(await self._process.wait())}"
         if not self._ready.done():
             self._ready.set_result({"event": "died", "reason": reason})
-        for future, request, _ in self._runs.values():
-            if not future.done():
-                future.set_result(_died(request, reason))
+        for pending in self._runs.values():
+            if not pending.future.done():
+                pending.future.set_result(_died(pending.request, reason))
         self._runs.clear()
 
     def _receive(self, message: dict[str, Any]) -> None:
@@ -239,9 +252,14 @@ class Worker:
             if not self._ready.done():
                 self._ready.set_result(message)
         elif message["run"] in self._runs:
-            future, request, on_stage = self._runs[message["run"]]
+            pending = self._runs[message["run"]]
+            future, request = pending.future, pending.request
             if event == "stage":
-                on_stage(message["stage"])
+                pending.on_stage(message["stage"])
+                return
+            if event == "advice":
+                if pending.on_advice is not None:
+                    pending.on_advice(from_json(Advice, message["advice"]))
                 return
             del self._runs[message["run"]]
             if event == "report":

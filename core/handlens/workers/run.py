@@ -16,6 +16,7 @@ import traceback
 from typing import Any, NoReturn
 
 from handlens.dataclass_json import from_json, to_json
+from handlens.report import Advice
 from handlens.request import RunRequest
 from handlens.session import Session
 from handlens.switches import may_hold_exports
@@ -76,6 +77,12 @@ def run(number: int, request: dict[str, Any], pipe: int, control: int, stack: in
                 number, other = _hold(number, voice, control, read)
                 asked = from_json(RunRequest, other) if other is not None else asked
             report = session.compare(asked)
+            if asked.advise is not None:
+
+                def on_advice(advice: Advice) -> None:
+                    voice.say("advice", number, advice=to_json(advice))
+
+                report = session.advise(report, asked.advise, on_advice)
         # The user may have replaced the streams. Once the report is sent, nobody waits for their contents.
         _flush()
         voice.say("report", number, report=to_json(report))

@@ -22,4 +22,5 @@ STAGES = {
     "export": Stage(15, "exporting"),
     "quantize": Stage(45, "quantizing"),
     "compare": Stage(70, "comparing"),
+    "advise": Stage(90, "searching for what helps"),
 }

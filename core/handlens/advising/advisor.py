@@ -11,6 +11,7 @@ from handlens.advice_report import Advice, Alone, Change, Scores, Step
 from handlens.advising.costs import Costs
 from handlens.advising.measuring import Measuring, real_run
 from handlens.advising.naming import Names
+from handlens.advising.ranking import Parts
 from handlens.advising.search import Search, Trial, Unit
 from handlens.capture.export import Captured
 from handlens.comparison.random_state import RandomState
@@ -92,7 +93,7 @@ class _Advisor:
 
     def _rank(self, kept: Set[int]) -> Sequence[Unit]:
         self._measuring.hold(kept)
-        parts = self._measuring.parts(kept)
+        parts = self._measuring.parts()
         return sorted(
             self._units,
             key=lambda unit: (
@@ -102,8 +103,9 @@ class _Advisor:
             ),
         )
 
-    def _edges(self, unit: Unit, kept: Set[int]) -> Set[tuple[str, str]]:
-        return self._switch.rounded_edges(unit | kept) - self._switch.rounded_edges(kept)
+    def _part(self, parts: Sequence[Parts], unit: Unit, kept: Set[int]) -> float:
+        edges = self._switch.rounded_edges(unit | kept) - self._switch.rounded_edges(kept)
+        return sum(each.of(unit - kept, edges) for each in parts)
 
     def _note(self, trial: Trial) -> None:
         if not math.isfinite(trial.decibels) and trial.decibels < 0:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from handlens.advice_report import Scores
-from handlens.advising.evaluating import Evaluator, can_be_reused, outputs
+from handlens.advising.evaluating import Evaluator, Numbering, can_be_reused, outputs
 from handlens.advising.ranking import Parts, parts
 from handlens.capture.export import Captured
 from handlens.comparison import Statistics
@@ -33,9 +33,10 @@ class Measuring:
         self._evaluators = [Evaluator(inputs, start, reuses) for inputs in batches]
         self._batches = batches
         self._reuses = reuses
+        self._numbering = Numbering()
         self._references = [outputs(quantized.reference, inputs, start) for inputs in batches]
         self._scores: dict[frozenset[int], Scores] = {}
-        self._held: list[dict[Node, Any]] = []
+        self._held: list[tuple[list[Any], dict[Node, Any]]] = []
         self._graph: GraphModule = quantized.actual
 
     @property
@@ -48,9 +49,10 @@ class Measuring:
         key = frozenset(kept)
         if key not in self._scores:
             model = self._switch.graph(key)
+            numbers = self._numbering.of(model)
             total = Statistics()
             for evaluator, reference in zip(self._evaluators, self._references):
-                pool(total, reference, evaluator.outputs(model))
+                pool(total, reference, evaluator.outputs(model, numbers))
             self._scores[key] = Scores(total.sqnr_db, total.verdict == "exact")
         return self._scores[key]
 
@@ -58,24 +60,23 @@ class Measuring:
         """Hold the results of the ops with ``kept`` in float: other sets are measured from there."""
         self._graph = self._switch.graph(kept)
         if self._reuses:
-            self._held = [each.hold(self._graph) for each in self._evaluators]
+            numbers = self._numbering.of(self._graph)
+            self._held = [each.hold(self._graph, numbers) for each in self._evaluators]
 
-    def parts(self, kept: Set[int]) -> Parts:
-        """The parts of all ops in the error of the outputs, with the graph that is held."""
-        found = Parts()
-        for index, results in enumerate(self._held):
-            actual = self._evaluators[index].outputs(self._graph)
-            errors = [_error(r, a) for r, a in zip(self._references[index], actual)]
-            found.add(
-                parts(
-                    self._quantized.reference,
-                    self._graph,
-                    results,
-                    self._evaluators[index].leaves,
-                    errors,
-                )
+    def parts(self) -> list[Parts]:
+        """By batch, the parts of all ops in the error of the outputs, of the graph that is held."""
+        return [
+            parts(
+                self._quantized.reference,
+                self._graph,
+                results,
+                evaluator.leaves,
+                [_error(r, a) for r, a in zip(reference, leaves)],
             )
-        return found
+            for evaluator, reference, (leaves, results) in zip(
+                self._evaluators, self._references, self._held
+            )
+        ]
 
 
 def _error(reference: Any, actual: Any) -> Tensor | None:

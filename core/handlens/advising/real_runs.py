@@ -10,10 +10,10 @@ from torch.utils import _pytree as pytree
 
 from handlens.advice_report import Scores
 from handlens.capture.export import Captured
-from handlens.comparison import Statistics
+from handlens.comparison.compared import Outputs
 from handlens.comparison.memory import state_restored
+from handlens.comparison.objectives import Objectives, OutputScores
 from handlens.comparison.random_state import RandomState
-from handlens.comparison.recorder import pool
 from handlens.loading.inputs import Inputs, cloned
 from handlens.loading.subject import Subject
 from handlens.recipes import Recipe
@@ -34,10 +34,10 @@ def real_run(
     start = RandomState()
     wanted = replace(subject, keep_float=(*subject.keep_float, *kept))
     quantized = recipe.quantize(captured, wanted)
-    total = Statistics()
-    for inputs in subject.evaluation_inputs():
+    scores = OutputScores(Objectives(captured, subject))
+    for batch in subject.evaluation_batches():
         start.restore()
-        reference = outputs(quantized.reference, inputs)
+        reference = outputs(quantized.reference, batch.inputs)
         start.restore()
-        pool(total, reference, outputs(quantized.actual, inputs))
-    return Scores(total.sqnr_db, total.verdict == "exact")
+        scores.add(Outputs(reference, outputs(quantized.actual, batch.inputs)), batch)
+    return scores.result

@@ -9,8 +9,9 @@ as logits only where the captured program leaves little doubt:
   nothing but ops that leave each row as it is (a view, a dropout, a cast, a choice of rows), and
   ``softmax`` or ``log_softmax`` over the classes. There are two classes or more.
 - With neither that name nor a softmax, it must not have the shape of an input of the model, as a
-  reconstruction has; and no name (of the output, the layer or the model's class) may tell of something
-  else: a box, an embedding, a projection, a regression, …
+  reconstruction has; the layer must not give as many values as it takes, as one between others does; and no
+  name (of the output, the layer or the model's class) may tell of something else: a box, an embedding, a
+  projection, a regression, …
 """
 
 from __future__ import annotations
@@ -84,7 +85,9 @@ def find_logits(captured: Captured, model: nn.Module) -> Logits | None:
         return None
     if softmax is None and leaf != named:
         known = (names.get(leaf, ""), module_of(source), type(model).__name__)
-        if any(map(_SOMETHING_ELSE.search, known)) or _has_shape_of_input(captured, output):
+        if any(map(_SOMETHING_ELSE.search, known)):
+            return None
+        if _is_square(source) or _has_shape_of_input(captured, output):
             return None
     return Logits(leaf, softmax is True)
 
@@ -148,6 +151,13 @@ def _is_along_classes(node: Node) -> bool:
     given, dim = node.args[:2]
     assert isinstance(given, Node)
     return isinstance(dim, int) and dim % _dims(given) == _classes(given)[1]
+
+
+def _is_square(layer: Node) -> bool:
+    weight = layer.args[1]
+    assert isinstance(weight, Node)
+    values, inputs = example(weight).shape[:2]
+    return bool(values == inputs)
 
 
 def _has_shape_of_input(captured: Captured, output: Node) -> bool:

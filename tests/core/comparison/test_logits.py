@@ -118,7 +118,9 @@ def test_rows_of_a_last_layer_are_logits(model: nn.Module, inputs: Tensor, expec
         # One score is no choice.
         (linear(classes=1), X),
         # A reconstruction has the shape of the input.
-        (linear(classes=8), X),
+        (nn.Sequential(nn.Linear(8, 2), nn.Linear(2, 8)), X),
+        # A layer as others before it.
+        (nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 4)), X),
         # Something follows the layer.
         (linear(torch.sigmoid), X),
         (linear(lambda y: nn.functional.normalize(y, dim=-1)), X),

@@ -118,8 +118,7 @@ def test_a_batch_is_read_as_the_example_is() -> None:
 def test_with_a_metric_a_batch_may_have_labels_beside_its_inputs(
     model: nn.Module, example: Inputs, batch: Any, args: Any, kwargs: Any
 ) -> None:
-    batches = {"calibration": [batch], "evaluation": [batch]}
-    subject = Subject(model, *example, **batches, metric=lambda outputs, batch: 0.0)
+    subject = Subject(model, *example, None, [batch], [batch], metric=lambda outputs, batch: 0.0)
     [given] = subject.evaluation_batches()
     assert _spelled(given.inputs) == _spelled((args, kwargs))
     assert given.given is batch

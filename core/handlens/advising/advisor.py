@@ -14,7 +14,7 @@ from handlens.advising.naming import Names
 from handlens.advising.ranking import Parts
 from handlens.advising.search import Search, Trial, Unit
 from handlens.capture.export import Captured
-from handlens.comparison.random_state import RandomState
+from handlens.comparison.objectives import Objectives
 from handlens.loading.subject import Subject
 from handlens.recipes import Quantized, Recipe
 from handlens.recipes.switching import CannotSwitch
@@ -52,7 +52,6 @@ class _Advisor:
     _steps: list[Step] = field(default_factory=list)
 
     def run(self) -> Advice:
-        random_state = RandomState()
         try:
             if self.quantized.switch is None:
                 raise CannotSwitch("the recipe has none")
@@ -61,7 +60,10 @@ class _Advisor:
             return Advice(Scores(None), reason=f"ops of this model cannot be switched: {error}")
         self._units: Sequence[Unit] = self._switch.units
         self._measuring = Measuring(
-            self.quantized, self._switch, list(self.subject.evaluation_inputs()), random_state
+            self.quantized,
+            self._switch,
+            list(self.subject.evaluation_batches()),
+            Objectives(self.captured, self.subject),
         )
         self._before = self._measuring.scores(frozenset())
         self._costs = Costs.of(self.quantized.reference)

@@ -13,11 +13,10 @@ from handlens.advice_report import Scores
 from handlens.advising.evaluating import Evaluator, Numbering, can_be_reused, outputs
 from handlens.advising.ranking import Parts, parts
 from handlens.capture.export import Captured
-from handlens.comparison import Statistics
+from handlens.comparison.compared import Outputs
+from handlens.comparison.objectives import Objectives, OutputScores
 from handlens.comparison.random_state import RandomState
-from handlens.comparison.recorder import pool
-from handlens.loading.inputs import Inputs
-from handlens.loading.subject import Subject
+from handlens.loading.subject import Batch, Subject
 from handlens.recipes import Quantized, Recipe
 from handlens.recipes.switching import Switch
 
@@ -26,15 +25,20 @@ class Measuring:
     """The accuracy of the outputs on all evaluation batches, for sets of ops that are switched to float."""
 
     def __init__(
-        self, quantized: Quantized, switch: Switch, batches: Sequence[Inputs], start: RandomState
+        self,
+        quantized: Quantized,
+        switch: Switch,
+        batches: Sequence[Batch],
+        objectives: Objectives,
     ) -> None:
+        start = RandomState()
         self._quantized, self._switch = quantized, switch
         reuses = can_be_reused(quantized.actual)
-        self._evaluators = [Evaluator(inputs, start, reuses) for inputs in batches]
-        self._batches = batches
+        self._evaluators = [Evaluator(each.inputs, start, reuses) for each in batches]
+        self._batches, self._objectives = batches, objectives
         self._reuses = reuses
         self._numbering = Numbering()
-        self._references = [outputs(quantized.reference, inputs, start) for inputs in batches]
+        self._references = [outputs(quantized.reference, each.inputs, start) for each in batches]
         self._scores: dict[frozenset[int], Scores] = {}
         self._held: list[tuple[list[Any], dict[Node, Any]]] = []
         self._graph: GraphModule = quantized.actual
@@ -50,10 +54,12 @@ class Measuring:
         if key not in self._scores:
             model = self._switch.graph(key)
             numbers = self._numbering.of(model)
-            total = Statistics()
-            for evaluator, reference in zip(self._evaluators, self._references):
-                pool(total, reference, evaluator.outputs(model, numbers))
-            self._scores[key] = Scores(total.sqnr_db, total.verdict == "exact")
+            total = OutputScores(self._objectives)
+            for evaluator, reference, batch in zip(
+                self._evaluators, self._references, self._batches
+            ):
+                total.add(Outputs(reference, evaluator.outputs(model, numbers)), batch)
+            self._scores[key] = total.result
         return self._scores[key]
 
     def hold(self, kept: Set[int]) -> None:
@@ -93,8 +99,8 @@ def real_run(
     start = RandomState()
     wanted = replace(subject, keep_float=(*subject.keep_float, *kept))
     quantized = recipe.quantize(captured, wanted)
-    total = Statistics()
-    for inputs in subject.evaluation_inputs():
-        reference = outputs(quantized.reference, inputs, start)
-        pool(total, reference, outputs(quantized.actual, inputs, start))
-    return Scores(total.sqnr_db, total.verdict == "exact")
+    total = OutputScores(Objectives(captured, subject))
+    for batch in subject.evaluation_batches():
+        reference = outputs(quantized.reference, batch.inputs, start)
+        total.add(Outputs(reference, outputs(quantized.actual, batch.inputs, start)), batch)
+    return total.result

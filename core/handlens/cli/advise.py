@@ -8,20 +8,16 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.text import Text
 
 from handlens import targets
 from handlens.advice_report import Advice
 from handlens.cli import options
-from handlens.cli.applying import apply, before_and_after
+from handlens.cli.applying import apply
 from handlens.cli.ending import COULD_NOT_RUN, FINDINGS, NOTHING_FOUND
 from handlens.cli.plans import Plan, plans_of, shown
 from handlens.cli.running import Found, run, write
-from handlens.rendering.advice import to_paste
-from handlens.rendering.view import clean
 from handlens.report import Report
 from handlens.request import AdviceRequest, RunRequest
-from handlens.target_edits import Additions, NoEdit
 
 
 @click.command("advise")
@@ -83,35 +79,17 @@ def command(
     status = _status(found.reports)
     if not is_applied:
         return status
+
+    def rerun(request: RunRequest) -> Report:
+        again = Found()
+        target = f"{request.target.file}::{request.target.name}"
+        run(plans_of(target, recipe), interpreter, verbose, again)
+        return again.reports[0]
+
     # Standard output has one document and nothing else where programs read it.
     console = Console(stderr=output_format != "text", highlight=False, markup=False, emoji=False)
-    for plan, before in zip(plans, found.reports):
-        if before.advice is None or not before.advice.recommended:
-            continue
-        assert isinstance(plan.run, RunRequest)
-        target = f"{shown(plan.run.target.file)}::{clean(plan.run.target.name)}"
-        try:
-            apply(plan.run, Additions.of(before.advice.changes), console)
-        except NoEdit as reason:
-            paste = " ".join(map(clean, to_paste(before.advice)))
-            click.echo(
-                f"handlens: error: {target} is left as it is: {clean(str(reason))}", err=True
-            )
-            click.echo(f"handlens: to paste: {paste}", err=True)
-            status = COULD_NOT_RUN
-            continue
-        again = Found()
-        run(
-            plans_of(f"{plan.run.target.file}::{plan.run.target.name}", recipe),
-            interpreter,
-            verbose,
-            again,
-        )
-        after = again.reports[0]
-        console.print(
-            Text.assemble((f"{target}: ", "bold"), clean(before_and_after(before, after)))
-        )
-        if after.status == "failed":
+    for plan, report in zip(plans, found.reports):
+        if isinstance(plan.run, RunRequest) and not apply(plan.run, report, rerun, console):
             status = COULD_NOT_RUN
     return status
 

@@ -99,7 +99,7 @@ class _Advisor:
         return sorted(
             self._units,
             key=lambda unit: (
-                -parts.of(unit - kept, self._edges(unit, kept)),
+                -self._part(parts, unit, kept),
                 min(unit),
                 len(unit),
             ),

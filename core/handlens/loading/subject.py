@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, cast, get_args
 
 import torch
 
+from handlens.advice_report import ChangeKind
 from handlens.loading.inputs import Inputs, Unreadable, arranged, cloned
 from handlens.targets import Target
 
@@ -23,6 +25,7 @@ _KEYS = (
     "evaluation",
     "recipe",
     "keep_float",
+    "adjust",
 )
 
 
@@ -52,6 +55,8 @@ class Subject:
     recipe: str | Callable[[], Any] | None = None
     keep_float: tuple[str | int, ...] = ()
     """Module paths and debug handles of the ops to keep in float. A path names all ops below it."""
+    adjust: tuple[tuple[str | int, ChangeKind], ...] = ()
+    """Entries like those of ``keep_float``, each with a change to how its ops are quantized."""
 
     def calibration_inputs(self) -> Iterator[Inputs]:
         """The batches, copied because a model may change its inputs.
@@ -97,6 +102,7 @@ def build(target: Target, module: ModuleType) -> Subject:
             for key, value in target.references.items()
         }
         given["keep_float"] = target.keep_float
+        given["adjust"] = target.adjust
         for key in target.references.keys() - {"recipe"}:
             if callable(given[key]) and not isinstance(given[key], torch.nn.Module):
                 given[key] = given[key]()
@@ -146,6 +152,7 @@ def _subject(name: str, given: Any) -> Subject:
         _batches(name, "evaluation", values.get("evaluation"), example),
         values.get("recipe"),
         _keep_float(name, values.get("keep_float")),
+        _adjust(name, values.get("adjust")),
     )
 
 
@@ -161,6 +168,38 @@ def _keep_float(name: str, given: Any) -> tuple[str | int, ...]:
                 f"{name} has {_kind(each)} in keep_float: give module paths and debug handles"
             )
     return tuple(entries)
+
+
+_KINDS = tuple(each for each in get_args(ChangeKind) if each != "keep-float")
+
+
+def _adjust(name: str, given: Any) -> tuple[tuple[str | int, ChangeKind], ...]:
+    if not isinstance(given, Mapping):
+        if given is None:
+            return ()
+        raise InvalidTarget(
+            f"{name} gives {_kind(given)} as adjust: make it a mapping of module paths to kinds of change"
+        )
+    pairs: list[tuple[str | int, ChangeKind]] = []
+    for entry, kinds in given.items():
+        if not isinstance(entry, (str, int)) or isinstance(entry, bool):
+            raise InvalidTarget(
+                f"{name} has {_kind(entry)} in adjust: give module paths and debug handles"
+            )
+        for kind in (kinds,) if isinstance(kinds, str) else kinds:
+            if kind not in _KINDS:
+                raise InvalidTarget(
+                    f"{name} has {kind!r} for {entry!r} in adjust: {_is_no_kind(kind)}"
+                )
+            pairs.append((entry, cast(ChangeKind, kind)))
+    return tuple(pairs)
+
+
+def _is_no_kind(kind: Any) -> str:
+    if kind == "keep-float":
+        return "name it in keep_float"
+    close = difflib.get_close_matches(str(kind), _KINDS, 1)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(map(repr, _KINDS))}"
 
 
 def _batches(name: str, key: str, given: Any, example: list[Inputs]) -> Iterable[Any]:

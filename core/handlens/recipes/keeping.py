@@ -8,7 +8,7 @@ output of one, and an op that reads the kept op's output has a quantized weight.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Set
 from typing import Any
 
 import torch
@@ -32,10 +32,12 @@ from handlens.recipes.leftovers import QUANTIZED
 _SCALARS_TO_FLOAT = (torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor)
 
 
-def kept_handles(captured: Captured, keep_float: Iterable[str | int]) -> frozenset[int]:
+def kept_handles(
+    captured: Captured, keep_float: Iterable[str | int], key: str = "keep_float"
+) -> frozenset[int]:
     """The handles of the ops that ``keep_float`` names. A module path names all ops that run below it.
 
-    Raises InvalidTarget for an entry that names no op.
+    Raises InvalidTarget for an entry that names no op; the message says that the target's ``key`` has it.
     """
     paths: dict[str, set[int]] = {}
     for handle, called_in in _handles_and_paths(captured.program.graph_module, ()):
@@ -46,11 +48,11 @@ def kept_handles(captured: Captured, keep_float: Iterable[str | int]) -> frozens
     for entry in keep_float:
         if isinstance(entry, int) and entry not in handles:
             raise InvalidTarget(
-                f"keep_float has {entry}, and no op has that debug handle: "
+                f"{key} has {entry}, and no op has that debug handle: "
                 f"there are {min(handles, default=0)} to {max(handles, default=0)}"
             )
         if isinstance(entry, str) and entry not in paths:
-            raise InvalidTarget(_no_module(entry, list(paths)))
+            raise InvalidTarget(f"{key} has {_no_module(entry, list(paths))}")
         kept |= {entry} if isinstance(entry, int) else paths[entry]
     return frozenset(kept)
 
@@ -74,12 +76,34 @@ def _no_module(entry: str, paths: list[str]) -> str:
         path for path in paths if path.rpartition(".")[2] == entry.rpartition(".")[2]
     ]
     advice = f"Is it {' or '.join(map(repr, close[:3]))}?" if close else _some(paths)
-    return f"keep_float has {entry!r}, and no op runs in a module of that path. {advice}"
+    return f"{entry!r}, and no op runs in a module of that path. {advice}"
 
 
 def _some(paths: list[str]) -> str:
     top = [path for path in paths if path and "." not in path]
     return f"There are {', '.join(map(repr, top[:5]))}." if top else "The model has no submodules."
+
+
+def survivors(
+    captured: Captured, handles: Set[int], there: Container[int | None]
+) -> frozenset[int]:
+    """The handles of some ops in a rewritten graph.
+
+    Of an op that is not ``there`` any more, it is that of the op which it read and was folded into.
+    """
+    sources = {
+        handle: handle_of(node.all_input_nodes[0])
+        for graph_module in graph_modules(captured.program)
+        for node in graph_module.graph.nodes
+        if (handle := handle_of(node)) in handles and node.all_input_nodes
+    }
+
+    def survivor(handle: int | None) -> int | None:
+        while handle is not None and handle not in there:
+            handle = sources.get(handle)
+        return handle
+
+    return frozenset(each for each in map(survivor, handles) if each is not None)
 
 
 class Keeping(Quantizer):  # type: ignore[misc]
@@ -92,13 +116,8 @@ class Keeping(Quantizer):  # type: ignore[misc]
         """The handles of the ops with a quantizer for an input or the output, filled by ``annotate``."""
         self.fused: set[int | None] = set()
         """The handles of the ops without one that are computed together with an annotated op."""
+        self._captured = captured
         self._kept = kept
-        self._sources = {
-            handle: handle_of(node.all_input_nodes[0])
-            for graph_module in graph_modules(captured.program)
-            for node in graph_module.graph.nodes
-            if (handle := handle_of(node)) in kept and node.all_input_nodes
-        }
 
     def transform_for_annotation(self, model: GraphModule) -> GraphModule:
         # XNNPACKQuantizer turns scalars into float constants, also where integers make an index.
@@ -114,8 +133,7 @@ class Keeping(Quantizer):  # type: ignore[misc]
 
     def annotate(self, model: GraphModule) -> GraphModule:
         model = self.quantizer.annotate(model)
-        there = {handle_of(node) for node in model.graph.nodes}
-        kept = {self._survivor(handle, there) for handle in self._kept} - {None}
+        kept = survivors(self._captured, self._kept, set(map(handle_of, model.graph.nodes)))
         nodes = list(model.graph.nodes)
         stay = [node for node in nodes if handle_of(node) in kept]
         others = [
@@ -131,12 +149,6 @@ class Keeping(Quantizer):  # type: ignore[misc]
                 has_own = annotation.input_qspec_map or annotation.output_qspec is not None
                 (self.annotated if has_own else self.fused).add(handle_of(node))
         return model
-
-    def _survivor(self, handle: int | None, there: set[int | None]) -> int | None:
-        """The handle of an op, or that of the op which it read and was folded into."""
-        while handle is not None and handle not in there:
-            handle = self._sources.get(handle)
-        return handle
 
     def validate(self, model: GraphModule) -> None:
         self.quantizer.validate(model)

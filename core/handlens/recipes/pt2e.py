@@ -18,6 +18,8 @@ from handlens.comparison.memory import state_restored
 from handlens.loading.inputs import cloned
 from handlens.loading.subject import Subject
 from handlens.numeric_debugger.pt2e import convert_pt2e, prepare_pt2e
+from handlens.recipes.adjusting import adjustments
+from handlens.recipes.adjusting_quantizer import AdjustingQuantizer
 from handlens.recipes.folding import every_batch_norm
 from handlens.recipes.keeping import Keeping, kept_handles
 from handlens.recipes.leftovers import Annotated, left_by, quantized_by
@@ -47,7 +49,9 @@ class Pt2eRecipe:
             hide_gru_layers(graph_module)
             if any(isinstance(each, X86InductorQuantizer) for each in makers):
                 write_source_functions(graph_module)
-        keeping = Keeping(quantizer, captured, kept)
+        wanted = adjustments(captured, subject)
+        adjusting = AdjustingQuantizer(quantizer, captured, wanted, self.name)
+        keeping = Keeping(adjusting, captured, kept)
         with every_batch_norm():
             prepared = prepare_pt2e(model, keeping)
         reference = without_observers(prepared)
@@ -67,6 +71,7 @@ class Pt2eRecipe:
             expected=expected,
             quantized_by=tuple(map(quantized_by, makers)),
             observed=observed,
+            alternatives=adjusting.alternatives,
         )
 
     def _unquantized(self, actual: GraphModule, kept: frozenset[int]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch.fx import GraphModule
@@ -19,11 +20,12 @@ from handlens.loading.inputs import cloned
 from handlens.loading.subject import Subject
 from handlens.numeric_debugger.pt2e import convert_pt2e, prepare_pt2e
 from handlens.recipes.adjusting import adjustments
-from handlens.recipes.adjusting_quantizer import AdjustingQuantizer
+from handlens.recipes.adjusting_annotations import adjust, possible
 from handlens.recipes.folding import every_batch_norm
 from handlens.recipes.keeping import Keeping, kept_handles
 from handlens.recipes.leftovers import Annotated, left_by, quantized_by
 from handlens.recipes.observing import observing
+from handlens.recipes.pt2e_switching import Pt2eSwitch
 from handlens.recipes.recipe import CalibrationFailed, Quantized, float_module, without_observers
 from handlens.recipes.source_functions import hide_gru_layers, write_source_functions
 from handlens.report import Thresholds
@@ -50,8 +52,7 @@ class Pt2eRecipe:
             if any(isinstance(each, X86InductorQuantizer) for each in makers):
                 write_source_functions(graph_module)
         wanted = adjustments(captured, subject)
-        adjusting = AdjustingQuantizer(quantizer, captured, wanted, self.name)
-        keeping = Keeping(adjusting, captured, kept)
+        keeping = Keeping(quantizer, captured, kept, partial(adjust, wanted, self.name))
         with every_batch_norm():
             prepared = prepare_pt2e(model, keeping)
         reference = without_observers(prepared)
@@ -71,7 +72,10 @@ class Pt2eRecipe:
             expected=expected,
             quantized_by=tuple(map(quantized_by, makers)),
             observed=observed,
-            alternatives=adjusting.alternatives,
+            alternatives=possible(keeping.result.graph),
+            switch=lambda: Pt2eSwitch(
+                keeping.result, reference, actual, subject.calibration_inputs, keeping.survivor
+            ),
         )
 
     def _unquantized(self, actual: GraphModule, kept: frozenset[int]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from handlens.comparison.memory import initialize
 from handlens.comparison.ops import has_effect
 from handlens.loading.inputs import Inputs
 from handlens.loading.subject import Subject
+from handlens.recipes.switching import Switch
 from handlens.report import Thresholds
 
 
@@ -46,6 +47,8 @@ class Quantized:
     The key is the handle of the op whose output is observed, or the name of the model's input."""
     alternatives: Mapping[int, tuple[ChangeKind, ...]] = field(default_factory=dict)
     """By handle, the kinds of change in ``adjust`` that change how the op is quantized."""
+    switch: Callable[[], Switch] | None = None
+    """Makes the switch of the two graphs; None if there is none. The call may raise CannotSwitch."""
 
 
 class Recipe(Protocol):

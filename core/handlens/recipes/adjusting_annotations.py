@@ -1,17 +1,18 @@
-"""A quantizer that gives some ops other number formats and observers than the quantizer that it wraps.
+"""``adjust`` for recipes with a torchao quantizer: other number formats and observers in its annotations.
 
-Ops that a quantizer takes together (a convolution and its ReLU) are adjusted together. What shares a quantizer
-with an adjusted value shares the new one, too: the inputs and the output of a ``cat``, say.
+Ops that the quantizer takes together (a convolution and its ReLU) are adjusted together. What shares a
+quantizer with an adjusted value shares the new one, too, as the inputs and the output of a ``cat`` do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import Graph, Node
 from torchao.quantization.pt2e.observer import (
     HistogramObserver,
     MinMaxObserver,
@@ -22,25 +23,19 @@ from torchao.quantization.pt2e.prepare import (
     _get_edge_or_node_to_group_id,
     _get_edge_or_node_to_qspec,
 )
-from torchao.quantization.pt2e.quantizer import (
-    QuantizationSpec,
-    Quantizer,
-    SharedQuantizationSpec,
-)
+from torchao.quantization.pt2e.quantizer import QuantizationSpec, SharedQuantizationSpec
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from handlens.advice_report import ChangeKind
-from handlens.capture.export import Captured
 from handlens.capture.handles import handle_of
 from handlens.capture.nodes import op_name
 from handlens.comparison.ops import selects
 from handlens.recipes.adjusting import Adjustment, refusal
-from handlens.recipes.keeping import survivors
 
-Place = Node | tuple[Node, Node]
+_Place = Node | tuple[Node, Node]
 """Where a quantizer stands: at the output of a node, or between a node and one of its readers."""
 
-_Change = Callable[[QuantizationSpec, Place], QuantizationSpec | None]
+_Change = Callable[[QuantizationSpec, _Place], QuantizationSpec | None]
 
 _EIGHT_BITS = (torch.int8, torch.uint8)
 _SCALED_BY_TENSOR = (None, torch.per_tensor_affine, torch.per_tensor_symmetric)
@@ -50,7 +45,7 @@ _SYMMETRIC = (torch.per_tensor_symmetric, torch.per_channel_symmetric)
 # -- what a kind does to a specification: None if it cannot change it, the same one if it need not --
 
 
-def _per_channel(spec: QuantizationSpec, place: Place) -> QuantizationSpec | None:
+def _per_channel(spec: QuantizationSpec, place: _Place) -> QuantizationSpec | None:
     assert isinstance(place, tuple)
     if spec.qscheme not in _SCALED_BY_TENSOR:
         return spec
@@ -67,7 +62,7 @@ def _per_channel(spec: QuantizationSpec, place: Place) -> QuantizationSpec | Non
     )
 
 
-def _eight_bits(spec: QuantizationSpec, place: Place) -> QuantizationSpec | None:
+def _eight_bits(spec: QuantizationSpec, place: _Place) -> QuantizationSpec | None:
     if spec.dtype not in _EIGHT_BITS or None in (spec.quant_min, spec.quant_max):
         return None
     if spec.quant_max - spec.quant_min >= 254:
@@ -77,7 +72,7 @@ def _eight_bits(spec: QuantizationSpec, place: Place) -> QuantizationSpec | None
     return replace(spec, quant_min=lowest, quant_max=limits.max)
 
 
-def _sixteen_bits(spec: QuantizationSpec, place: Place) -> QuantizationSpec | None:
+def _sixteen_bits(spec: QuantizationSpec, place: _Place) -> QuantizationSpec | None:
     if spec.dtype == torch.int16:
         return spec
     if spec.dtype not in _EIGHT_BITS or _observer(spec) is None:
@@ -97,7 +92,7 @@ def _sixteen_bits(spec: QuantizationSpec, place: Place) -> QuantizationSpec | No
 
 
 def _observed_by(kind: type[UniformQuantizationObserverBase]) -> _Change:
-    def change(spec: QuantizationSpec, place: Place) -> QuantizationSpec | None:
+    def change(spec: QuantizationSpec, place: _Place) -> QuantizationSpec | None:
         if _observer(spec) is kind:
             return spec
         if _observer(spec) is None or spec.qscheme not in _SCALED_BY_TENSOR:
@@ -144,11 +139,12 @@ _KINDS: dict[ChangeKind, _Kind] = {
 class _Annotations:
     """The quantizers that the annotations of a graph ask for, and how they can be changed."""
 
-    def __init__(self, model: GraphModule) -> None:
-        self._specs: dict[Place, Any] = {
-            place: spec
-            for place, spec in _get_edge_or_node_to_qspec(model).items()
-            if spec is not None
+    def __init__(self, graph: Graph) -> None:
+        # torchao asks for the graph of the module alone.
+        model: Any = SimpleNamespace(graph=graph)
+        specs = _get_edge_or_node_to_qspec(model)
+        self._specs: dict[_Place, Any] = {
+            place: spec for place, spec in specs.items() if spec is not None
         }
 
     def alternatives(self, node: Node) -> tuple[ChangeKind, ...]:
@@ -189,34 +185,34 @@ class _Annotations:
         for place in self._places(unit, kind):
             yield self._root(place), self._changed(place, kind)
 
-    def _changed(self, place: Place, kind: _Kind) -> QuantizationSpec | None:
+    def _changed(self, place: _Place, kind: _Kind) -> QuantizationSpec | None:
         spec = self._root(place)
         return kind.change(spec, place) if isinstance(spec, QuantizationSpec) else None
 
-    def _root(self, place: Place) -> Any:
+    def _root(self, place: _Place) -> Any:
         """The specification of a place, or that of the place which it shares a quantizer with."""
         spec = self._specs[place]
         while isinstance(spec, SharedQuantizationSpec):
             spec = self._specs.get(spec.edge_or_node)
         return spec
 
-    def _put(self, place: Place, spec: QuantizationSpec) -> None:
+    def _put(self, place: _Place, spec: QuantizationSpec) -> None:
         self._specs[place] = spec
         if isinstance(place, tuple):
             place[1].meta[Q_ANNOTATION_KEY].input_qspec_map[place[0]] = spec
         else:
             place.meta[Q_ANNOTATION_KEY].output_qspec = spec
 
-    def _places(self, unit: set[Node], kind: _Kind) -> Iterator[Place]:
+    def _places(self, unit: set[Node], kind: _Kind) -> Iterator[_Place]:
         return self._weights(unit) if kind.of_weights else self._activations(unit)
 
-    def _weights(self, unit: set[Node]) -> Iterator[Place]:
+    def _weights(self, unit: set[Node]) -> Iterator[_Place]:
         for reader in unit:
             for source in reader.all_input_nodes:
                 if (source, reader) in self._specs and _is_weight(source, reader):
                     yield source, reader
 
-    def _activations(self, unit: set[Node]) -> Iterator[Place]:
+    def _activations(self, unit: set[Node]) -> Iterator[_Place]:
         """Where what the ops give is quantized, and what they read and the op before does not quantize."""
         for reader in unit:
             for source in reader.all_input_nodes:
@@ -263,45 +259,37 @@ def _is_weight(source: Node, reader: Node) -> bool:
     return name.startswith(("conv", "linear")) and reader.args[1] is source
 
 
-class AdjustingQuantizer(Quantizer):  # type: ignore[misc]
-    """Wraps a quantizer so that what it asks for is adjusted."""
+def adjust(
+    wanted: Iterable[Adjustment],
+    recipe: str,
+    graph: Graph,
+    survivor: Callable[[int], int | None],
+) -> None:
+    """Change what a quantizer has annotated as a target wants it.
 
-    def __init__(
-        self, quantizer: Quantizer, captured: Captured, wanted: tuple[Adjustment, ...], recipe: str
-    ) -> None:
-        super().__init__()
-        self.quantizer = quantizer
-        self.alternatives: dict[int, tuple[ChangeKind, ...]] = {}
-        """By handle, the kinds that change an op that is adjusted as wanted; filled by ``annotate``."""
-        self._captured = captured
-        self._wanted = wanted
-        self._recipe = recipe
+    Args:
+        survivor: gives the handle of an op, or that of the op which it was folded into.
 
-    def transform_for_annotation(self, model: GraphModule) -> GraphModule:
-        transformed: GraphModule = self.quantizer.transform_for_annotation(model)
-        return transformed
+    Raises InvalidTarget for a kind that none of its ops can have.
+    """
+    nodes = _by_handle(graph)
+    annotations = _Annotations(graph)
+    # The observer that a target names holds for 16 bits, too.
+    for each in sorted(wanted, key=lambda each: each.kind.startswith("observer")):
+        handles = sorted({handle for one in each.handles if (handle := survivor(one))})
+        there = [nodes[handle] for handle in handles]
+        if not any(annotations.accepts(node, each.kind) for node in there):
+            kinds = (kind for node in there for kind in annotations.alternatives(node))
+            raise refusal(each, recipe, kinds)
+        annotations.adjust(there, each.kind)
 
-    def annotate(self, model: GraphModule) -> GraphModule:
-        """Annotate a graph. Raises InvalidTarget for a kind that none of its ops can have."""
-        model = self.quantizer.annotate(model)
-        nodes = {handle: node for node in model.graph.nodes if (handle := handle_of(node))}
-        annotations = _Annotations(model)
-        # The observer that a target names holds for 16 bits, too.
-        for each in sorted(self._wanted, key=lambda each: each.kind.startswith("observer")):
-            there = [nodes[handle] for handle in survivors(self._captured, each.handles, nodes)]
-            if not any(annotations.accepts(node, each.kind) for node in there):
-                kinds = (kind for node in there for kind in annotations.alternatives(node))
-                raise refusal(each, self._recipe, kinds)
-            annotations.adjust(there, each.kind)
-        self.alternatives = {
-            handle: annotations.alternatives(node) for handle, node in nodes.items()
-        }
-        return model
 
-    def validate(self, model: GraphModule) -> None:
-        self.quantizer.validate(model)
+def possible(graph: Graph) -> dict[int, tuple[ChangeKind, ...]]:
+    """By handle, the kinds that would change how an op of an annotated graph is quantized."""
+    annotations = _Annotations(graph)
+    kinds = {handle: annotations.alternatives(node) for handle, node in _by_handle(graph).items()}
+    return {handle: each for handle, each in kinds.items() if each}
 
-    def prepare_obs_or_fq_callback(
-        self, model: GraphModule, edge_or_node_to_obs_or_fq: Any
-    ) -> None:
-        self.quantizer.prepare_obs_or_fq_callback(model, edge_or_node_to_obs_or_fq)
+
+def _by_handle(graph: Graph) -> dict[int, Node]:
+    return {handle: node for node in graph.nodes if (handle := handle_of(node)) is not None}

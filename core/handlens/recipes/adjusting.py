@@ -12,12 +12,12 @@ from handlens.recipes.keeping import kept_handles
 from handlens.recipes.recipe import Quantized
 
 _LACKING: dict[ChangeKind, str] = {
-    "weight-per-channel": "no weight of a convolution or linear layer is quantized there",
-    "weight-finer-group": "no weight is quantized in groups there",
-    "weight-8-bit": "no weight of a convolution or linear layer is quantized there",
-    "activation-16-bit": "no value with a scale from calibration is read or given there",
-    "observer-min-max": "no value with a scale from calibration is read or given there",
-    "observer-histogram": "no value with a scale from calibration is read or given there",
+    "weight-per-channel": "no weight there has one scale for the tensor",
+    "weight-finer-group": "no weight there can be quantized in groups",
+    "weight-8-bit": "no weight there has fewer than 8 bits",
+    "activation-16-bit": "no value there has a scale from calibration",
+    "observer-min-max": "no value there has a scale from calibration",
+    "observer-histogram": "no value there has a scale from calibration",
 }
 
 

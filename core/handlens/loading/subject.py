@@ -186,6 +186,10 @@ def _adjust(name: str, given: Any) -> tuple[tuple[str | int, ChangeKind], ...]:
             raise InvalidTarget(
                 f"{name} has {_kind(entry)} in adjust: give module paths and debug handles"
             )
+        if not isinstance(kinds, (str, list, tuple)):
+            raise InvalidTarget(
+                f"{name} has {_kind(kinds)} for {entry!r} in adjust: give a kind of change, or a list"
+            )
         for kind in (kinds,) if isinstance(kinds, str) else kinds:
             if kind not in _KINDS:
                 raise InvalidTarget(

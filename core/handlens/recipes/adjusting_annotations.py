@@ -23,7 +23,12 @@ from torchao.quantization.pt2e.prepare import (
     _get_edge_or_node_to_group_id,
     _get_edge_or_node_to_qspec,
 )
-from torchao.quantization.pt2e.quantizer import QuantizationSpec, SharedQuantizationSpec
+from torchao.quantization.pt2e.quantizer import (
+    DerivedQuantizationSpec,
+    QuantizationSpec,
+    QuantizationSpecBase,
+    SharedQuantizationSpec,
+)
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from handlens.advice_report import ChangeKind
@@ -180,6 +185,7 @@ class _Annotations:
             changed = self._changed(place, kind)
             if changed is not None:
                 self._put(place, changed)
+                self._derive_by_channel(place, changed)
 
     def _changes(self, unit: set[Node], kind: _Kind) -> Iterator[tuple[Any, Any]]:
         for place in self._places(unit, kind):
@@ -196,7 +202,18 @@ class _Annotations:
             spec = self._specs.get(spec.edge_or_node)
         return spec
 
-    def _put(self, place: _Place, spec: QuantizationSpec) -> None:
+    def _derive_by_channel(self, weight: _Place, spec: QuantizationSpec) -> None:
+        """Let a bias whose scale is derived from that of a weight have as many scales."""
+        for place, derived in list(self._specs.items()):
+            if (
+                isinstance(derived, DerivedQuantizationSpec)
+                and weight in derived.derived_from
+                and spec.qscheme not in _SCALED_BY_TENSOR
+            ):
+                by_channel = replace(derived, qscheme=torch.per_channel_symmetric, ch_axis=0)
+                self._put(place, by_channel)
+
+    def _put(self, place: _Place, spec: QuantizationSpecBase) -> None:
         self._specs[place] = spec
         if isinstance(place, tuple):
             place[1].meta[Q_ANNOTATION_KEY].input_qspec_map[place[0]] = spec

@@ -44,6 +44,7 @@ from handlens.recipes.leftovers import (
 )
 from handlens.recipes.recipe import CannotQuantize, Quantized, float_module
 from handlens.recipes.regions import CALLED_ONCE, with_regions
+from handlens.recipes.weight_switching import WeightSwitch
 
 _KINDS = relatives(("linear",))
 
@@ -132,6 +133,7 @@ class WeightRecipe:
             frozenset(expected),
             tuple(dict.fromkeys(map(quantized_by, layers.configs))),
             alternatives=alternatives,
+            switch=lambda: WeightSwitch(reference, actual, described),
         )
 
 

@@ -31,16 +31,11 @@ class Adjustment:
 
 
 def adjustments(captured: Captured, subject: Subject) -> tuple[Adjustment, ...]:
-    """What ``adjust`` asks for ops that ``keep_float`` does not name, in the order of its entries.
-
-    Raises InvalidTarget for an entry that names no op.
-    """
-    kept = kept_handles(captured, subject.keep_float)
-    named = (
-        Adjustment(entry, kind, kept_handles(captured, (entry,), "adjust") - kept)
+    """What ``adjust`` asks for, in its order. Raises InvalidTarget for an entry that names no op."""
+    return tuple(
+        Adjustment(entry, kind, kept_handles(captured, (entry,), "adjust"))
         for entry, kind in subject.adjust
     )
-    return tuple(each for each in named if each.handles)
 
 
 def refusal(wanted: Adjustment, recipe: str, possible: Iterable[ChangeKind]) -> InvalidTarget:

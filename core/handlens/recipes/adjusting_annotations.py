@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -96,7 +97,7 @@ def _sixteen_bits(spec: QuantizationSpec, place: _Place) -> QuantizationSpec | N
     )
 
 
-def _observed_by(kind: type[UniformQuantizationObserverBase]) -> _Change:
+def _observed_by(kind: Any) -> _Change:
     def change(spec: QuantizationSpec, place: _Place) -> QuantizationSpec | None:
         if _observer(spec) is kind:
             return spec
@@ -122,7 +123,9 @@ def _eps(spec: QuantizationSpec) -> float | None:
     return eps if isinstance(eps, float) else None
 
 
-def _made(kind: type[UniformQuantizationObserverBase], eps: float | None) -> Any:
+# torchao compares the makers of observers by identity, and specifications that are equal must compare so.
+@cache
+def _made(kind: Any, eps: float | None) -> Any:
     return kind.with_args() if eps is None else kind.with_args(eps=eps)
 
 

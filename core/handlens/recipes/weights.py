@@ -118,9 +118,10 @@ class WeightRecipe:
             accepted |= {(handle, kind) for kind in formats}
             alternatives[handle] = layers.alternatives(node, chosen)
         for each in wanted:
-            if not any((handle, each.kind) in accepted for handle in each.handles):
-                there = (kind for handle in each.handles for kind in alternatives.get(handle, ()))
-                raise refusal(each, self.name, there)
+            there = each.handles - kept
+            if there and not any((handle, each.kind) in accepted for handle in there):
+                possible = (kind for handle in there for kind in alternatives.get(handle, ()))
+                raise refusal(each, self.name, possible)
         for graph_module in graph_modules(actual):
             _forget_types(graph_module)
             graph_module.recompile()

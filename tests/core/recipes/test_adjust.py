@@ -130,23 +130,13 @@ def test_what_reads_a_16_bit_value_reads_all_of_its_bits() -> None:
 
 
 def test_what_shares_a_quantizer_shares_the_adjusted_one() -> None:
-    class Branches(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.left, self.right = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
-            self.last = nn.Conv2d(8, 4, 3)
-
-        def forward(self, x: Tensor) -> Tensor:
-            x = torch.cat([self.left(x), self.right(x)], 1)
-            return self.last(nn.functional.max_pool2d(x, 2))
-
     adjust = (("left", "activation-16-bit"),)
     result = quantize(Branches(), torch.randn(1, 3, 16, 16), recipe="xnnpack", adjust=adjust)
-    left, right, _ = named(result.actual, "conv2d")
-    (pool,) = named(result.actual, "max_pool2d")
-    (cat,) = named(result.actual, "cat")
-    assert [quantized_to(each) for each in (left, right, cat, pool)] == [[torch.int16]] * 4
-    scales = {user.args[1] for each in (left, right, cat, pool) for user in each.users}
+    sharing = [
+        node for name in ("relu", "cat", "max_pool2d") for node in named(result.actual, name)
+    ]
+    assert [quantized_to(each) for each in sharing] == [[torch.int16]] * 4
+    scales = {user.args[1] for each in sharing for user in each.users}
     assert len(scales) == 1
 
 
@@ -249,6 +239,33 @@ def test_an_op_is_adjusted_also_if_its_neighbours_are_kept_in_float() -> None:
     )
     _, second = named(result.actual, "conv2d")
     assert is_dequantize(second.args[1])  # type: ignore[arg-type]
+
+
+class Branches(nn.Module):
+    """Two convolutions whose results share a quantizer, and one that reads what another reads, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.last = nn.Conv2d(8, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left = torch.relu(self.left(x))
+        x = torch.cat([left, torch.relu(self.right(left))], 1)
+        return self.last(nn.functional.max_pool2d(x, 2))
+
+
+@pytest.mark.parametrize("recipe", ["x86", "arm", "xnnpack"])
+def test_a_switch_gives_what_keep_float_gives_for_an_adjusted_model(recipe: str) -> None:
+    x = torch.randn(2, 3, 16, 16)
+    adjust = (("right", "activation-16-bit"), ("", "observer-min-max"))
+    model = Branches()
+    adjusted = quantize(model, x, recipe=recipe, adjust=adjust)
+    assert adjusted.switch is not None
+    switch = adjusted.switch()
+    for unit in switch.units:
+        kept = quantize(model, x, recipe=recipe, adjust=adjust, keep_float=tuple(unit))
+        assert torch.equal(switch.graph(unit)(x), kept.actual(x))
 
 
 def test_later_entries_go_before_earlier_ones() -> None:
@@ -383,13 +400,13 @@ DECLARED = """
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
+            torch.manual_seed(0)
             self.first, self.last = nn.Linear(8, 8), nn.Linear(8, 8)
 
         def forward(self, x):
             return self.last(self.first(x).relu())
 
     def inputs():
-        torch.manual_seed(0)
         return (torch.randn(4, 8),)
 """
 TARGET = """

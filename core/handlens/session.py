@@ -105,7 +105,8 @@ class Session:
     def compare(self, request: RunRequest) -> Report:
         """Quantize the exported model as ``request`` says, and compare.
 
-        A request other than the first may ask for another recipe, and for other ops to stay in float.
+        A request other than the first may ask for another recipe, and for other ops to be kept in float
+        or adjusted.
         """
         if request is not self._request:
             # This run did not spend the time of the export.
@@ -113,6 +114,8 @@ class Session:
         try:
             if request.keep_float is not None:
                 self._subject = replace(self._subject, keep_float=request.keep_float)
+            if request.adjust is not None:
+                self._subject = replace(self._subject, adjust=request.adjust)
             recipe = self._recipe(self._subject)
             self._recipe_name = recipe.name
             with self._stage("quantize"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from handlens.advice_report import Change, ChangeKind, Scores
 from handlens.report import (
     Coverage,
     LogitsAgreement,
@@ -31,6 +32,11 @@ def decibels(ratio: float) -> str:
     """``12.3 dB``, and never a negative zero."""
     # Adding zero takes the sign off a ratio that rounds to zero.
     return f"{round(ratio, 1) + 0.0:.1f} dB"
+
+
+def change(before: float, after: float) -> str:
+    """A ratio before and after something: ``9.2 → 39.5 dB``."""
+    return f"{decibels(before).removesuffix(' dB')} → {decibels(after)}"
 
 
 def percent(share: float) -> str:
@@ -234,3 +240,28 @@ def beginning(report: Report) -> str:
     first = in_module(op_name(begins.op), begins.module)
     measured = "" if begins.sqnr_db is None else f" ({decibels(begins.sqnr_db)})"
     return f"From {first} on, {graph} computes something else{measured}."
+
+
+# -- advice ----------------------------------------------------------------------------------------
+
+_TO_DO: dict[ChangeKind, str] = {
+    "keep-float": "keep {} in float",
+    "weight-per-channel": "quantize the weight of {} per channel",
+    "activation-16-bit": "quantize the output of {} to 16 bits",
+    "observer-min-max": "observe the range of {} by minimum and maximum",
+    "observer-histogram": "observe the range of {} by a histogram",
+    "weight-finer-group": "quantize the weight of {} in finer groups",
+    "weight-8-bit": "quantize the weight of {} to 8 bits",
+}
+
+
+def to_do(change: Change) -> str:
+    """What a change is to do: ``keep conv2 in float``."""
+    return _TO_DO[change.kind].format(change.name)
+
+
+def scores(output: Scores) -> str:
+    """The accuracy of an output: ``39.5 dB``, or why there is no ratio."""
+    if output.sqnr_db is not None:
+        return decibels(output.sqnr_db)
+    return "exact" if output.exact else "not comparable"

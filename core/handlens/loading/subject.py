@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, cast, get_args
 
 import torch
 
+from handlens.advice_report import ChangeKind
 from handlens.loading.inputs import Inputs, Unreadable, arranged, arranged_with_more, cloned
 from handlens.targets import Target
 
@@ -25,6 +27,7 @@ _KEYS = (
     "recipe",
     "keep_float",
     "metric",
+    "adjust",
 )
 
 
@@ -69,6 +72,8 @@ class Subject:
     metric: Callable[[Any, Any], Any] | None = None
     """Gives the quality of the outputs for a batch, higher if better. With it, a batch may have more than
     the inputs, such as labels."""
+    adjust: tuple[tuple[str | int, ChangeKind], ...] = ()
+    """Entries like those of ``keep_float``, each with a change to how its ops are quantized."""
 
     def calibration_inputs(self) -> Iterator[Inputs]:
         """The inputs of the batches.
@@ -125,6 +130,7 @@ def build(target: Target, module: ModuleType) -> Subject:
             for key, value in target.references.items()
         }
         given["keep_float"] = target.keep_float
+        given["adjust"] = target.adjust
         for key in target.references.keys() - {"recipe", "metric"}:
             if callable(given[key]) and not isinstance(given[key], torch.nn.Module):
                 given[key] = given[key]()
@@ -174,6 +180,7 @@ def _subject(name: str, given: Any) -> Subject:
         values.get("recipe"),
         _keep_float(name, values.get("keep_float")),
         _metric(name, values.get("metric")),
+        _adjust(name, values.get("adjust")),
     )
 
 
@@ -197,6 +204,42 @@ def _metric(name: str, given: Any) -> Callable[[Any, Any], Any] | None:
             f"{name} gives {kind(given)} as metric: make it a function metric(outputs, batch)"
         )
     return given  # type: ignore[no-any-return]
+
+
+_KINDS = tuple(each for each in get_args(ChangeKind) if each != "keep-float")
+
+
+def _adjust(name: str, given: Any) -> tuple[tuple[str | int, ChangeKind], ...]:
+    if not isinstance(given, Mapping):
+        if given is None:
+            return ()
+        raise InvalidTarget(
+            f"{name} gives {kind(given)} as adjust: make it a mapping of module paths to kinds of change"
+        )
+    pairs: list[tuple[str | int, ChangeKind]] = []
+    for entry, kinds in given.items():
+        if not isinstance(entry, (str, int)) or isinstance(entry, bool):
+            raise InvalidTarget(
+                f"{name} has {kind(entry)} in adjust: give module paths and debug handles"
+            )
+        if not isinstance(kinds, (str, list, tuple)):
+            raise InvalidTarget(
+                f"{name} has {kind(kinds)} for {entry!r} in adjust: give a kind of change, or a list"
+            )
+        for each in (kinds,) if isinstance(kinds, str) else kinds:
+            if each not in _KINDS:
+                raise InvalidTarget(
+                    f"{name} has {each!r} for {entry!r} in adjust: {_is_no_kind(each)}"
+                )
+            pairs.append((entry, cast(ChangeKind, each)))
+    return tuple(pairs)
+
+
+def _is_no_kind(kind: Any) -> str:
+    if kind == "keep-float":
+        return "name it in keep_float"
+    close = difflib.get_close_matches(str(kind), _KINDS, 1)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(map(repr, _KINDS))}"
 
 
 def _batches(name: str, key: str, given: Any, example: list[Any]) -> Iterable[Any]:

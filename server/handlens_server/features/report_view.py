@@ -12,10 +12,10 @@ from handlens import words
 from handlens.diagnosis.thresholds import thresholds_in_force
 from handlens.rendering.view import View, clean, clean_lines
 from handlens.report import Report, Span, StaysInFloat, Unmatched
+from handlens.source_text import split_lines
 from handlens_server.cards import op_card
 from handlens_server.results.result import Result
 from handlens_server.state import State
-from handlens_server.text import positions
 from handlens_server.text.documents import Document
 
 REPORT = "handlens/report"
@@ -187,9 +187,7 @@ class _Source:
         self._documents = state.documents
         self._result = result
         self._view = View(result.texts.get, state.documents.root(result.run.file))
-        self._lines = {
-            file: positions.split_lines(text) for file, text in result.texts.items() if text
-        }
+        self._lines = {file: split_lines(text) for file, text in result.texts.items() if text}
 
     def line(self, span: Span | None) -> str:
         """The first line of an expression; empty where there is none."""

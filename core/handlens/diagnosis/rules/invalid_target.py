@@ -18,9 +18,10 @@ class InvalidTarget(Rule):
     | `example_kwargs` | a mapping of keyword inputs; optional |
     | `dynamic_shapes` | as `torch.export.export` takes it; optional |
     | `calibration` | an iterable of input tuples; optional, the example inputs unless given |
-    | `evaluation` | an iterable of input tuples; optional, the example inputs unless given |
+    | `evaluation` | an iterable of input tuples; optional, the example inputs unless given. With a `metric`, the batches may have labels beside the inputs |
     | `recipe` | the name of a [recipe](../recipes.md), or a callable that returns a torchao `Quantizer`; optional |
     | `keep_float` | a list of module paths and debug handles that [stay in float](../recipes.md#keeping-modules-in-float); optional |
+    | `metric` | a function [`metric(outputs, batch)`](../metric.md) that gives a number, higher if better; optional |
 
     ## Example
 

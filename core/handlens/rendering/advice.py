@@ -10,6 +10,8 @@ from handlens.advice_report import Advice, Alone, Cost, Scores
 from handlens.target_edits import Additions
 
 COST = "what of the multiply-adds and the weight bytes leaves the number format of the recipe"
+# How many changes that were measured alone are worth a line.
+_MOST = 5
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,15 @@ def steps(advice: Advice) -> Table:
     return Table(header, tuple(rows))
 
 
-def alone(advice: Advice, most: int) -> Table:
+def alone(advice: Advice) -> Table:
     """The changes that give the most by themselves."""
-    return _alone(advice, "alone", advice.alone[:most])
+    return _alone(advice, "alone", advice.alone[:_MOST])
 
 
-def alternatives(advice: Advice, most: int) -> Table:
+def alternatives(advice: Advice) -> Table:
     """What can be done instead of keeping ops in float, and, last, what keeping them in float gives."""
     kept = {each.change.handles: words.scores(each.output) for each in advice.alone}
-    shown = advice.alternatives[:most]
+    shown = advice.alternatives[:_MOST]
     table = _alone(advice, "instead of float", shown)
     rows = [
         replace(row, cells=(*row.cells, kept.get(each.change.handles, "")))

@@ -21,7 +21,8 @@ class LogitsAgreement:
     """How far two outputs agree that look like logits: rows of scores, one score for each class."""
 
     top1: float
-    """The share of the rows whose largest score is that of the same class, from 0 to 1."""
+    """The share of the rows whose largest score is that of the same class, from 0 to 1. Of several equal
+    scores, it is the first."""
     kl_divergence: float | None
     """Mean over the rows of KL(softmax(reference) || softmax(quantized)), in nats; None if not finite."""
     rows: int
@@ -38,7 +39,8 @@ class Scores:
     logits: LogitsAgreement | None = None
     """None if the outputs do not look like logits."""
     metric: float | None = None
-    """The mean over the batches of the target's own metric; None if the target has none."""
+    """The mean over the batches of the target's own metric; None if the target has none, or if it is not
+    finite."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from handlens.advice_report import Change, ChangeKind, Scores
 from handlens.report import (
     Coverage,
+    LogitsAgreement,
+    Metric,
     OpReport,
     OutputAccuracy,
     Report,
@@ -140,6 +142,51 @@ def output(accuracy: OutputAccuracy) -> str:
         too = "and not in the quantized model" if accuracy.mse else "and in the quantized model"
         return f"all zero in the reference, {too}"
     return _ratio(_EXPLAINED, accuracy.verdict, accuracy.sqnr_db)
+
+
+def objectives(accuracy: OutputAccuracy) -> list[tuple[str, str]]:
+    """What there is of the output beside its ratio, each with its name: ``top-1``, ``KL``, a metric.
+
+    Nothing is said of logits that are exactly the reference's.
+    """
+    found = []
+    if (logits := accuracy.logits) is not None and accuracy.verdict != "exact":
+        rows = count(logits.rows, "row")
+        found.append(("top-1", f"agrees in {_top1(logits)} of {rows}"))
+        if logits.kl_divergence is not None:
+            found.append(("KL", f"{_divergence(logits.kl_divergence)} nats"))
+    if accuracy.metric is not None:
+        found.append((accuracy.metric.name, _metric(accuracy.metric)))
+    return found
+
+
+def beside(accuracy: OutputAccuracy) -> str:
+    """All of them in a line that goes on after the ratio; empty if there are none."""
+    return "".join(f" · {name} {value}" for name, value in objectives(accuracy))
+
+
+def brief(accuracy: OutputAccuracy) -> str:
+    """The ratio, and what people ask for first: ``9.2 dB, top-1 97.2 %``, or the metric."""
+    told = ratio(accuracy.verdict, accuracy.sqnr_db)
+    if accuracy.metric is not None:
+        return f"{told}, {accuracy.metric.name} {_metric(accuracy.metric)}"
+    if accuracy.logits is not None and accuracy.verdict != "exact":
+        return f"{told}, top-1 {_top1(accuracy.logits)}"
+    return told
+
+
+def _top1(logits: LogitsAgreement) -> str:
+    # Rounding must not make all of nearly all.
+    return "> 99.9 %" if 0.999 < logits.top1 < 1 else percent(logits.top1)
+
+
+def _divergence(nats: float) -> str:
+    return "< 0.001" if 0 < nats < 0.001 else number(nats)
+
+
+def _metric(metric: Metric) -> str:
+    values = (metric.reference, metric.quantized)
+    return " → ".join("not finite" if each is None else f"{each:.4g}" for each in values)
 
 
 def _ratio(reasons: dict[Verdict, str], verdict: Verdict, sqnr_db: float | None) -> str:

@@ -51,6 +51,7 @@ def summary(report: Report, view: View, inherited: Counter[int | None]) -> Itera
         if report.verified and report.verified.actual_sqnr_db is not None:
             against = f" ({words.decibels(report.verified.actual_sqnr_db)} against the model)"
             output.append(against, STYLES["error"])
+        output.append(clean(words.beside(report.output)))
         yield row("output", output)
     if report.verified:
         yield from _verified(report.verified)

@@ -51,8 +51,7 @@ def register(server: LanguageServer, state: State) -> None:
             "generation": result.run.generation,
             "stale": result.is_previous or result.is_stale,
             "batches": report.batches,
-            "output": report.output
-            and {**dataclasses.asdict(report.output), "reason": clean(report.output.reason)},
+            "output": _output(report),
             "verified": _verified(report, source),
             "quantized_by": [
                 {key: clean(value) for key, value in dataclasses.asdict(each).items()}
@@ -144,6 +143,22 @@ def register(server: LanguageServer, state: State) -> None:
             for result, op in found
             or state.results.in_line(document.file, document.source, place[0])
         ]
+
+
+def _output(report: Report) -> dict[str, Any] | None:
+    """The accuracy of the output, and what there is beside its ratio, in words."""
+    output = report.output
+    if output is None:
+        return None
+    return {
+        "verdict": output.verdict,
+        "sqnr_db": output.sqnr_db,
+        "mse": output.mse,
+        "max_abs_error": output.max_abs_error,
+        "cosine": output.cosine,
+        "reason": clean(output.reason),
+        "objectives": [[clean(name), clean(value)] for name, value in words.objectives(output)],
+    }
 
 
 def _verified(report: Report, source: _Source) -> dict[str, Any] | None:

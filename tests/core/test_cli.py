@@ -376,6 +376,7 @@ def test_targets_are_listed_as_json(handlens: Run, project: Path) -> None:
         "end_column": 18,
         "references": {},
         "keep_float": [],
+        "adjust": {},
     }
 
 

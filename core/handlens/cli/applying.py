@@ -82,6 +82,7 @@ def _changes(before: Report, after: Report) -> Iterator[str]:
     else:
         yield f"output {clean(words.output(old))} → {clean(words.output(new))}"
     if old.logits and new.logits:
-        yield f"top-1 {words.percent(old.logits.top1)} → {words.percent(new.logits.top1)}"
+        yield f"top-1 {words.top1(old.logits)} → {words.top1(new.logits)}"
     if old.metric and new.metric:
-        yield f"metric {old.metric.quantized:.4g} → {new.metric.quantized:.4g}"
+        values = words.metric_value(old.metric.quantized), words.metric_value(new.metric.quantized)
+        yield f"{clean(new.metric.name)} {' → '.join(values)}"

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from handlens.advice_report import Advice
 from handlens.rendering import advice as shown
-from handlens.rendering.advice import Table
+from handlens.rendering.advice import Table, Tables
 from handlens.rendering.summary import row
 from handlens.rendering.view import STYLES, View, clean
 from handlens.report import Report
@@ -30,7 +30,7 @@ def advice_lines(report: Report, advice: Advice, console: Console, view: View) -
         yield row("no advice", Text(clean(advice.reason), STYLES["warning"]))
         return
     yield Text()
-    for table in _tables(advice):
+    for table in _tables(report, advice):
         yield from _drawn(table, console)
         yield Text()
     for sentence in shown.verdict(advice):
@@ -45,12 +45,13 @@ def advice_lines(report: Report, advice: Advice, console: Console, view: View) -
         label = ""
 
 
-def _tables(advice: Advice) -> Iterator[Table]:
-    yield shown.steps(advice)
+def _tables(report: Report, advice: Advice) -> Iterator[Table]:
+    tables = Tables(report, advice)
+    yield tables.steps
     if not advice.steps and advice.alone:
-        yield shown.alone(advice)
+        yield tables.alone
     if advice.alternatives:
-        yield shown.alternatives(advice)
+        yield tables.alternatives
 
 
 def _drawn(table: Table, console: Console) -> Iterator[Text]:

@@ -15,7 +15,7 @@ from handlens.rendering.advice import so_far
 from handlens.rendering.advice_curve import Curve
 from handlens.rendering.text import render
 from handlens.rendering.view import View
-from handlens.report import Document, OutputAccuracy, Report
+from handlens.report import Document, Metric, OutputAccuracy, Report
 from tests.core.rendering.sample_advice import ADVICE, step
 from tests.sample_ops import FILE, losing_op
 
@@ -59,8 +59,10 @@ def test_each_step_has_its_output_its_gain_and_its_cost() -> None:
 def test_columns_are_there_for_what_was_measured() -> None:
     before, after = Scores(9.0, metric=0.75), Scores(12.0, metric=0.81234)
     advice = Advice(before, "metric", (step("a", 1, after),), units=1)
-    shown = text(advice)
-    assert row(shown, "MACs", "output") == "change output wins metric MACs weights"
+    output = OutputAccuracy("ok", 9.0, 0.1, 0.2, 0.9, metric=Metric("accuracy", 0.9, 0.75))
+    made = replace(document(advice).reports[0], output=output)
+    shown = render(Document("0.1.0", None, (made,)), View(lambda _: None, "/"))
+    assert row(shown, "MACs", "output") == "change output wins accuracy MACs weights"
     assert row(shown, "1  keep") == "1 keep a in float 12.0 dB +0.0623 0.8123 41 % 5.25 % ✓"
 
 
@@ -85,6 +87,10 @@ def test_what_can_be_done_instead_of_float_is_shown_beside_what_float_gives() ->
             NO_STEP,
             "Nothing that was tried wins enough to be worth a change: "
             "the most is +30.3 dB, to keep conv2 in float.",
+        ),
+        (
+            replace(NO_STEP, alone=(), before=Scores(None, exact=True)),
+            "There is nothing to win: the output is exactly the reference.",
         ),
         (replace(NO_STEP, alone=(), units=0), "There is nothing to change: no op is quantized."),
         (

@@ -1,7 +1,8 @@
-"""Advice beside other methods: which units each puts into float, and what the output gains by it.
+"""Advice beside other methods: which units each keeps in float, and what the output gains by it.
 
 ``python -m benchmarks.advising SUBJECT`` measures one subject and prints it as JSON; an argument
-``FILE::TARGET@RECIPE`` is one, too. Every output is that of a real run of the recipe.
+``FILE::TARGET@RECIPE`` is one, too. Every output that is printed is that of a real run of the recipe. To
+find an order, the graph is switched: the outputs are the same, and it takes seconds instead of an hour.
 """
 
 from __future__ import annotations
@@ -11,25 +12,29 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import get_args
 
+import torch
+from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
+
 from benchmarks import orders, preparing
-from benchmarks.orders import Counted
+from benchmarks.orders import Counted, Kept
 from benchmarks.workloads import ROOT, Workload
 from handlens.advice_report import Advice, Scores
-from handlens.advising.real_runs import real_run
-from handlens.capture.export import Captured, capture
+from handlens.capture.export import capture
 from handlens.capture.handles import generate_numeric_debug_handle, nodes_by_handle
 from handlens.capture.nodes import module_of, op_name
+from handlens.comparison import Statistics
+from handlens.comparison.recorder import pool
 from handlens.diagnosis.judging import judge
 from handlens.diagnosis.rules.low_sqnr import LowSqnr
-from handlens.loading.subject import Subject
-from handlens.recipes import Quantized, Recipe, resolve
+from handlens.loading.inputs import Inputs, cloned
+from handlens.recipes import resolve
 from handlens.report import Report, Severity
 from handlens.request import AdviceRequest, RunRequest
 from handlens.session import Session
@@ -114,6 +119,8 @@ class Method:
     """The units that it puts into float, by the names of their ops."""
     outputs_db: tuple[float | None, ...]
     """The SQNR of the output with as many of them as ``COUNTS`` says, or with all; None without noise."""
+    predicted_db: tuple[float | None, ...]
+    """The same without running the recipe: as the advice tells it, or by a switch."""
     measurements: int
 
 
@@ -121,10 +128,9 @@ class Method:
 class Accusations:
     """The ops that HL101 names, and whether those are the ones worth keeping in float."""
 
-    named: int
     wins_db: tuple[float | None, ...]
-    """What each wins whose op is quantized, its unit in float alone; None if no noise is left. The first is
-    named first."""
+    """What each wins, the best unit of the op in float alone; None if no noise is left. The first is named
+    first."""
     first_is_best: bool
     """True if the op that is named first is of the unit that wins most of all."""
 
@@ -146,8 +152,6 @@ class Row:
     first_s: float | None
     """The time to the first advice with a change that wins."""
     advice_s: float
-    predictions_db: tuple[tuple[float | None, float | None], ...]
-    """By step of the advice: the output that it tells, and that of a real run with these changes."""
     accused: Accusations
     """Before advice."""
     accused_advised: Accusations
@@ -155,46 +159,58 @@ class Row:
 
 
 class Bench:
-    """A model whose units can be put into float."""
+    """A model whose ops can be kept in float."""
 
     def __init__(self, workload: Workload) -> None:
-        self.subject: Subject = preparing.subject(workload)
-        subject = self.subject
-        self.captured: Captured = capture(
+        self._subject = subject = preparing.subject(workload)
+        self._captured = capture(
             subject.model, subject.args, subject.kwargs, subject.dynamic_shapes
         )
-        generate_numeric_debug_handle(self.captured.program)
-        self.recipe: Recipe = resolve(workload.recipe)
-        quantized: Quantized = self.recipe.quantize(self.captured, subject)
+        generate_numeric_debug_handle(self._captured.program)
+        self._recipe = resolve(workload.recipe)
+        quantized = self._recipe.quantize(self._captured, subject)
+        assert quantized.switch is not None
+        self._reference, self._switch = quantized.reference, quantized.switch()
+        self.units: list[Kept] = self._switch.units
         nodes = nodes_by_handle(quantized.reference)
-        self.units = [(handle,) for handle in sorted(nodes) if handle not in quantized.in_float]
         self.names = [
-            " + ".join(f"{module_of(nodes[each])}:{op_name(nodes[each])}" for each in unit)
-            for unit in self.units
+            " + ".join(_name(nodes[each]) for each in sorted(unit)) for unit in self.units
         ]
 
-    def real(self, kept: tuple[str | int, ...]) -> float:
-        """The SQNR of the output of a real run with ``kept`` in float."""
-        return decibels(real_run(self.captured, self.subject, self.recipe, kept))
+    def real(self, kept: Iterable[str | int]) -> float:
+        """The SQNR of the output of a real run of the recipe with ``kept`` in ``keep_float``."""
+        keep_float = *self._subject.keep_float, *kept
+        wanted = replace(self._subject, keep_float=keep_float)
+        quantized = self._recipe.quantize(self._captured, wanted)
+        return self._sqnr(quantized.reference, quantized.actual)
 
-    def handles(self, kept: frozenset[int]) -> tuple[int, ...]:
-        """The handles of the ops of some units."""
-        return tuple(handle for each in sorted(kept) for handle in self.units[each])
+    def switched(self, kept: Kept) -> float:
+        """The same for ops by their handles, in the graph that is quantized already."""
+        return self._sqnr(self._reference, self._switch.graph(kept))
+
+    def _sqnr(self, reference: GraphModule, actual: GraphModule) -> float:
+        total = Statistics()
+        for batch in self._subject.evaluation_inputs():
+            pool(total, _outputs(reference, batch), _outputs(actual, batch))
+        return math.inf if total.verdict == "exact" else total.sqnr_db or -math.inf
 
 
-def decibels(scores: Scores) -> float:
-    if scores.exact:
-        return math.inf
-    assert scores.sqnr_db is not None
-    return scores.sqnr_db
+def _outputs(graph: GraphModule, inputs: Inputs) -> list[object]:
+    args, kwargs = cloned(inputs)
+    with torch.no_grad():
+        leaves: list[object] = pytree.tree_leaves(graph(*args, **kwargs))
+        return leaves
+
+
+def _name(node: Node) -> str:
+    return f"{module_of(node)}:{op_name(node)}"
 
 
 def measure(workload: Workload) -> Row:
     """Measure one subject."""
     bench = Bench(workload)
-    judged = Counted(lambda kept: bench.real(bench.handles(kept)))
     start = time.perf_counter()
-    before = judged(frozenset())
+    before = bench.real(())
     real_run_s = time.perf_counter() - start
 
     target = workload.find()
@@ -215,22 +231,14 @@ def measure(workload: Workload) -> Row:
     advice_s = time.perf_counter() - start
     advice = advised.advice
     assert advice is not None
-    entries = [step.change.entries for step in advice.steps]
-    reals = [
-        bench.real(tuple(chain.from_iterable(entries[:count])))
-        for count in range(1, len(entries) + 1)
-    ]
+    measured = Counted(bench.switched)
     methods = {
-        "advice": Method(
-            tuple(step.change.name for step in advice.steps),
-            tuple(finite([before, *reals][min(count, len(reals))]) for count in COUNTS),
-            advice.measurements,
-        ),
-        "greedy": _method(bench, judged, partial(orders.greedy, most=COUNTS[-1])),
-        "ablation": _method(bench, judged, orders.ablation),
-        "injection": _method(bench, judged, orders.injection),
+        "advice": _advised(bench, advice, before),
+        "greedy": _method(bench, measured, partial(orders.greedy, most=COUNTS[-1])),
+        "ablation": _method(bench, measured, orders.ablation),
+        "injection": _method(bench, measured, orders.injection),
     }
-    wins = [judged(frozenset({each})) - before for each in range(len(bench.units))]
+    wins = [measured(unit) - before for unit in bench.units]
     return Row(
         workload.name,
         workload.title,
@@ -243,21 +251,38 @@ def measure(workload: Workload) -> Row:
         methods,
         first[0] if first else None,
         advice_s,
-        tuple(
-            (finite(decibels(step.output)), finite(real)) for step, real in zip(advice.steps, reals)
-        ),
         _accusations(judge(report, (), {}, target.declaration), bench, wins),
         _accusations(judge(advised, (), {}, target.declaration), bench, wins),
     )
 
 
+def _advised(bench: Bench, advice: Advice, before: float) -> Method:
+    steps = [advice.steps[:count] for count in COUNTS]
+    entries = [[entry for step in each for entry in step.change.entries] for each in steps]
+    return Method(
+        tuple(step.change.name for step in advice.steps),
+        tuple(finite(bench.real(each)) for each in entries),
+        tuple(_told(each[-1].output) if each else finite(before) for each in steps),
+        advice.measurements,
+    )
+
+
 def _method(
-    bench: Bench, judged: Counted, find: Callable[[int, orders.Measure], list[int]]
+    bench: Bench,
+    measured: Counted,
+    find: Callable[[Sequence[Kept], orders.Measure], list[int]],
 ) -> Method:
-    counted = Counted(judged)
-    order = find(len(bench.units), counted)[: COUNTS[-1]]
-    outputs = [finite(judged(frozenset(order[:count]))) for count in COUNTS]
-    return Method(tuple(bench.names[each] for each in order), tuple(outputs), counted.count)
+    counted = Counted(measured)
+    order = find(bench.units, counted)[: COUNTS[-1]]
+    kept = [
+        frozenset[int]().union(*(bench.units[each] for each in order[:count])) for count in COUNTS
+    ]
+    return Method(
+        tuple(bench.names[each] for each in order),
+        tuple(finite(bench.real(sorted(each))) for each in kept),
+        tuple(finite(measured(each)) for each in kept),
+        counted.count,
+    )
 
 
 def _accusations(judged: Report, bench: Bench, wins: Sequence[float]) -> Accusations:
@@ -266,17 +291,27 @@ def _accusations(judged: Report, bench: Bench, wins: Sequence[float]) -> Accusat
         (each for each in judged.findings if each.rule == LowSqnr.code),
         key=lambda each: SEVERITIES.index(each.severity),
     )
-    unit_of = {handle: unit for unit, handles in enumerate(bench.units) for handle in handles}
-    units = [unit_of[each.handle] for each in accused if each.handle in unit_of]
-    best = max(range(len(wins)), key=lambda each: wins[each])
-    return Accusations(
-        len(accused), tuple(finite(wins[each]) for each in units), units[:1] == [best]
-    )
+    of_op = [
+        max((win for unit, win in zip(bench.units, wins) if each.handle in unit), default=0.0)
+        for each in accused
+    ]
+    return Accusations(tuple(map(finite, of_op)), of_op[:1] == [max(wins)])
+
+
+def _told(scores: Scores) -> float | None:
+    return None if scores.exact else scores.sqnr_db
 
 
 def finite(ratio: float) -> float | None:
     """The ratio for JSON, which has no infinity."""
     return ratio if math.isfinite(ratio) else None
+
+
+def own(argument: str) -> Workload:
+    """The subject of an argument ``FILE::TARGET@RECIPE``."""
+    place, _, recipe = argument.partition("@")
+    file, _, target = place.partition("::")
+    return Workload(argument, Path(place).name, target, os.path.abspath(file), recipe)
 
 
 def main(name: str) -> None:
@@ -285,13 +320,6 @@ def main(name: str) -> None:
         os.dup2(2, 1)
         row = measure(SUBJECTS.get(name) or own(name))
         output.write(json.dumps(asdict(row)) + "\n")
-
-
-def own(argument: str) -> Workload:
-    """The subject of an argument ``FILE::TARGET@RECIPE``."""
-    place, _, recipe = argument.partition("@")
-    file, _, target = place.partition("::")
-    return Workload(argument, Path(place).name, target, os.path.abspath(file), recipe)
 
 
 if __name__ == "__main__":

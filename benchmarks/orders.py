@@ -1,56 +1,60 @@
-"""The orders in which methods put units into float, from measurements of the output alone."""
+"""The orders in which methods keep units in float, from measurements of the output alone."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 
-Measure = Callable[[frozenset[int]], float]
-"""The SQNR of the output in dB with the units of these numbers in float; infinite without any noise."""
+Kept = frozenset[int]
+"""The handles of ops that are kept in float."""
+Measure = Callable[[Kept], float]
+"""The SQNR of the output in dB; infinite without any noise."""
 
 
 class Counted:
-    """A measurement that is made once for each set, and counted."""
+    """A measurement that is made once for each set of ops, and counted."""
 
     def __init__(self, measure: Measure) -> None:
         self._measure = measure
-        self.known: dict[frozenset[int], float] = {}
+        self._known: dict[Kept, float] = {}
 
-    def __call__(self, kept: frozenset[int]) -> float:
-        if kept not in self.known:
-            self.known[kept] = self._measure(kept)
-        return self.known[kept]
+    def __call__(self, kept: Kept) -> float:
+        if kept not in self._known:
+            self._known[kept] = self._measure(kept)
+        return self._known[kept]
 
     @property
     def count(self) -> int:
-        return len(self.known)
+        return len(self._known)
 
 
-def greedy(units: int, measure: Measure, most: int) -> list[int]:
+def greedy(units: Sequence[Kept], measure: Measure, most: int) -> list[int]:
     """The best unit beside those before it, each time all others measured anew; until none wins."""
     order: list[int] = []
-    now = measure(frozenset())
-    while len(order) < min(most, units) and now < math.inf:
-        kept = frozenset(order)
-        outputs = {each: measure(kept | {each}) for each in range(units) if each not in kept}
-        best = max(outputs, key=lambda each: outputs[each])
-        if outputs[best] <= now:
+    kept: Kept = frozenset()
+    now = measure(kept)
+    while len(order) < most and now < math.inf:
+        outputs = {
+            number: measure(kept | unit) for number, unit in enumerate(units) if not unit <= kept
+        }
+        best = max(outputs, key=outputs.__getitem__, default=None)
+        if best is None or outputs[best] <= now:
             break
         order.append(best)
-        now = outputs[best]
+        kept, now = kept | units[best], outputs[best]
     return order
 
 
-def ablation(units: int, measure: Measure) -> list[int]:
+def ablation(units: Sequence[Kept], measure: Measure) -> list[int]:
     """NNCF's order: each unit alone goes back to float in the quantized model; the best output first."""
-    return _ordered([-measure(frozenset({each})) for each in range(units)])
+    return _ascending([-measure(unit) for unit in units])
 
 
-def injection(units: int, measure: Measure) -> list[int]:
+def injection(units: Sequence[Kept], measure: Measure) -> list[int]:
     """AIMET's order: each unit alone is quantized in the float model; the worst output first."""
-    everything = frozenset(range(units))
-    return _ordered([measure(everything - {each}) for each in range(units)])
+    everything: Kept = frozenset().union(*units)
+    return _ascending([measure(everything - unit) for unit in units])
 
 
-def _ordered(values: Sequence[float]) -> list[int]:
-    return sorted(range(len(values)), key=lambda each: values[each])
+def _ascending(values: Sequence[float]) -> list[int]:
+    return sorted(range(len(values)), key=values.__getitem__)

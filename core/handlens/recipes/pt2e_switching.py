@@ -106,7 +106,9 @@ class Pt2eSwitch:
         for node in self._annotated.nodes:
             pattern[node] = [node]
             for source in node.all_input_nodes:
-                if source in pattern and not self._layout.chain(names[source], names[node]):
+                # The result of an op inside of a pattern is read by the next op of the pattern alone.
+                inside = source in pattern and len(source.users) == 1
+                if inside and not self._layout.chain(names[source], names[node]):
                     joined = pattern[source]
                     if joined is not pattern[node]:
                         joined.extend(pattern[node])

@@ -48,13 +48,6 @@ class Parts:
             self.edges.get(each, 0.0) for each in edges
         )
 
-    def add(self, others: Parts) -> None:
-        """Add the parts that were found on another batch."""
-        for handle, part in others.ops.items():
-            self.ops[handle] += part
-        for edge, part in others.edges.items():
-            self.edges[edge] += part
-
 
 def parts(
     reference: GraphModule,

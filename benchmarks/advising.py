@@ -15,20 +15,20 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import accumulate
 from typing import get_args
 
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from benchmarks import orders, preparing
 from benchmarks.advice_subjects import COUNTS, SUBJECTS, own
-from benchmarks.orders import Counted, Kept
+from benchmarks.orders import Counted, Kept, Measure, Sizes
 from benchmarks.workloads import ROOT, Workload
 from handlens.advice_report import Advice, Scores
 from handlens.capture.export import capture
-from handlens.capture.handles import generate_numeric_debug_handle, nodes_by_handle
-from handlens.capture.nodes import module_of, op_name
+from handlens.capture.handles import generate_numeric_debug_handle
 from handlens.comparison import Statistics
 from handlens.comparison.recorder import pool
 from handlens.diagnosis.judging import judge
@@ -46,10 +46,8 @@ SEVERITIES = get_args(Severity)
 class Method:
     """A way to choose units, and what comes of it."""
 
-    order: tuple[str, ...]
-    """The units that it puts into float, by the names of their ops."""
     outputs_db: tuple[float | None, ...]
-    """The SQNR of the output with as many of them as ``COUNTS`` says, or with all; None without noise."""
+    """The SQNR of the output with as many units in float as ``COUNTS`` says; None without noise."""
     predicted_db: tuple[float | None, ...]
     """The same without running the recipe: as the advice tells it, or by a switch."""
     measurements: int
@@ -74,6 +72,7 @@ class Row:
     title: str
     recipe: str
     units: int
+    """The smallest ones."""
     before_db: float
     quantize_s: float
     compare_s: float
@@ -103,10 +102,7 @@ class Bench:
         assert quantized.switch is not None
         self._reference, self._switch = quantized.reference, quantized.switch()
         self.units: list[Kept] = self._switch.units
-        nodes = nodes_by_handle(quantized.reference)
-        self.names = [
-            " + ".join(_name(nodes[each]) for each in sorted(unit)) for unit in self.units
-        ]
+        self.size = Sizes(self.units)
 
     def real(self, kept: Iterable[str | int]) -> float:
         """The SQNR of the output of a real run of the recipe with ``kept`` in ``keep_float``."""
@@ -131,10 +127,6 @@ def _outputs(graph: GraphModule, inputs: Inputs) -> list[object]:
     with torch.no_grad():
         leaves: list[object] = pytree.tree_leaves(graph(*args, **kwargs))
         return leaves
-
-
-def _name(node: Node) -> str:
-    return f"{module_of(node)}:{op_name(node)}"
 
 
 def measure(workload: Workload) -> Row:
@@ -165,16 +157,16 @@ def measure(workload: Workload) -> Row:
     measured = Counted(bench.switched)
     methods = {
         "advice": _advised(bench, advice, before),
-        "greedy": _method(bench, measured, partial(orders.greedy, most=COUNTS[-1])),
-        "ablation": _method(bench, measured, orders.ablation),
-        "injection": _method(bench, measured, orders.injection),
+        "greedy": _method(bench, measured, partial(orders.greedy, bench.units)),
+        "ablation": _method(bench, measured, partial(orders.ablation, bench.units)),
+        "injection": _method(bench, measured, partial(orders.injection, bench.units)),
     }
     wins = [measured(unit) - before for unit in bench.units]
     return Row(
         workload.name,
         workload.title,
         report.recipe,
-        len(bench.units),
+        bench.size(frozenset().union(*bench.units)),
         before,
         report.timings["quantize"],
         report.timings["compare"],
@@ -188,28 +180,21 @@ def measure(workload: Workload) -> Row:
 
 
 def _advised(bench: Bench, advice: Advice, before: float) -> Method:
-    steps = [advice.steps[:count] for count in COUNTS]
+    changed = (frozenset(step.change.handles) for step in advice.steps)
+    kept: list[Kept] = list(accumulate(changed, lambda before, more: before | more))
+    steps = [advice.steps[: sum(bench.size(each) <= most for each in kept)] for most in COUNTS]
     entries = [[entry for step in each for entry in step.change.entries] for each in steps]
     return Method(
-        tuple(step.change.name for step in advice.steps),
         tuple(finite(bench.real(each)) for each in entries),
         tuple(_told(each[-1].output) if each else finite(before) for each in steps),
         advice.measurements,
     )
 
 
-def _method(
-    bench: Bench,
-    measured: Counted,
-    find: Callable[[Sequence[Kept], orders.Measure], list[int]],
-) -> Method:
+def _method(bench: Bench, measured: Counted, choose: Callable[[Measure, int], Kept]) -> Method:
     counted = Counted(measured)
-    order = find(bench.units, counted)[: COUNTS[-1]]
-    kept = [
-        frozenset[int]().union(*(bench.units[each] for each in order[:count])) for count in COUNTS
-    ]
+    kept = [choose(counted, most) for most in COUNTS]
     return Method(
-        tuple(bench.names[each] for each in order),
         tuple(finite(bench.real(sorted(each))) for each in kept),
         tuple(finite(measured(each)) for each in kept),
         counted.count,

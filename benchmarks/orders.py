@@ -28,33 +28,51 @@ class Counted:
         return len(self._known)
 
 
-def greedy(units: Sequence[Kept], measure: Measure, most: int) -> list[int]:
-    """The best unit beside those before it, each time all others measured anew; until none wins."""
-    order: list[int] = []
+class Sizes:
+    """How many of the smallest units a set of ops holds. A larger unit costs as much as those in it."""
+
+    def __init__(self, units: Sequence[Kept]) -> None:
+        self._smallest = [each for each in units if not any(other < each for other in units)]
+
+    def __call__(self, kept: Kept) -> int:
+        return sum(each <= kept for each in self._smallest)
+
+
+def greedy(units: Sequence[Kept], measure: Measure, most: int) -> Kept:
+    """The unit that wins most for its size beside those before it, all measured anew; until none wins."""
+    size = Sizes(units)
     kept: Kept = frozenset()
     now = measure(kept)
-    while len(order) < most and now < math.inf:
-        outputs = {
-            number: measure(kept | unit) for number, unit in enumerate(units) if not unit <= kept
+    while size(kept) < most and now < math.inf:
+        wins = {
+            unit: (measure(kept | unit) - now) / (size(kept | unit) - size(kept))
+            for unit in units
+            if size(kept) < size(kept | unit) <= most
         }
-        best = max(outputs, key=outputs.__getitem__, default=None)
-        if best is None or outputs[best] <= now:
+        best = max(wins, key=wins.__getitem__, default=None)
+        if best is None or wins[best] <= 0:
             break
-        order.append(best)
-        kept, now = kept | units[best], outputs[best]
-    return order
+        kept |= best
+        now = measure(kept)
+    return kept
 
 
-def ablation(units: Sequence[Kept], measure: Measure) -> list[int]:
-    """NNCF's order: each unit alone goes back to float in the quantized model; the best output first."""
-    return _ascending([-measure(unit) for unit in units])
+def ablation(units: Sequence[Kept], measure: Measure, most: int) -> Kept:
+    """By NNCF's order: each unit alone goes back to float in the quantized model; the best output first."""
+    return _first(sorted(units, key=lambda unit: -measure(unit)), most)
 
 
-def injection(units: Sequence[Kept], measure: Measure) -> list[int]:
-    """AIMET's order: each unit alone is quantized in the float model; the worst output first."""
+def injection(units: Sequence[Kept], measure: Measure, most: int) -> Kept:
+    """By AIMET's order: each unit alone is quantized in the float model; the worst output first."""
     everything: Kept = frozenset().union(*units)
-    return _ascending([measure(everything - unit) for unit in units])
+    return _first(sorted(units, key=lambda unit: measure(everything - unit)), most)
 
 
-def _ascending(values: Sequence[float]) -> list[int]:
-    return sorted(range(len(values)), key=values.__getitem__)
+def _first(order: Sequence[Kept], most: int) -> Kept:
+    """The first units of an order, up to a size; one that is too large for the rest is passed over."""
+    size = Sizes(order)
+    kept: Kept = frozenset()
+    for unit in order:
+        if size(kept | unit) <= most:
+            kept |= unit
+    return kept

@@ -16,6 +16,13 @@ _ALL = tuple(
     for name, title, target, file, recipes in (
         ("tiny-cnn", "tiny CNN", "handlens_tiny", "examples/tiny_cnn.py", ("x86", "xnnpack")),
         (
+            "digits",
+            "digits with loud channels",
+            "handlens_digits",
+            "examples/digits.py",
+            ("x86", "xnnpack"),
+        ),
+        (
             "boxes",
             "boxes beside scores (cat)",
             "handlens_phone",

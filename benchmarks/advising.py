@@ -44,10 +44,10 @@ SEVERITIES = get_args(Severity)
 
 @dataclass(frozen=True)
 class Method:
-    """A way to choose units, and what comes of it."""
+    """A way to choose units, and what comes of it. Tuples have an item for each of ``COUNTS``."""
 
     outputs_db: tuple[float | None, ...]
-    """The SQNR of the output with as many units in float as ``COUNTS`` says; None without noise."""
+    """The SQNR of the output with so many units in float; None without noise."""
     predicted_db: tuple[float | None, ...]
     """The same without running the recipe: as the advice tells it, or by a switch."""
     measurements: int
@@ -62,6 +62,16 @@ class Accusations:
     first."""
     first_is_best: bool
     """True if the op that is named first is of the unit that wins most of all."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a target's own metric says."""
+
+    name: str
+    reference: float
+    quantized: tuple[float, ...]
+    """Of a real run without any change, then with one change of the advice, with two, and so on."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,8 @@ class Row:
     """Before advice."""
     accused_advised: Accusations
     """With advice, which withdraws accusations."""
+    metric: Metric | None
+    """None if the target has none."""
 
 
 class Bench:
@@ -176,7 +188,25 @@ def measure(workload: Workload) -> Row:
         advice_s,
         _accusations(judge(report, (), {}, target.declaration), bench, wins),
         _accusations(judge(advised, (), {}, target.declaration), bench, wins),
+        _metric(session, request, report, advice),
     )
+
+
+def _metric(session: Session, request: RunRequest, report: Report, advice: Advice) -> Metric | None:
+    assert report.output is not None
+    metric = report.output.metric
+    if metric is None:
+        return None
+    found = []
+    for count in range(len(advice.steps) + 1):
+        entries = [entry for step in advice.steps[:count] for entry in step.change.entries]
+        output = session.compare(replace(request, keep_float=tuple(entries))).output
+        assert output is not None
+        assert output.metric is not None
+        assert output.metric.quantized is not None
+        found.append(output.metric.quantized)
+    assert metric.reference is not None
+    return Metric(metric.name, metric.reference, tuple(found))
 
 
 def _advised(bench: Bench, advice: Advice, before: float) -> Method:

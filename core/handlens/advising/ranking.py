@@ -1,10 +1,12 @@
 """Ranks the ops of a quantized model by what they do to its output, with one backward pass.
 
 The reference is run with every result replaced by that of the quantized model, so its derivatives are those
-at the quantized point. Where an op's own error is d, and g is the derivative of the output's error, the sum
-of (g·d)² over the elements of the result is the part of the op, up to a factor that all ops share.
+at the quantized point. Where d is the error that an op makes itself, and g the derivative of half the
+squared error of the output, the part of the op is the sum of g·d over the elements of its result: what the
+squared error loses with d, to first order and up to a factor. It is negative where the errors of two ops
+make up for each other.
 
-The sum estimates which units are worth measuring. It is never shown.
+The parts say which units are worth measuring. They are never shown.
 """
 
 from __future__ import annotations
@@ -44,9 +46,8 @@ class Parts:
 
     def of(self, handles: Set[int], edges: Set[tuple[str, str]]) -> float:
         """The part of some ops and of some quantizers."""
-        return sum(self.ops.get(each, 0.0) for each in handles) + sum(
-            self.edges.get(each, 0.0) for each in edges
-        )
+        ours = [self.ops.get(each, 0.0) for each in handles]
+        return sum(ours) + sum(self.edges.get(each, 0.0) for each in edges)
 
 
 def parts(
@@ -81,7 +82,7 @@ class _Replace(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (error,) = ctx.saved_tensors
-        ctx.note(float((gradient * error).square().sum()))
+        ctx.note(float((gradient * error).sum()))
         return gradient, None, None
 
 
@@ -119,7 +120,7 @@ class _Overlay:
                     self._values[node] = self._run_node(node)
             last = map_arg(output(self._reference).args[0], self._values.__getitem__)
             pairs = [
-                (value, error / error.norm())
+                (value, error)
                 for value, error in zip(pytree.tree_leaves(last), errors)
                 if error is not None and isinstance(value, Tensor) and value.requires_grad
             ]

@@ -10,7 +10,7 @@ from handlens.advice_report import Advice, Alone, Cost, Scores
 from handlens.report import Report
 from handlens.target_edits import Additions
 
-COST = "what of the multiply-adds and the weight bytes leaves the number format of the recipe"
+COST = "the share of multiply-adds and weight bytes that leaves the recipe's number format"
 # How many changes that were measured alone are worth a line.
 _MOST = 5
 

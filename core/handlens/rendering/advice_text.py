@@ -62,7 +62,8 @@ def _drawn(table: Table, console: Console) -> Iterator[Text]:
     for number, name in enumerate(measured, 1):
         # Numbers are not cut off, however narrow a terminal is.
         width = max(len(name), *(len(each.cells[number]) for each in table.rows))
-        drawn.add_column(name, justify="right", min_width=width)
+        style = "green" if name == "wins" else ""
+        drawn.add_column(name, justify="right", min_width=width, style=style)
     drawn.add_column(min_width=1)
     for each in table.rows:
         mark = Text("✓", "green") if each.is_verified else ""

@@ -45,7 +45,7 @@ def render(document: Document, view: View) -> str:
 
 
 def print_report(report: Report, console: Console, view: View) -> None:
-    """Print the findings of a report in the order of the source, then a summary of the run; or its advice."""
+    """Print the findings of a report in the order of the source and a summary of the run; or its advice."""
     if report.advice is not None:
         _print(console, *advice_lines(report, report.advice, console, view), Text())
         return

@@ -61,3 +61,8 @@ class RunRequest:
 
     An allocation that exceeds the limit fails.
     """
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of this run, in order."""
+        return STAGES if self.advise else STAGES[: STAGES.index("advise")]

@@ -11,9 +11,10 @@ from handlens.advice_report import Advice, Alone, Change, Scores, Step
 from handlens.advising.costs import Costs
 from handlens.advising.measuring import Measuring, real_run
 from handlens.advising.naming import Names
+from handlens.advising.ranking import Parts
 from handlens.advising.search import Search, Trial, Unit
 from handlens.capture.export import Captured
-from handlens.comparison.random_state import RandomState
+from handlens.comparison.objectives import Objectives
 from handlens.loading.subject import Subject
 from handlens.recipes import Quantized, Recipe
 from handlens.recipes.switching import CannotSwitch
@@ -51,7 +52,6 @@ class _Advisor:
     _steps: list[Step] = field(default_factory=list)
 
     def run(self) -> Advice:
-        random_state = RandomState()
         try:
             if self.quantized.switch is None:
                 raise CannotSwitch("the recipe has none")
@@ -60,7 +60,10 @@ class _Advisor:
             return Advice(Scores(None), reason=f"ops of this model cannot be switched: {error}")
         self._units: Sequence[Unit] = self._switch.units
         self._measuring = Measuring(
-            self.quantized, self._switch, list(self.subject.evaluation_inputs()), random_state
+            self.quantized,
+            self._switch,
+            list(self.subject.evaluation_batches()),
+            Objectives(self.captured, self.subject),
         )
         self._before = self._measuring.scores(frozenset())
         self._costs = Costs.of(self.quantized.reference)
@@ -92,18 +95,19 @@ class _Advisor:
 
     def _rank(self, kept: Set[int]) -> Sequence[Unit]:
         self._measuring.hold(kept)
-        parts = self._measuring.parts(kept)
+        parts = self._measuring.parts()
         return sorted(
             self._units,
             key=lambda unit: (
-                -parts.of(unit - kept, self._edges(unit, kept)),
+                -self._part(parts, unit, kept),
                 min(unit),
                 len(unit),
             ),
         )
 
-    def _edges(self, unit: Unit, kept: Set[int]) -> Set[tuple[str, str]]:
-        return self._switch.rounded_edges(unit | kept) - self._switch.rounded_edges(kept)
+    def _part(self, parts: Sequence[Parts], unit: Unit, kept: Set[int]) -> float:
+        edges = self._switch.rounded_edges(unit | kept) - self._switch.rounded_edges(kept)
+        return sum(each.of(unit - kept, edges) for each in parts)
 
     def _note(self, trial: Trial) -> None:
         if not math.isfinite(trial.decibels) and trial.decibels < 0:

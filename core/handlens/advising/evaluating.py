@@ -1,7 +1,7 @@
 """Runs many graphs that differ little on one batch, and computes only what differs.
 
-The value of a node is known by what it is computed from: its op, and the values that it reads. The results of
-one graph are held; another graph begins where it first computes something else.
+The value of a node is known by what it is computed from: its op, and the values that it reads. The results
+of one graph are held; another graph begins where it first computes something else.
 """
 
 from __future__ import annotations
@@ -18,13 +18,18 @@ from torch.utils import _pytree as pytree
 from handlens.capture.handles import handle_of
 from handlens.capture.nodes import (
     bodies,
+    is_dequantize,
+    is_quantize,
     is_quantize_or_dequantize,
     output,
     placeholders,
     value_of,
 )
+from handlens.comparison.fakequantize import FakeQuantizer
 from handlens.comparison.memory import Memory, state_restored, written_by
 from handlens.comparison.ops import has_effect, is_random
+from handlens.comparison.quantized_values import constant_value
+from handlens.comparison.quantizers import fake_quantizer
 from handlens.comparison.random_state import RandomState
 from handlens.loading.inputs import Inputs, cloned
 
@@ -71,39 +76,16 @@ def _reads_through(reader: Node, writer: Node) -> bool:
     return False
 
 
-class Evaluator:
-    """The outputs of graphs on one batch."""
+class Numbering:
+    """Numbers the nodes of graphs: nodes that compute the same have the same number."""
 
-    def __init__(self, inputs: Inputs, start: RandomState, reuses: bool) -> None:
-        """With ``reuses``, results are held; ``can_be_reused`` must be true for every graph."""
-        self._inputs, self._start, self._reuses = inputs, start, reuses
-        self.leaves = pytree.tree_leaves(inputs)
+    def __init__(self) -> None:
         self._numbers: dict[Hashable, int] = {}
-        self._constants: list[Any] = []
-        """What is named by its identity must not be freed."""
-        self._held: dict[int, Any] = {}
-        self.computed = 0
-        """How many ops were computed so far."""
+        self._named: list[Any] = []
+        """What is known by its identity must not be freed."""
 
-    def outputs(self, model: GraphModule) -> list[Any]:
-        """The leaves of the outputs of a graph."""
-        if not self._reuses:
-            return outputs(model, self._inputs, self._start)
-        return self._run(model, self._number(model), None)
-
-    def hold(self, model: GraphModule) -> dict[Node, Any]:
-        """Hold the results of a graph's ops from now on, instead of those that were held.
-
-        Quantized values are not held: they are quickly computed. Returns the results by node.
-        """
-        numbers = self._number(model)
-        results: dict[int, Any] = {}
-        self._run(model, numbers, results)
-        self._held = results
-        return {node: results[number] for node, number in numbers.items() if number in results}
-
-    def _number(self, model: GraphModule) -> dict[Node, int]:
-        """The numbers of the nodes of a graph: nodes that compute the same have the same."""
+    def of(self, model: GraphModule) -> dict[Node, int]:
+        """The numbers of the nodes of a graph."""
         numbers: dict[Node, int] = {}
         for index, node in enumerate(model.graph.nodes):
             key: Hashable
@@ -112,78 +94,162 @@ class Evaluator:
             elif node.op == "get_attr":
                 key = self._constant(value_of(node))
             else:
-                key = (
-                    node.op,
-                    node.target,
-                    _hashable(node.args, numbers),
-                    _hashable(node.kwargs, numbers),
-                )
+                arguments = _hashable((node.args, node.kwargs), numbers)
+                key = node.op, node.target, arguments
             numbers[node] = self._numbers.setdefault(key, len(self._numbers))
         return numbers
 
     def _constant(self, value: Any) -> Hashable:
         if isinstance(value, GraphModule):
-            return "body", self._number(value)[output(value)]
-        self._constants.append(value)
+            return "body", self.of(value)[output(value)]
+        self._named.append(value)
         return "constant", id(value)
 
-    def _run(
-        self, model: GraphModule, numbers: dict[Node, int], results: dict[int, Any] | None
-    ) -> list[Any]:
-        last = output(model)
-        needed = self._needed(model, numbers, last, results is not None)
-        left = Counter(source for node in needed for source in node.all_input_nodes)
-        values: dict[Node, Any] = {}
 
-        def value(node: Node) -> Any:
-            return values[node] if node in values else self._held[numbers[node]]
+class Evaluator:
+    """The outputs of graphs on one batch."""
 
+    def __init__(self, inputs: Inputs, start: RandomState, reuses: bool) -> None:
+        """With ``reuses``, results are held; ``can_be_reused`` must be true for every graph."""
+        self.leaves = pytree.tree_leaves(inputs)
+        """The inputs of the graphs."""
+        self._inputs, self._start, self._reuses = inputs, start, reuses
+        self._constants: dict[int, Any] = {}
+        """By number, the values of nodes that depend on constants alone."""
+        self._fused: dict[int, FakeQuantizer | None] = {}
+        """By number of a dequantize node, what computes it together with its quantize node."""
+        self._held: dict[int, Any] = {}
+
+    def outputs(self, model: GraphModule, numbers: dict[Node, int]) -> list[Any]:
+        """The leaves of the outputs of a graph, whose nodes have these numbers."""
+        if not self._reuses:
+            return outputs(model, self._inputs, self._start)
+        return _Run(self, model, numbers).outputs()
+
+    def hold(self, model: GraphModule, numbers: dict[Node, int]) -> list[Any]:
+        """Hold the results of a graph's ops from now on, instead of those that were held.
+
+        Quantized values are not held: they are quickly computed. Returns the leaves of the outputs.
+        """
+        results: dict[int, Any] = {}
+        leaves = _Run(self, model, numbers).outputs(results)
+        self._held = results
+        return leaves
+
+    def values(self, model: GraphModule, numbers: dict[Node, int]) -> Callable[[Node], Any]:
+        """Gives the values of ops of the graph that is held, and of dequantize ops; else None."""
+        run = _Run(self, model, numbers)
+        return lambda node: (
+            run.value(node) if is_dequantize(node) else self._held.get(numbers[node])
+        )
+
+    def value(self, number: int) -> Any:
+        """A value that is known already; None for any other."""
+        return self._held[number] if number in self._held else self._constants.get(number)
+
+    def quantized(self, node: Node, number: int) -> FakeQuantizer | None:
+        """What computes a dequantize node from the value that was quantized; None if there is nothing.
+
+        The value of a node that depends on constants alone is computed here.
+        """
+        if number not in self._fused:
+            source = node.args[0]
+            assert isinstance(source, Node)
+            value = constant_value(node)
+            if value is not None:
+                self._constants[number] = value
+            is_pair = is_quantize(source) and not source.kwargs
+            self._fused[number] = fake_quantizer(source) if is_pair and value is None else None
+        return self._fused[number]
+
+
+class _Run:
+    """One run of a graph."""
+
+    def __init__(self, evaluator: Evaluator, model: GraphModule, numbers: dict[Node, int]) -> None:
+        self._evaluator, self._model, self._numbers = evaluator, model, numbers
+        self._values: dict[Node, Any] = {}
+
+    def outputs(self, results: dict[int, Any] | None = None) -> list[Any]:
+        """The leaves of the outputs. ``results`` takes the results of all ops, if it is given."""
+        last = output(self._model)
+        reads = self._reads(last, everything=results is not None)
+        left = Counter(source for sources in reads.values() for source in sources)
         with torch.no_grad():
-            for node in needed:
-                if node.op == "output":
-                    break
-                if numbers[node] in self._held:
-                    values[node] = self._held[numbers[node]]
-                else:
-                    values[node] = self._compute(node, value)
+            for node in self._model.graph.nodes:
+                if node not in reads or node is last:
+                    continue
+                number = self._numbers[node]
+                known = self._evaluator.value(number)
+                self._values[node] = self._compute(node) if known is None else known
                 if results is not None and _is_held(node):
-                    results[numbers[node]] = values[node]
-                for source in node.all_input_nodes:
+                    results[number] = self._values[node]
+                for source in reads[node]:
                     left[source] -= 1
                     if not left[source]:
-                        values.pop(source, None)
-            found: list[Any] = cloned(pytree.tree_leaves(map_arg(last.args[0], value)))
-        return found
+                        self._values.pop(source, None)
+            leaves: list[Any] = cloned(pytree.tree_leaves(map_arg(last.args[0], self._value)))
+        return leaves
 
-    def _needed(
-        self, model: GraphModule, numbers: dict[Node, int], last: Node, holds: bool
-    ) -> list[Node]:
-        """The nodes to compute, in their order."""
-        needed: set[Node] = set()
+    def value(self, node: Node) -> Any:
+        """The value of one node, computed from those that are known."""
+        sources = self._read_by(node)
+        known = self._evaluator.value(self._numbers[node])
+        if known is None:
+            self._values |= {each: self.value(each) for each in sources}
+            with torch.no_grad():
+                known = self._compute(node)
+            for each in sources:
+                self._values.pop(each, None)
+        return known
+
+    def _reads(self, last: Node, everything: bool) -> dict[Node, list[Node]]:
+        """By node to compute, the nodes that are read for that; with ``everything``, those known, too."""
+        reads: dict[Node, list[Node]] = {}
         pending = [last]
         while pending:
             node = pending.pop()
-            if node in needed or (numbers[node] in self._held and not holds):
+            if node in reads:
                 continue
-            needed.add(node)
-            pending += node.all_input_nodes
-        return [node for node in model.graph.nodes if node in needed]
+            is_known = self._evaluator.value(self._numbers[node]) is not None
+            if is_known and not everything:
+                continue
+            reads[node] = self._read_by(node)
+            pending += reads[node]
+        return reads
 
-    def _compute(self, node: Node, value: Callable[[Node], Any]) -> Any:
-        model = node.graph.owning_module
-        assert model is not None
+    def _read_by(self, node: Node) -> list[Node]:
+        if is_dequantize(node):
+            fused = self._evaluator.quantized(node, self._numbers[node])
+            if self._evaluator.value(self._numbers[node]) is not None:
+                return []
+            if fused is not None:
+                return node.all_input_nodes[0].all_input_nodes
+        return node.all_input_nodes
+
+    def _value(self, node: Node) -> Any:
+        return (
+            self._values[node]
+            if node in self._values
+            else self._evaluator.value(self._numbers[node])
+        )
+
+    def _compute(self, node: Node) -> Any:
         if node.op == "placeholder":
-            return self.leaves[placeholders(model).index(node)]
+            return self._evaluator.leaves[placeholders(self._model).index(node)]
         if node.op == "get_attr":
             return value_of(node)
+        if is_dequantize(node):
+            fused = self._evaluator.quantized(node, self._numbers[node])
+            if fused is not None:
+                return fused(self._value(node.all_input_nodes[0].all_input_nodes[0]))
         written = written_by(node)
         args, kwargs = map_arg(
             (node.args, node.kwargs),
-            lambda each: cloned(value(each)) if each in written else value(each),
+            lambda each: cloned(self._value(each)) if each in written else self._value(each),
         )
-        self.computed += 1
         if node.op == "call_module":
-            return model.get_submodule(str(node.target))(*args, **kwargs)
+            return self._model.get_submodule(str(node.target))(*args, **kwargs)
         assert callable(node.target)
         return node.target(*args, **kwargs)
 

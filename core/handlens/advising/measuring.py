@@ -10,14 +10,13 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from handlens.advice_report import Scores
-from handlens.advising.evaluating import Evaluator, can_be_reused, outputs
+from handlens.advising.evaluating import Evaluator, Numbering, can_be_reused, outputs
 from handlens.advising.ranking import Parts, parts
 from handlens.capture.export import Captured
-from handlens.comparison import Statistics
+from handlens.comparison.compared import Outputs
+from handlens.comparison.objectives import Objectives, OutputScores
 from handlens.comparison.random_state import RandomState
-from handlens.comparison.recorder import pool
-from handlens.loading.inputs import Inputs
-from handlens.loading.subject import Subject
+from handlens.loading.subject import Batch, Subject
 from handlens.recipes import Quantized, Recipe
 from handlens.recipes.switching import Switch
 
@@ -26,17 +25,25 @@ class Measuring:
     """The accuracy of the outputs on all evaluation batches, for sets of ops that are switched to float."""
 
     def __init__(
-        self, quantized: Quantized, switch: Switch, batches: Sequence[Inputs], start: RandomState
+        self,
+        quantized: Quantized,
+        switch: Switch,
+        batches: Sequence[Batch],
+        objectives: Objectives,
     ) -> None:
+        start = RandomState()
         self._quantized, self._switch = quantized, switch
         reuses = can_be_reused(quantized.actual)
-        self._evaluators = [Evaluator(inputs, start, reuses) for inputs in batches]
-        self._batches = batches
+        self._evaluators = [Evaluator(each.inputs, start, reuses) for each in batches]
+        self._batches, self._objectives = batches, objectives
         self._reuses = reuses
-        self._references = [outputs(quantized.reference, inputs, start) for inputs in batches]
+        self._numbering = Numbering()
+        self._references = [outputs(quantized.reference, each.inputs, start) for each in batches]
         self._scores: dict[frozenset[int], Scores] = {}
-        self._held: list[dict[Node, Any]] = []
         self._graph: GraphModule = quantized.actual
+        self._numbers: dict[Node, int] = {}
+        self._outputs: list[list[Any]] = []
+        """By batch, the leaves of the outputs of the graph that is held; empty if none is."""
 
     @property
     def count(self) -> int:
@@ -48,34 +55,36 @@ class Measuring:
         key = frozenset(kept)
         if key not in self._scores:
             model = self._switch.graph(key)
-            total = Statistics()
-            for evaluator, reference in zip(self._evaluators, self._references):
-                pool(total, reference, evaluator.outputs(model))
-            self._scores[key] = Scores(total.sqnr_db, total.verdict == "exact")
+            numbers = self._numbering.of(model)
+            total = OutputScores(self._objectives)
+            for evaluator, reference, batch in zip(
+                self._evaluators, self._references, self._batches
+            ):
+                total.add(Outputs(reference, evaluator.outputs(model, numbers)), batch)
+            self._scores[key] = total.result
         return self._scores[key]
 
     def hold(self, kept: Set[int]) -> None:
         """Hold the results of the ops with ``kept`` in float: other sets are measured from there."""
         self._graph = self._switch.graph(kept)
         if self._reuses:
-            self._held = [each.hold(self._graph) for each in self._evaluators]
+            self._numbers = self._numbering.of(self._graph)
+            self._outputs = [each.hold(self._graph, self._numbers) for each in self._evaluators]
 
-    def parts(self, kept: Set[int]) -> Parts:
-        """The parts of all ops in the error of the outputs, with the graph that is held."""
-        found = Parts()
-        for index, results in enumerate(self._held):
-            actual = self._evaluators[index].outputs(self._graph)
-            errors = [_error(r, a) for r, a in zip(self._references[index], actual)]
-            found.add(
-                parts(
-                    self._quantized.reference,
-                    self._graph,
-                    results,
-                    self._evaluators[index].leaves,
-                    errors,
-                )
+    def parts(self) -> list[Parts]:
+        """By batch, the parts of all ops in the error of the outputs, of the graph that is held."""
+        return [
+            parts(
+                self._quantized.reference,
+                self._graph,
+                evaluator.values(self._graph, self._numbers),
+                evaluator.leaves,
+                [_error(r, a) for r, a in zip(reference, leaves)],
             )
-        return found
+            for evaluator, reference, leaves in zip(
+                self._evaluators, self._references, self._outputs
+            )
+        ]
 
 
 def _error(reference: Any, actual: Any) -> Tensor | None:
@@ -92,8 +101,8 @@ def real_run(
     start = RandomState()
     wanted = replace(subject, keep_float=(*subject.keep_float, *kept))
     quantized = recipe.quantize(captured, wanted)
-    total = Statistics()
-    for inputs in subject.evaluation_inputs():
-        reference = outputs(quantized.reference, inputs, start)
-        pool(total, reference, outputs(quantized.actual, inputs, start))
-    return Scores(total.sqnr_db, total.verdict == "exact")
+    total = OutputScores(Objectives(captured, subject))
+    for batch in subject.evaluation_batches():
+        reference = outputs(quantized.reference, batch.inputs, start)
+        total.add(Outputs(reference, outputs(quantized.actual, batch.inputs, start)), batch)
+    return total.result

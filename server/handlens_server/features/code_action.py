@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
-from handlens import targets
+from handlens import target_edits
 from handlens.diagnosis.rules import RULES
 from handlens.diagnosis.rules.inherited_error import InheritedError
 from handlens.diagnosis.rules.unused_suppression import UnusedSuppression
 from handlens.report import Finding, Span
+from handlens.source_text import split_lines
+from handlens.target_edits import Additions, Edit, NoEdit
 from handlens_server import commands
 from handlens_server.features import diagnostics
 from handlens_server.results.result import Result
@@ -21,7 +22,6 @@ from handlens_server.state import State
 from handlens_server.text import positions, source_edits, target_template
 from handlens_server.text.discovery import discover
 from handlens_server.text.documents import Document
-from handlens_server.text.source_edits import Edit, NoEdit
 
 TITLE = "Rerun the quantization comparison"
 RERUN = "source.handlens.rerun"
@@ -181,28 +181,19 @@ class _Actions:
         if target is None or op is None or not RULES[finding.rule].is_helped_by_keep_float:
             return
         # The target is declared in the document that was run, which may be another one.
-        file = target.file
-        if target.kind == "configured":
-            project = targets.find_project(target.file)
-            file = str(project or Path(target.file))
+        file = target_edits.declaring_file(target)
 
         def make() -> Edit:
             if not op.module:
                 raise NoEdit(f"{op.name} belongs to no submodule, and only modules stay in float")
-            if target.kind == "class":
-                raise NoEdit(
-                    f"{target.name} has no keep_float: declare a handlens_ function for it"
-                )
-            edit = source_edits.keep_float
-            if target.kind == "configured":
-                edit = source_edits.keep_float_configured
-            return edit(self.state.documents.text(file) or "", target, op.module)
+            text = self.state.documents.text(file) or ""
+            return target_edits.add(text, target, Additions(keep_float=(op.module,)))
 
         title = f"Keep {op.module or op.name} in float for {target.name}"
         yield from self._fix(title, diagnostic, make, file=file)
 
     def _edit(self, file: str, text: str, edit: Edit) -> types.WorkspaceEdit | None:
-        lines, encoding = positions.split_lines(text), self.state.documents.encoding
+        lines, encoding = split_lines(text), self.state.documents.encoding
         whole = types.Range(
             positions.at(edit.start, lines, encoding), positions.at(edit.end, lines, encoding)
         )

@@ -102,7 +102,7 @@ def _summary(result: Result) -> str:
     if report.verified is not None and report.verified.verdict == "differs":
         parts.append("the reference is not the model")
     if report.output is not None:
-        parts.append(f"output {words.ratio(report.output.verdict, report.output.sqnr_db)}")
+        parts.append(f"output {words.brief(report.output)}")
     if result.worst is not None:
         parts.append(
             f"worst {result.worst.name} {words.ratio(result.worst.verdict, result.worst.sqnr_db)}"

@@ -12,10 +12,10 @@ from handlens import words
 from handlens.diagnosis.thresholds import thresholds_in_force
 from handlens.rendering.view import View, clean, clean_lines
 from handlens.report import Report, Span, StaysInFloat, Unmatched
+from handlens.source_text import split_lines
 from handlens_server.cards import op_card
 from handlens_server.results.result import Result
 from handlens_server.state import State
-from handlens_server.text import positions
 from handlens_server.text.documents import Document
 
 REPORT = "handlens/report"
@@ -51,8 +51,7 @@ def register(server: LanguageServer, state: State) -> None:
             "generation": result.run.generation,
             "stale": result.is_previous or result.is_stale,
             "batches": report.batches,
-            "output": report.output
-            and {**dataclasses.asdict(report.output), "reason": clean(report.output.reason)},
+            "output": _output(report),
             "verified": _verified(report, source),
             "quantized_by": [
                 {key: clean(value) for key, value in dataclasses.asdict(each).items()}
@@ -146,6 +145,22 @@ def register(server: LanguageServer, state: State) -> None:
         ]
 
 
+def _output(report: Report) -> dict[str, Any] | None:
+    """The accuracy of the output, and what there is beside its ratio, in words."""
+    output = report.output
+    if output is None:
+        return None
+    return {
+        "verdict": output.verdict,
+        "sqnr_db": output.sqnr_db,
+        "mse": output.mse,
+        "max_abs_error": output.max_abs_error,
+        "cosine": output.cosine,
+        "reason": clean(output.reason),
+        "objectives": [[clean(name), clean(value)] for name, value in words.objectives(output)],
+    }
+
+
 def _verified(report: Report, source: _Source) -> dict[str, Any] | None:
     """What a result was checked against. If the reference differs: both ratios, and where that begins."""
     verified = report.verified
@@ -172,9 +187,7 @@ class _Source:
         self._documents = state.documents
         self._result = result
         self._view = View(result.texts.get, state.documents.root(result.run.file))
-        self._lines = {
-            file: positions.split_lines(text) for file, text in result.texts.items() if text
-        }
+        self._lines = {file: split_lines(text) for file, text in result.texts.items() if text}
 
     def line(self, span: Span | None) -> str:
         """The first line of an expression; empty where there is none."""

@@ -31,6 +31,11 @@ def decibels(ratio: float) -> str:
     return f"{round(ratio, 1) + 0.0:.1f} dB"
 
 
+def change(before: float, after: float) -> str:
+    """A ratio before and after something: ``9.2 → 39.5 dB``."""
+    return f"{decibels(before).removesuffix(' dB')} → {decibels(after)}"
+
+
 def percent(share: float) -> str:
     """A share from 0 to 1 with three digits: ``4.25 %``, ``< 0.1 %``."""
     return "< 0.1 %" if 0 < share < 0.001 else f"{100 * share:.3g} %"

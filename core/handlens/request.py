@@ -9,7 +9,7 @@ from handlens.targets import Target
 
 Stage = Literal["load", "export", "quantize", "compare", "advise"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-"""The stages of a run, in order. Every front end names them so. The last is for runs that ask for advice."""
+"""The stages of a run, in order, named so by every front end. The last is for runs that ask for advice."""
 
 
 @dataclass(frozen=True)

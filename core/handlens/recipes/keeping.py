@@ -13,19 +13,14 @@ from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
-from torchao.quantization.pt2e.quantizer import (
-    DerivedQuantizationSpec,
-    QuantizationAnnotation,
-    Quantizer,
-    SharedQuantizationSpec,
-)
+from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, Quantizer
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from handlens.capture.export import Captured
 from handlens.capture.handles import handle_of
 from handlens.capture.nodes import bodies, example, graph_modules, module_paths, value_of
-from handlens.comparison.ops import selects
 from handlens.loading.subject import InvalidTarget
+from handlens.recipes.annotations import Annotated, strip
 from handlens.recipes.folding import hidden
 from handlens.recipes.leftovers import QUANTIZED
 
@@ -92,12 +87,15 @@ class Keeping(Quantizer):  # type: ignore[misc]
         """The handles of the ops with a quantizer for an input or the output, filled by ``annotate``."""
         self.fused: set[int | None] = set()
         """The handles of the ops without one that are computed together with an annotated op."""
+        self.result: Annotated
+        """What ``annotate`` has annotated."""
         self._kept = kept
+        self._there: set[int | None] = set()
         self._sources = {
             handle: handle_of(node.all_input_nodes[0])
             for graph_module in graph_modules(captured.program)
             for node in graph_module.graph.nodes
-            if (handle := handle_of(node)) in kept and node.all_input_nodes
+            if (handle := handle_of(node)) is not None and node.all_input_nodes
         }
 
     def transform_for_annotation(self, model: GraphModule) -> GraphModule:
@@ -114,15 +112,15 @@ class Keeping(Quantizer):  # type: ignore[misc]
 
     def annotate(self, model: GraphModule) -> GraphModule:
         model = self.quantizer.annotate(model)
-        there = {handle_of(node) for node in model.graph.nodes}
-        kept = {self._survivor(handle, there) for handle in self._kept} - {None}
+        self._there = {handle_of(node) for node in model.graph.nodes}
+        kept = set(map(self.survivor, self._kept)) - {None}
         nodes = list(model.graph.nodes)
         stay = [node for node in nodes if handle_of(node) in kept]
         others = [
             node for node in nodes if not all(map(_can_be_quantized, _annotated_values(node)))
         ]
         if stay or others:
-            _strip(model, stay, others)
+            strip(model.graph, stay, others)
         for graph_module in graph_modules(model):
             for node in graph_module.graph.nodes:
                 annotation = node.meta.get(Q_ANNOTATION_KEY)
@@ -130,11 +128,12 @@ class Keeping(Quantizer):  # type: ignore[misc]
                     continue
                 has_own = annotation.input_qspec_map or annotation.output_qspec is not None
                 (self.annotated if has_own else self.fused).add(handle_of(node))
+        self.result = Annotated(model)
         return model
 
-    def _survivor(self, handle: int | None, there: set[int | None]) -> int | None:
+    def survivor(self, handle: int | None) -> int | None:
         """The handle of an op, or that of the op which it read and was folded into."""
-        while handle is not None and handle not in there:
+        while handle is not None and handle not in self._there:
             handle = self._sources.get(handle)
         return handle
 
@@ -161,66 +160,3 @@ def _can_be_quantized(node: Node) -> bool:
     """True if observers and quantize ops accept the values of a node, or if its type is not known."""
     value = example(node)
     return not isinstance(value, torch.Tensor) or value.dtype in QUANTIZED
-
-
-def _strip(model: GraphModule, kept: list[Node], others: list[Node]) -> None:
-    """Remove the annotations of ``kept`` ops and all quantizers of their outputs; of ``others``, only their
-    own annotations."""
-    annotations: dict[Node, QuantizationAnnotation] = {
-        node: node.meta[Q_ANNOTATION_KEY]
-        for node in model.graph.nodes
-        if Q_ANNOTATION_KEY in node.meta
-    }
-    gone: dict[Any, Any] = {}
-    """What was removed: by edge (source, reader) or by node, for its output, the specification."""
-
-    def remove(node: Node) -> None:
-        annotation = annotations.pop(node, None)
-        if annotation is not None:
-            del node.meta[Q_ANNOTATION_KEY]
-            gone.update(
-                ((source, node), spec) for source, spec in annotation.input_qspec_map.items()
-            )
-            gone[node] = annotation.output_qspec
-
-    for node in others:
-        remove(node)
-    pending = list(kept)
-    while pending:
-        node = pending.pop()
-        remove(node)
-        for user in node.users:
-            if selects(user) and user.all_input_nodes == [node]:
-                pending.append(user)
-            elif user in annotations and node in annotations[user].input_qspec_map:
-                gone[(node, user)] = annotations[user].input_qspec_map.pop(node)
-    _share_anew(annotations, gone)
-
-
-def _share_anew(annotations: dict[Node, QuantizationAnnotation], gone: dict[Any, Any]) -> None:
-    """Repair specifications that share or derive from one that was removed.
-
-    The first that shared it gets it, the others share with that one, and derived ones are removed, too.
-    """
-    for node, annotation in annotations.items():
-        places = [(source, (source, node)) for source in annotation.input_qspec_map]
-        for source, place in (*places, (None, node)):
-            spec = annotation.output_qspec if source is None else annotation.input_qspec_map[source]
-            root = spec.edge_or_node if isinstance(spec, SharedQuantizationSpec) else None
-            while root in gone and isinstance(gone[root], SharedQuantizationSpec):
-                root = gone[root].edge_or_node
-            derived = isinstance(spec, DerivedQuantizationSpec) and any(
-                each in gone for each in spec.derived_from
-            )
-            if derived:
-                spec = None
-            elif root in gone:
-                spec, gone[root] = gone[root], SharedQuantizationSpec(place)
-            elif root is not None:
-                spec = SharedQuantizationSpec(root)
-            if source is None:
-                annotation.output_qspec = spec
-            elif spec is None:
-                del annotation.input_qspec_map[source]
-            else:
-                annotation.input_qspec_map[source] = spec

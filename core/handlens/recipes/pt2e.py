@@ -22,6 +22,7 @@ from handlens.recipes.folding import every_batch_norm
 from handlens.recipes.keeping import Keeping, kept_handles
 from handlens.recipes.leftovers import Annotated, left_by, quantized_by
 from handlens.recipes.observing import observing
+from handlens.recipes.pt2e_switching import Pt2eSwitch
 from handlens.recipes.recipe import CalibrationFailed, Quantized, float_module, without_observers
 from handlens.recipes.source_functions import hide_gru_layers, write_source_functions
 from handlens.report import Thresholds
@@ -67,6 +68,9 @@ class Pt2eRecipe:
             expected=expected,
             quantized_by=tuple(map(quantized_by, makers)),
             observed=observed,
+            switch=lambda: Pt2eSwitch(
+                keeping.result, reference, actual, subject.calibration_inputs, keeping.survivor
+            ),
         )
 
     def _unquantized(self, actual: GraphModule, kept: frozenset[int]) -> tuple[str, ...]:

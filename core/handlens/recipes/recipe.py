@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from handlens.comparison.memory import initialize
 from handlens.comparison.ops import has_effect
 from handlens.loading.inputs import Inputs
 from handlens.loading.subject import Subject
+from handlens.recipes.switching import Switch
 from handlens.report import Thresholds
 
 
@@ -43,6 +44,8 @@ class Quantized:
     """The smallest and the largest value that an observer has seen in calibration; None if it saw none.
 
     The key is the handle of the op whose output is observed, or the name of the model's input."""
+    switch: Callable[[], Switch] | None = None
+    """Makes the switch of the two graphs; None if there is none. The call may raise CannotSwitch."""
 
 
 class Recipe(Protocol):

@@ -39,8 +39,8 @@ class Target:
     end_column: int = 0
     references: dict[str, str] = field(default_factory=dict, hash=False)
     """The ``"module:callable"`` strings of a configured target by their keys: ``model``, …"""
-    keep_float: tuple[str, ...] = ()
-    """The paths of the modules that a configured target asks to keep in float."""
+    keep_float: tuple[str | int, ...] = ()
+    """What a configured target asks to keep in float."""
 
     @property
     def declaration(self) -> Span:
@@ -171,8 +171,10 @@ def _configured(file: str) -> Iterator[Target]:
             if not isinstance(value, str):
                 raise InvalidConfiguration(f'{where} {key} is not a "module:callable" string')
         kept = table.get("keep_float", [])
-        if not isinstance(kept, list) or not all(isinstance(each, str) for each in kept):
-            raise InvalidConfiguration(f"{where} keep_float is not a list of module paths")
+        if not isinstance(kept, list) or not all(type(each) in (str, int) for each in kept):
+            raise InvalidConfiguration(
+                f"{where} keep_float is not a list of module paths and debug handles"
+            )
         module = table["model"].partition(":")[0]
         if _is_module(file, module, project.parent):
             yield Target(name, "configured", file, references=references, keep_float=tuple(kept))

@@ -18,6 +18,7 @@ from handlens.diagnosis.rules import RULES
 from handlens.diagnosis.rules.inherited_error import InheritedError
 from handlens.rendering.view import clean, clean_lines
 from handlens.report import Finding, Span
+from handlens.source_text import split_lines
 from handlens_server.results.result import Result
 from handlens_server.state import State
 from handlens_server.text import positions
@@ -224,7 +225,7 @@ class Diagnostics:
         if text is None:
             start = types.Position(span.line - 1, 0)
             return types.Range(start, types.Position(max(span.end_line - 1, start.line), 0))
-        lines = positions.split_lines(text)
+        lines = split_lines(text)
         return positions.to_range(span, lines, self._state.documents.encoding)
 
 

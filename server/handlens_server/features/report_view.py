@@ -9,13 +9,16 @@ from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
 from handlens import words
+from handlens.advice_report import Scores
 from handlens.diagnosis.thresholds import thresholds_in_force
 from handlens.rendering.view import View, clean, clean_lines
 from handlens.report import Report, Span, StaysInFloat, Unmatched
+from handlens.source_text import split_lines
 from handlens_server.cards import op_card
+from handlens_server.results import advised
 from handlens_server.results.result import Result
+from handlens_server.runs.searches import Searches
 from handlens_server.state import State
-from handlens_server.text import positions
 from handlens_server.text.documents import Document
 
 REPORT = "handlens/report"
@@ -24,7 +27,7 @@ LOCATION = "handlens/location"
 OPS_AT = "handlens/opsAt"
 
 
-def register(server: LanguageServer, state: State) -> None:
+def register(server: LanguageServer, state: State, searches: Searches) -> None:
     """Register the handlers."""
 
     def find(params: Any) -> tuple[Document, Result] | None:
@@ -67,6 +70,7 @@ def register(server: LanguageServer, state: State) -> None:
                 "in_float": [source.left(each) for each in coverage.in_float],
             },
             "timings": report.timings,
+            "advice": _advice(result, searches.progress(document.uri, result.name)),
             "error": clean(report.error.message) if report.error else None,
             "thresholds": dataclasses.asdict(thresholds_in_force(report, result.run.thresholds)),
             "findings": [
@@ -114,7 +118,10 @@ def register(server: LanguageServer, state: State) -> None:
             "module": clean(measured.module),
             "place": source.place(measured.span),
             "line": source.line(measured.span),
-            "rows": [[clean(name), clean(value)] for name, value in op_card.rows(measured)],
+            "rows": [
+                [clean(name), clean(value)]
+                for name, value in op_card.rows(measured, result.report.advice)
+            ],
             "cause": [clean(line) for line in card.cause],
             "errors": measured.errors and dataclasses.asdict(measured.errors),
         }
@@ -146,6 +153,49 @@ def register(server: LanguageServer, state: State) -> None:
         ]
 
 
+def _advice(result: Result, progress: str | None) -> dict[str, Any] | None:
+    """The steps of the advice, and what they give; None if there is none."""
+    advice = result.report.advice
+    if advice is None:
+        return None
+    whole = advised.whole(advice)
+    return {
+        "searching": progress is not None,
+        "text": clean(advised.summary(advice)) if progress is None else "",
+        "objective": advice.objective,
+        "before": _scores(advice.before),
+        "steps": [
+            {
+                "name": clean(step.change.name),
+                "title": clean(offer.title),
+                "kind": step.change.kind,
+                "handle": step.change.handles[0] if step.change.handles else None,
+                "output": _scores(step.output),
+                "cost": dataclasses.asdict(step.cost),
+                "verified": step.verified,
+            }
+            for count, step in enumerate(advice.steps, 1)
+            if (offer := advised.of_steps(advice, count))
+        ],
+        "recommended": len(whole.changes) if whole else 0,
+        "reach_db": advice.reach_db,
+        "units": advice.units,
+        "measurements": advice.measurements,
+        "seconds": advice.seconds,
+        "complete": advice.complete,
+    }
+
+
+def _scores(scores: Scores) -> dict[str, Any]:
+    return {
+        "sqnr_db": scores.sqnr_db,
+        "exact": scores.exact,
+        "metric": scores.metric,
+        "top1": scores.logits.top1 if scores.logits else None,
+        "text": advised.score(scores),
+    }
+
+
 def _verified(report: Report, source: _Source) -> dict[str, Any] | None:
     """What a result was checked against. If the reference differs: both ratios, and where that begins."""
     verified = report.verified
@@ -172,9 +222,7 @@ class _Source:
         self._documents = state.documents
         self._result = result
         self._view = View(result.texts.get, state.documents.root(result.run.file))
-        self._lines = {
-            file: positions.split_lines(text) for file, text in result.texts.items() if text
-        }
+        self._lines = {file: split_lines(text) for file, text in result.texts.items() if text}
 
     def line(self, span: Span | None) -> str:
         """The first line of an expression; empty where there is none."""

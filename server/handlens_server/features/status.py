@@ -59,9 +59,7 @@ def targets(
     return [
         {
             **_target(document, each, results.get(each.name), runs.stage(document.uri, each.name)),
-            "advice": advice(
-                results.get(each.name), searches.progress(document.uri, each.name)
-            ),
+            "advice": advice(results.get(each.name), searches.progress(document.uri, each.name)),
         }
         for each in discover(document.source, document.file).targets
     ]

@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 
 from lsprotocol import types
 
-from handlens import words
+from handlens import syntax, words
 from handlens.diagnosis import judge
 from handlens.diagnosis.suppressions import suppressions
 from handlens.diagnosis.thresholds import ChosenThresholds
@@ -25,8 +25,8 @@ from handlens.report import (
     Unmatched,
     digest,
 )
+from handlens.source_text import split_lines
 from handlens.targets import Target
-from handlens_server.text import positions, syntax
 from handlens_server.text.anchors import Anchors
 from handlens_server.text.documents import Documents, read
 
@@ -356,7 +356,7 @@ def _suppressed(text: str) -> list[tuple[str, frozenset[str]]]:
     """The lines that have suppressions, without their indentation, and the codes that those suppress."""
     if "handlens:" not in text:
         return []
-    lines = positions.split_lines(text)
+    lines = split_lines(text)
     return [(lines[each.line - 1].strip(), each.codes) for each in suppressions(text)]
 
 

@@ -124,12 +124,11 @@ class Searches:
     def _want(self, results: Iterable[Result]) -> None:
         """Want a search for each of some results that has no whole advice yet."""
         for result in results:
-            advice = result.report.advice
-            is_wanted = self.progress(result.run.uri, result.name) is not None
-            if result.target is not None and (advice is None or not advice.complete):
-                if not is_wanted:
-                    self._wanted.append(Search(result.run, result.target))
-                    self._events.status_changed(result.run.uri)
+            uri, advice = result.run.uri, result.report.advice
+            is_missing = advice is None or not advice.complete
+            if result.target and is_missing and self.progress(uri, result.name) is None:
+                self._wanted.append(Search(result.run, result.target))
+                self._events.status_changed(uri)
 
     def _update(self) -> None:
         """End the search that may not go on, forget those of earlier results, and begin the next one."""

@@ -27,9 +27,7 @@ _DEBOUNCE_S = 0.4
 class Triggers:
     """Runs documents when something happens to them, unless the setting ``run`` says otherwise."""
 
-    def __init__(
-        self, state: State, runs: Runs, freshness: Freshness, searches: Searches
-    ) -> None:
+    def __init__(self, state: State, runs: Runs, freshness: Freshness, searches: Searches) -> None:
         self._state = state
         self._runs = runs
         self._searches = searches

@@ -15,8 +15,9 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from handlens import syntax
 from handlens.report import Span
-from handlens_server.text import positions, syntax
+from handlens.source_text import common_prefix, split_lines
 
 # Characters. Parsing three times as many takes a tenth of a second.
 _LARGE = 30_000
@@ -180,11 +181,11 @@ def offsets(span: Span, text: str) -> tuple[int, int]:
 
 def _edits(old: str, new: str) -> Iterator[_Edit]:
     """The replacements that turn ``old`` into ``new``, in order."""
-    prefix = positions.common_prefix(old, new)
+    prefix = common_prefix(old, new)
     limit = min(len(old), len(new)) - prefix
-    suffix = min(positions.common_prefix(old[::-1], new[::-1]), limit)
-    old_lines = positions.split_lines(old[prefix : len(old) - suffix])
-    new_lines = positions.split_lines(new[prefix : len(new) - suffix])
+    suffix = min(common_prefix(old[::-1], new[::-1]), limit)
+    old_lines = split_lines(old[prefix : len(old) - suffix])
+    new_lines = split_lines(new[prefix : len(new) - suffix])
     if len(old_lines) * len(new_lines) > _MOST_PAIRS:
         yield prefix, len(old) - suffix, len(new) - suffix - prefix
         return

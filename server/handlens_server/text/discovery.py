@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from handlens import targets
+from handlens import syntax, targets
 from handlens.diagnosis.rules.invalid_target import InvalidTarget
 from handlens.diagnosis.rules.target_failed import does_not_parse
 from handlens.project import ProjectSettings, project_settings
 from handlens.report import Failure, Span
 from handlens.targets import InvalidConfiguration, Target
-from handlens_server.text import syntax
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pygls.workspace import TextDocument, Workspace
 
 from handlens import source_text
 from handlens.report import Span
+from handlens.source_text import split_lines
 from handlens_server.text import notebooks, positions
 
 # Clients take a character behind the end of a line for its end.
@@ -68,7 +69,7 @@ class Document(TextDocument):
 
     @property
     def lines(self) -> tuple[str, ...]:
-        return positions.split_lines(self.source)
+        return split_lines(self.source)
 
     @property
     def part(self) -> Part:
@@ -210,7 +211,7 @@ class Documents(Workspace):
 
     def locate(self, span: Span, text: str) -> types.Location | None:
         """Where the client has a span of ``text``, which is that of the span's file."""
-        where = positions.to_range(span, positions.split_lines(text), self.encoding)
+        where = positions.to_range(span, split_lines(text), self.encoding)
         return self.location(span.file, where)
 
     def _cells(self, uri: str) -> dict[str, Document]:

@@ -10,8 +10,8 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 
-from handlens import targets
-from handlens_server.text import positions, syntax
+from handlens import syntax, targets
+from handlens.source_text import split_lines
 
 # The syntax of IPython: magics, shell commands, questions. Each is replaced by a 0, which is an expression.
 _CELL_MAGIC = re.compile(r"\s*%%(?P<name>\w+)")
@@ -22,7 +22,7 @@ _ASSIGNED = re.compile(r"^([ \t]*[\w, \t]+=[ \t]*)[%!][^\r\n]*$", re.MULTILINE)
 
 def height(cell: str) -> int:
     """How many lines of the whole text a cell takes."""
-    return len(positions.split_lines(_ended(cell))) - 1
+    return len(split_lines(_ended(cell))) - 1
 
 
 def text(cells: Iterable[str]) -> str:

@@ -6,24 +6,11 @@ a span of an older text gives a nearby position and never an exception.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from functools import lru_cache
 
 from lsprotocol.types import Position, PositionEncodingKind, Range
 
 from handlens.report import Span
-
-
-@lru_cache(16)
-def split_lines(text: str) -> tuple[str, ...]:
-    """The lines of a text with their line ends; after the last line end comes one more, empty line.
-
-    The protocol and Python's parser know three line ends. ``str.splitlines`` knows more: a form
-    feed or U+2028 in a file would shift every line below it.
-    """
-    lines = io.StringIO(text, newline="").readlines()
-    return (*lines,) if lines and not lines[-1].endswith(("\n", "\r")) else (*lines, "")
 
 
 def units(text: str, encoding: PositionEncodingKind | str) -> int:
@@ -93,15 +80,3 @@ def at(offset: int, lines: Sequence[str], encoding: PositionEncodingKind | str) 
             return to_position(number, offset, lines, encoding)
         offset -= len(line)
     return to_position(len(lines), offset, lines, encoding)
-
-
-def common_prefix(a: str, b: str) -> int:
-    """The length of the beginning that two texts have in common."""
-    low, high = 0, min(len(a), len(b))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

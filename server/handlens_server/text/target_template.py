@@ -6,8 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from handlens import targets
-from handlens_server.text import syntax
+from handlens import syntax, targets
 
 _INDENT = "    "
 

@@ -33,6 +33,4 @@ def with_changes(
     # The target is declared in the document that was run, which may be another one.
     file = target_edits.declaring_file(target)
     text = documents.text(file) or ""
-    return workspace_edit(
-        documents, file, target_edits.add(text, target, Additions.of(changes))
-    )
+    return workspace_edit(documents, file, target_edits.add(text, target, Additions.of(changes)))

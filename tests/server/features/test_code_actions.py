@@ -75,8 +75,11 @@ async def test_keeping_an_op_in_float_names_its_module_in_the_target(
     action = (await client.act(document, finding))[KEEP]
     text = document.edited(action.edit.changes[document.uri])
     assert text.endswith(
-        '    return {"model": Tiny(), "example_inputs": (torch.randn(2, 3, 8, 8),), '
-        '"keep_float": ["conv"]}\n'
+        "    return {\n"
+        '        "model": Tiny(),\n'
+        '        "example_inputs": (torch.randn(2, 3, 8, 8),),\n'
+        '        "keep_float": ["conv"],\n'
+        "    }\n"
     )
     client.save(document, text)
     await client.diagnostics(

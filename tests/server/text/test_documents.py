@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lsprotocol import types
 
+from handlens.source_text import split_lines
 from handlens_server.text import documents, positions
 from handlens_server.text.documents import Documents
 
@@ -35,7 +36,7 @@ def test_an_edit_changes_the_text_that_it_means(before: str, inserted: str, data
     # No editor puts a cursor between the two halves of a line end.
     if "\r\n" in (before[start - 1 : start + 1], before[end - 1 : end + 1]):
         return
-    lines = positions.split_lines(before)
+    lines = split_lines(before)
 
     def position(offset: int) -> types.Position:
         for number, line in enumerate(lines, 1):

@@ -1,15 +1,15 @@
 """Positions, checked against what Python's own codecs say."""
 
-import ast
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from lsprotocol import types
 from lsprotocol.types import Position, PositionEncodingKind, Range
 
 from handlens.report import Span
+from handlens.source_text import split_lines
 from handlens_server.text import positions
 
 CODECS = {
@@ -20,29 +20,6 @@ CODECS = {
 encodings = st.sampled_from(sorted(CODECS))
 # Form feed, next line and the Unicode separators are line ends for str.splitlines alone.
 texts = st.text(st.sampled_from("a \té𝔘😀\n\r\f\v\x1c\x85\u2028\u2029"), max_size=40)
-
-
-@given(texts)
-@example("")
-@example("a\r\n\r\rb\n")
-@example("a\fb\u2028c\nd")
-def test_lines_end_where_the_protocol_says(text: str) -> None:
-    lines = positions.split_lines(text)
-    assert "".join(lines) == text
-    assert [line.rstrip("\r\n") for line in lines] == text.replace("\r\n", "\n").replace(
-        "\r", "\n"
-    ).split("\n")
-
-
-@given(st.text(st.sampled_from("x = 1;\t\f\n\r"), max_size=30))
-def test_lines_are_those_of_python_s_parser(text: str) -> None:
-    try:
-        tree = ast.parse(text)
-    except SyntaxError:
-        return
-    lines = positions.split_lines(text)
-    for statement in tree.body:
-        assert lines[statement.lineno - 1][statement.col_offset] in "x1"
 
 
 @given(texts, encodings)
@@ -62,7 +39,7 @@ def test_half_a_surrogate_pair_has_a_length() -> None:
 def test_every_code_point_survives_the_way_to_the_client_and_back(
     text: str, encoding: types.PositionEncodingKind | str, data: Any
 ) -> None:
-    lines = positions.split_lines(text)
+    lines = split_lines(text)
     line = data.draw(st.integers(1, len(lines)))
     column = data.draw(st.integers(0, len(lines[line - 1].rstrip("\r\n"))))
     position = positions.to_position(line, column, lines, encoding)
@@ -76,7 +53,7 @@ def test_every_code_point_survives_the_way_to_the_client_and_back(
 def test_whatever_lies_outside_is_clamped(
     text: str, encoding: types.PositionEncodingKind | str, line: int, column: int
 ) -> None:
-    lines = positions.split_lines(text)
+    lines = split_lines(text)
     position = positions.to_position(line, column, lines, encoding)
     assert 0 <= position.line < len(lines)
     content = lines[position.line].rstrip("\r\n")

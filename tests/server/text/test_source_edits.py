@@ -1,4 +1,4 @@
-"""Edits of somebody's source: they do what they say, and nothing else."""
+"""Edits of suppressions: they do what they say, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,16 +11,8 @@ from hypothesis import strategies as st
 
 from handlens.diagnosis.suppressions import suppressions
 from handlens.report import Span
-from handlens.targets import Target
-from handlens_server.text.source_edits import (
-    NoEdit,
-    keep_float,
-    keep_float_configured,
-    remove_suppression,
-    suppress,
-)
-
-TARGET = Target("handlens_x", "function", "/model.py")
+from handlens.target_edits import NoEdit
+from handlens_server.text.source_edits import remove_suppression, suppress
 
 comments = st.sampled_from(
     [
@@ -89,59 +81,3 @@ def test_removing_every_suppression_leaves_the_code_and_the_other_comments(
         assert ast.dump(ast.parse(changed)) == ast.dump(ast.parse(text))
         assert changed.count("noqa") == text.count("noqa")
         text = changed
-
-
-@pytest.mark.parametrize(
-    ("returned", "changed"),
-    [
-        ("m, (1,)", '{"model": m, "example_inputs": (1,), "keep_float": ["a.0"]}'),
-        (
-            "(\n        m,\n        [1],\n    )",
-            '{"model": m, "example_inputs": [1], "keep_float": ["a.0"]}',
-        ),
-        ('{"model": "é𝔘",}', '{"model": "é𝔘", "keep_float": ["a.0"],}'),
-        ('{"model": m, "keep_float": ["b"]}', '{"model": m, "keep_float": ["b", "a.0"]}'),
-        ('{"keep_float": ("b",), "model": m}', '{"keep_float": ("b", "a.0",), "model": m}'),
-    ],
-)
-def test_a_target_keeps_a_module_in_float(returned: str, changed: str) -> None:
-    text = f"\ufeff# é\ndef handlens_x():\n    return {returned}  # mine\n"
-    assert keep_float(text, TARGET, "a.0").apply(text) == text.replace(returned, changed)
-
-
-@pytest.mark.parametrize(
-    "returned",
-    [
-        "pair",
-        "m, (1,)  # ok\n    if m:\n        return m, ()",
-        "(m,  # the model\n        ())",
-        "{**base}",
-        '{"model": m, "keep_float": names}',
-        '{"model": m, "keep_float": []}',
-        '{"model": m, "keep_float": ["a.0"]}',
-        '{"model": (m)}',
-    ],
-)
-def test_what_cannot_be_edited_safely_is_left_alone(returned: str) -> None:
-    text = f"def handlens_x():\n    return {returned}\n"
-    with pytest.raises(NoEdit):
-        keep_float(text, TARGET, "a.0")
-
-
-@pytest.mark.parametrize(
-    ("table", "changed"),
-    [
-        ('model = "m:M" # é\n', 'model = "m:M" # é\nkeep_float = ["a.0"]\n'),
-        ('model = "m:M"\nkeep_float = ["b"]\n', 'model = "m:M"\nkeep_float = ["b", "a.0"]\n'),
-    ],
-)
-def test_a_project_keeps_a_module_in_float(table: Any, changed: str) -> None:
-    text = f"# first\n[tool.handlens.targets.x]\n{table}\n[other]\nkey = 1\n"
-    target = Target("x", "configured", "/m.py")
-    assert keep_float_configured(text, target, "a.0").apply(text) == text.replace(table, changed)
-
-
-def test_a_project_without_the_target_is_left_alone() -> None:
-    for text in ("", "[tool.handlens\n", "[tool]\nhandlens = 1\n"):
-        with pytest.raises(NoEdit, match=r"pyproject\.toml"):
-            keep_float_configured(text, Target("x", "configured", "/m.py"), "a.0")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from lsprotocol import types
 
+from handlens.source_text import split_lines
 from handlens_server.text import positions
 from tests.server.conftest import Client, HeldRun, OpenDocument
 
@@ -50,7 +51,7 @@ async def test_what_is_found_is_shown_on_its_text(
     assert shown <= EXPRESSIONS
 
     # An edit in the middle is understood as it is meant.
-    lines = positions.split_lines(document.text)
+    lines = split_lines(document.text)
     number = next(i for i, line in enumerate(lines) if CONV in line)
     above = types.Position(number, 0)
     comment = (

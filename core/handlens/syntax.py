@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from handlens.report import Span
+from handlens.source_text import split_lines
 from handlens.targets import BOM, parse
-from handlens_server.text import positions
 
 _CLASS_NAME = re.compile(r"\bclass\s+(\w+)")
 
@@ -54,7 +54,7 @@ class ModuleClass:
 def module_classes(text: str, file: str) -> list[ModuleClass]:
     """The classes of a file's text that have a ``forward``."""
     found = tree(text)
-    lines = positions.split_lines(text)
+    lines = split_lines(text)
     classes = []
     for node in _statements(found) if found is not None else ():
         if isinstance(node, ast.ClassDef) and any(
@@ -81,7 +81,7 @@ class Columns:
     """Translates the parser's lines and columns, which count bytes, to offsets in a text."""
 
     def __init__(self, text: str) -> None:
-        self._lines = list(positions.split_lines(text))
+        self._lines = list(split_lines(text))
         self._starts = list(line_starts(text))
         if text.startswith(BOM):
             # The parser does not count the byte order mark.
@@ -106,4 +106,4 @@ class Columns:
 @functools.lru_cache(4)
 def line_starts(text: str) -> list[int]:
     """The offset that each line of a text begins at."""
-    return list(itertools.accumulate(map(len, positions.split_lines(text)[:-1]), initial=0))
+    return list(itertools.accumulate(map(len, split_lines(text)[:-1]), initial=0))

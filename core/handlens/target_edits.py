@@ -1,0 +1,290 @@
+"""Edits of a target where it is declared: in a Python file, or in a pyproject.toml.
+
+An edit adds entries to ``keep_float`` and ``adjust``; one that would change anything else is refused.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from handlens import syntax, words
+from handlens.advice_report import Change
+from handlens.source_text import common_prefix
+from handlens.targets import Target, find_project
+
+_LINE_LENGTH = 88
+_CLOSING = re.compile(r"(?:\s*\))*")
+_COMMA_AND_COMMENT = re.compile(r"(,?)([ \t]*#[^\r\n]*)?")
+
+
+class NoEdit(Exception):
+    """The edit cannot be made; the message says why, for people."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Text in place of the code points from ``start`` to ``end``."""
+
+    start: int
+    end: int
+    text: str
+
+    def apply(self, text: str) -> str:
+        return text[: self.start] + self.text + text[self.end :]
+
+
+@dataclass(frozen=True)
+class Additions:
+    """Entries to add to what a target asks for."""
+
+    keep_float: tuple[str | int, ...] = ()
+    adjust: Mapping[str | int, str] = field(default_factory=dict)
+    """The kind of change for each entry."""
+
+    @classmethod
+    def of(cls, changes: Iterable[Change]) -> Additions:
+        """The entries that make ``changes``."""
+        kept: dict[str | int, None] = {}
+        adjusted: dict[str | int, str] = {}
+        for change in changes:
+            for entry in change.entries:
+                if change.kind == "keep-float":
+                    kept[entry] = None
+                else:
+                    adjusted[entry] = change.kind
+        return cls(tuple(kept), adjusted)
+
+    @property
+    def literals(self) -> dict[str, str]:
+        """The keys of a target that have entries here, each with these entries as Python writes them."""
+        return {
+            key: _CONTAINERS[key].format(", ".join(_codes(entries)))
+            for key, entries in self.by_key.items()
+        }
+
+    @property
+    def by_key(self) -> dict[str, _Entries]:
+        """The keys of a target that have entries here, each with these entries."""
+        kept = dict.fromkeys(self.keep_float)
+        return {
+            key: entries
+            for key, entries in (("keep_float", kept), ("adjust", self.adjust))
+            if entries
+        }
+
+
+_Entries = Mapping[str | int, str | None]
+"""The entries of a key, each with its kind of change; None where the key has no kinds."""
+
+_CONTAINERS = {"keep_float": "[{}]", "adjust": "{{{}}}"}
+
+
+def declaring_file(target: Target) -> str:
+    """The file in which a target is declared: that of its model, or the project's pyproject.toml."""
+    project = find_project(target.file) if target.kind == "configured" else None
+    return str(project or target.file)
+
+
+def add(text: str, target: Target, additions: Additions) -> Edit:
+    """Add entries to a target in the text of the file that declares it.
+
+    Entries that are there already are left out. Raises NoEdit, also if all are there.
+    """
+    if target.kind == "class":
+        raise NoEdit(f"{target.name} has no keep_float: declare a handlens_ function for it")
+    if target.kind == "configured":
+        changed = _added_to_table(text, target.name, additions)
+    else:
+        changed = text
+        room = sum(len(f', "{key}": {value}') for key, value in additions.literals.items())
+        for key, entries in additions.by_key.items():
+            changed = _added_to_function(changed, target.name, key, entries, room)
+    if changed == text:
+        names = [str(each) for each in (*additions.keep_float, *additions.adjust)]
+        raise NoEdit(f"{target.name} has {words.listed(names)} already")
+    start = common_prefix(text, changed)
+    rest = min(len(text), len(changed)) - start
+    end = min(common_prefix(text[::-1], changed[::-1]), rest)
+    return Edit(start, len(text) - end, changed[start : len(changed) - end])
+
+
+def _codes(entries: _Entries) -> Iterator[str]:
+    """Each entry as Python and TOML's arrays write it, and its kind."""
+    for entry, kind in entries.items():
+        name = json.dumps(entry, ensure_ascii=False)
+        yield name if kind is None else f"{name}: {json.dumps(kind)}"
+
+
+def _new(entries: _Entries, there: Mapping[Any, Any], name: str) -> _Entries:
+    """The entries that are not there yet. Raises NoEdit if one is there with another kind."""
+    for entry, kind in entries.items():
+        if there.get(entry, kind) != kind:
+            raise NoEdit(f"{name} adjusts {entry} already: {there[entry]}")
+    return {entry: kind for entry, kind in entries.items() if entry not in there}
+
+
+# -- in a function -----------------------------------------------------------------------------------
+
+
+def _added_to_function(text: str, name: str, key: str, entries: _Entries, room: int) -> str:
+    """The text with entries at the end of a key of what a function returns.
+
+    Args:
+        room: How many characters will be added to the mapping, if there is none yet.
+    """
+    before = _returned(text, name)
+    changed, returned = text, before
+    if isinstance(before, ast.Tuple) and len(before.elts) == 2:
+        changed = _as_mapping(text, before, room)
+        returned = _returned(changed, name)
+    if not isinstance(returned, ast.Dict) or not returned.values or None in returned.keys:
+        raise NoEdit(f"{name} does not return a pair or a mapping that is written out")
+    value = _value(returned, key)
+    there = {} if value is None else _written(value, key, name)
+    new = _new(entries, there, name)
+    if not new:
+        return text
+    added, container = ", ".join(_codes(new)), _CONTAINERS[key]
+    if value is None:
+        item = f'"{key}": {container.format(added)}'
+        changed = _inserted(changed, returned.keys[-1], returned.values[-1], item)
+    elif last := _last_item(value):
+        changed = _inserted(changed, *last, added)
+    else:
+        start, end = _place(changed, value)
+        changed = changed[:start] + container.format(added) + changed[end:]
+    expected = {**_meaning(before), key: {**there, **new}}
+    try:
+        after = _returned(changed, name)
+        is_as_expected = isinstance(after, ast.Dict) and (
+            {**_meaning(after), key: _written(_value(after, key), key, name)} == expected
+        )
+    except NoEdit:
+        is_as_expected = False
+    if not is_as_expected:
+        raise NoEdit(f"what {name} returns is too intricate to be edited")
+    return changed
+
+
+def _returned(text: str, name: str) -> ast.expr | None:
+    """The expression that a function returns in its last statement. Raises NoEdit for other functions."""
+    parsed = syntax.parsed(text)
+    body = parsed[0].body if parsed else []
+    function = next(
+        (each for each in body if isinstance(each, ast.FunctionDef) and each.name == name), None
+    )
+    if function is None:
+        raise NoEdit(f"{name} is not a function of this file")
+    last = function.body[-1]
+    returns = [each for each in ast.walk(function) if isinstance(each, ast.Return)]
+    if len(returns) != 1 or not isinstance(last, ast.Return):
+        raise NoEdit(f"{name} returns in more than one place")
+    return last.value
+
+
+def _as_mapping(text: str, pair: ast.Tuple, room: int) -> str:
+    """The text with a mapping in place of a pair."""
+    whole, (model, inputs) = _place(text, pair), (_place(text, each) for each in pair.elts)
+    outside = text[whole[0] : model[0]] + text[model[1] : inputs[0]] + text[inputs[1] : whole[1]]
+    if set("".join(outside.split())) - set("(),"):
+        # A comment would be lost.
+        raise NoEdit("the pair that it returns has comments in it: write it as a mapping")
+    items = f'"model": {text[slice(*model)]}', f'"example_inputs": {text[slice(*inputs)]}'
+    before = text[: whole[0]].rpartition("\n")[2]
+    mapping = f"{{{', '.join(items)}}}"
+    if len(before + mapping) + room > _LINE_LENGTH and "\n" not in mapping:
+        indent = before[: len(before) - len(before.lstrip())]
+        lines = "".join(f"{indent}    {item},\n" for item in items)
+        mapping = f"{{\n{lines}{indent}}}"
+        if "\r\n" in text:
+            mapping = mapping.replace("\n", "\r\n")
+    return text[: whole[0]] + mapping + text[whole[1] :]
+
+
+def _value(mapping: ast.Dict, key: str) -> ast.expr | None:
+    """The value of a key that is written out; the last one counts."""
+    pairs = reversed([*zip(mapping.keys, mapping.values)])
+    return next((v for k, v in pairs if isinstance(k, ast.Constant) and k.value == key), None)
+
+
+def _written(value: ast.expr | None, key: str, name: str) -> dict[Any, Any]:
+    """The entries that are written out, by their values or else by their code; each with its kind."""
+    if key == "keep_float" and isinstance(value, (ast.List, ast.Tuple, ast.Set)):
+        return {_constant(each): None for each in value.elts}
+    if key == "adjust" and isinstance(value, ast.Dict) and None not in value.keys:
+        return {_constant(k): _constant(v) for k, v in zip(value.keys, value.values)}
+    raise NoEdit(f"the {key} of {name} is not written out where it is returned")
+
+
+def _constant(node: ast.expr | None) -> Any:
+    assert node is not None
+    return node.value if isinstance(node, ast.Constant) else ast.dump(node)
+
+
+def _last_item(value: ast.expr) -> tuple[ast.expr, ast.expr] | None:
+    """The expressions with which the last item of a list or mapping begins and ends."""
+    if isinstance(value, ast.Dict):
+        return (value.keys[-1], value.values[-1]) if value.keys and value.keys[-1] else None
+    elements = value.elts if isinstance(value, (ast.List, ast.Tuple, ast.Set)) else []
+    return (elements[-1], elements[-1]) if elements else None
+
+
+def _meaning(returned: ast.expr | None) -> dict[str, Any]:
+    """What a pair or a mapping gives: by key, the code of the value."""
+    if isinstance(returned, ast.Dict):
+        return {str(_constant(k)): ast.dump(v) for k, v in zip(returned.keys, returned.values)}
+    assert isinstance(returned, ast.Tuple)
+    return dict(zip(("model", "example_inputs"), map(ast.dump, returned.elts)))
+
+
+def _inserted(text: str, first: ast.expr | None, last: ast.expr, item: str) -> str:
+    """The text with an item behind another one, on a line of its own if the other has one."""
+    assert first is not None
+    start, end = _place(text, first)[0], _place(text, last)[1]
+    closing = _CLOSING.match(text, end)
+    assert closing is not None
+    end = closing.end()
+    line = text[:start].rpartition("\n")[2]
+    if line.strip():
+        return f"{text[:end]}, {item}{text[end:]}"
+    rest = _COMMA_AND_COMMENT.match(text, end)
+    assert rest is not None
+    comma, comment = rest.groups("")
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    return f"{text[:end]},{comment}{line_end}{line}{item}{comma}{text[rest.end() :]}"
+
+
+def _place(text: str, node: ast.expr) -> tuple[int, int]:
+    place = syntax.Columns(text).place(node)
+    assert place is not None
+    return place
+
+
+# -- in a pyproject.toml -----------------------------------------------------------------------------
+
+
+def _added_to_table(text: str, name: str, additions: Additions) -> str:
+    """The text of a pyproject.toml with entries at the end of the keys of a configured target."""
+    # Importing it takes a while, and a server that starts does not need it.
+    import tomlkit
+    import tomlkit.exceptions
+
+    if any(isinstance(each, int) for each in additions.adjust):
+        raise NoEdit("a key of a pyproject.toml cannot be a debug handle")
+    try:
+        document = tomlkit.parse(text)
+        table = document["tool"]["handlens"]["targets"][name]
+        if additions.keep_float:
+            listed = table.setdefault("keep_float", [])
+            listed.extend(_new(dict.fromkeys(additions.keep_float), dict.fromkeys(listed), name))
+        if additions.adjust:
+            adjusted = table.setdefault("adjust", tomlkit.inline_table())
+            adjusted.update(_new(additions.adjust, adjusted, name))
+        return tomlkit.dumps(document)
+    except (tomlkit.exceptions.TOMLKitError, TypeError, AttributeError, ValueError) as error:
+        raise NoEdit(f"pyproject.toml cannot be edited: {error}") from error

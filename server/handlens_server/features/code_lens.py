@@ -49,7 +49,8 @@ def register(server: LanguageServer, state: State, runs: Runs, searches: Searche
             lenses.append(types.CodeLens(where, act(title, document.uri)))
             if target.name in results and not running:
                 lenses.append(types.CodeLens(where, commands.report("Report", document.uri)))
-                if searches.progress(document.uri, target.name) is None:
+                is_searched = searches.progress(document.uri, target.name) is not None
+                if state.capabilities.apply_edits and not is_searched:
                     lenses += _of_advice(document.uri, results[target.name], where)
         return [*lenses, *_of_classes(state, document, document.file)]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,20 +43,20 @@ class Additions:
     """Entries to add to what a target asks for."""
 
     keep_float: tuple[str | int, ...] = ()
-    adjust: Mapping[str | int, str] = field(default_factory=dict)
-    """The kind of change for each entry."""
+    adjust: Mapping[str | int, tuple[str, ...]] = field(default_factory=dict)
+    """The kinds of change for each entry."""
 
     @classmethod
     def of(cls, changes: Iterable[Change]) -> Additions:
         """The entries that make ``changes``."""
         kept: dict[str | int, None] = {}
-        adjusted: dict[str | int, str] = {}
+        adjusted: dict[str | int, tuple[str, ...]] = {}
         for change in changes:
             for entry in change.entries:
                 if change.kind == "keep-float":
                     kept[entry] = None
                 else:
-                    adjusted[entry] = change.kind
+                    adjusted[entry] = (*adjusted.get(entry, ()), change.kind)
         return cls(tuple(kept), adjusted)
 
     @property
@@ -70,7 +70,7 @@ class Additions:
     @property
     def by_key(self) -> dict[str, _Entries]:
         """The keys of a target that have entries here, each with these entries."""
-        kept = dict.fromkeys(self.keep_float)
+        kept: _Entries = dict.fromkeys(self.keep_float, ())
         return {
             key: entries
             for key, entries in (("keep_float", kept), ("adjust", self.adjust))
@@ -78,8 +78,8 @@ class Additions:
         }
 
 
-_Entries = Mapping[str | int, str | None]
-"""The entries of a key, each with its kind of change; None where the key has no kinds."""
+_Entries = Mapping[str | int, tuple[str, ...]]
+"""The entries of a key, each with its kinds of change; those of ``keep_float`` have none."""
 
 _CONTAINERS = {"keep_float": "[{}]", "adjust": "{{{}}}"}
 
@@ -114,61 +114,71 @@ def add(text: str, target: Target, additions: Additions) -> Edit:
 
 
 def _codes(entries: _Entries) -> Iterator[str]:
-    """Each entry as Python and TOML's arrays write it, and its kind."""
-    for entry, kind in entries.items():
+    """Each entry with its kinds, as Python writes it."""
+    for entry, kinds in entries.items():
         name = json.dumps(entry, ensure_ascii=False)
-        yield name if kind is None else f"{name}: {json.dumps(kind)}"
+        yield f"{name}: {_kinds_code(kinds)}" if kinds else name
 
 
-def _new(entries: _Entries, there: Mapping[Any, Any], name: str) -> _Entries:
-    """The entries that are not there yet. Raises NoEdit if one is there with another kind."""
-    for entry, kind in entries.items():
-        if there.get(entry, kind) != kind:
-            raise NoEdit(f"{name} adjusts {entry} already: {there[entry]}")
-    return {entry: kind for entry, kind in entries.items() if entry not in there}
+def _kinds_code(kinds: Sequence[str]) -> str:
+    return json.dumps(kinds[0] if len(kinds) == 1 else kinds)
+
+
+def _absent(entries: _Entries, there: _Entries) -> tuple[_Entries, _Entries]:
+    """The entries that are not there; and those that lack kinds, each with all that it should have."""
+    new = {entry: kinds for entry, kinds in entries.items() if entry not in there}
+    grown = {
+        entry: (*there[entry], *(each for each in kinds if each not in there[entry]))
+        for entry, kinds in entries.items()
+        if entry in there and set(kinds) - set(there[entry])
+    }
+    return new, grown
 
 
 # -- in a function -----------------------------------------------------------------------------------
 
 
 def _added_to_function(text: str, name: str, key: str, entries: _Entries, room: int) -> str:
-    """The text with entries at the end of a key of what a function returns.
+    """The text with entries in a key of what a function returns.
 
     Args:
         room: How many characters will be added to the mapping, if there is none yet.
     """
     before = _returned(text, name)
-    changed, returned = text, before
+    changed = text
     if isinstance(before, ast.Tuple) and len(before.elts) == 2:
         changed = _as_mapping(text, before, room)
-        returned = _returned(changed, name)
-    if not isinstance(returned, ast.Dict) or not returned.values or None in returned.keys:
-        raise NoEdit(f"{name} does not return a pair or a mapping that is written out")
-    value = _value(returned, key)
-    there = {} if value is None else _written(value, key, name)
-    new = _new(entries, there, name)
-    if not new:
+    there = _written(_mapping(changed, name), key, name)
+    new, grown = _absent(entries, there)
+    if not new and not grown:
         return text
-    added, container = ", ".join(_codes(new)), _CONTAINERS[key]
-    if value is None:
-        item = f'"{key}": {container.format(added)}'
-        changed = _inserted(changed, returned.keys[-1], returned.values[-1], item)
-    elif last := _last_item(value):
-        changed = _inserted(changed, *last, added)
-    else:
-        start, end = _place(changed, value)
-        changed = changed[:start] + container.format(added) + changed[end:]
-    expected = {**_meaning(before), key: {**there, **new}}
+    for entry, kinds in grown.items():
+        written = _value(_value(_mapping(changed, name), key), entry)
+        changed = _replaced(changed, written, _kinds_code(kinds))
+    if new:
+        changed = _with_new(changed, _mapping(changed, name), key, new)
+    expected = {**_meaning(before), key: {**there, **new, **grown}}
     try:
-        after = _returned(changed, name)
-        is_as_expected = isinstance(after, ast.Dict) and (
-            {**_meaning(after), key: _written(_value(after, key), key, name)} == expected
-        )
+        after = _mapping(changed, name)
+        is_as_expected = {**_meaning(after), key: _written(after, key, name)} == expected
     except NoEdit:
         is_as_expected = False
     if not is_as_expected:
         raise NoEdit(f"what {name} returns is too intricate to be edited")
     return changed
+
+
+def _with_new(text: str, mapping: ast.Dict, key: str, entries: _Entries) -> str:
+    """The text with entries behind those that a key has."""
+    value, added = _value(mapping, key), ", ".join(_codes(entries))
+    container = _CONTAINERS[key].format(added)
+    if value is None:
+        return _inserted(text, mapping.keys[-1], mapping.values[-1], f'"{key}": {container}')
+    if isinstance(value, ast.Dict) and value.keys:
+        return _inserted(text, value.keys[-1], value.values[-1], added)
+    if isinstance(value, (ast.List, ast.Tuple, ast.Set)) and value.elts:
+        return _inserted(text, value.elts[-1], value.elts[-1], added)
+    return _replaced(text, value, container)
 
 
 def _returned(text: str, name: str) -> ast.expr | None:
@@ -206,18 +216,35 @@ def _as_mapping(text: str, pair: ast.Tuple, room: int) -> str:
     return text[: whole[0]] + mapping + text[whole[1] :]
 
 
-def _value(mapping: ast.Dict, key: str) -> ast.expr | None:
+def _mapping(text: str, name: str) -> ast.Dict:
+    """The mapping that a function returns, all of whose keys are written out. Raises NoEdit."""
+    returned = _returned(text, name)
+    if not isinstance(returned, ast.Dict) or not returned.values or None in returned.keys:
+        raise NoEdit(f"{name} does not return a pair or a mapping that is written out")
+    return returned
+
+
+def _value(mapping: ast.expr | None, key: str | int) -> ast.expr | None:
     """The value of a key that is written out; the last one counts."""
+    assert isinstance(mapping, ast.Dict)
     pairs = reversed([*zip(mapping.keys, mapping.values)])
     return next((v for k, v in pairs if isinstance(k, ast.Constant) and k.value == key), None)
 
 
-def _written(value: ast.expr | None, key: str, name: str) -> dict[Any, Any]:
-    """The entries that are written out, by their values or else by their code; each with its kind."""
+def _written(mapping: ast.Dict, key: str, name: str) -> dict[Any, tuple[Any, ...]]:
+    """The entries of a key, each with its kinds; what is no constant stands as its code. Raises NoEdit."""
+    value = _value(mapping, key)
+    if value is None:
+        return {}
     if key == "keep_float" and isinstance(value, (ast.List, ast.Tuple, ast.Set)):
-        return {_constant(each): None for each in value.elts}
+        return dict.fromkeys(map(_constant, value.elts), ())
     if key == "adjust" and isinstance(value, ast.Dict) and None not in value.keys:
-        return {_constant(k): _constant(v) for k, v in zip(value.keys, value.values)}
+        return {
+            _constant(entry): tuple(map(_constant, kinds.elts))
+            if isinstance(kinds, (ast.List, ast.Tuple, ast.Set))
+            else (_constant(kinds),)
+            for entry, kinds in zip(value.keys, value.values)
+        }
     raise NoEdit(f"the {key} of {name} is not written out where it is returned")
 
 
@@ -226,20 +253,21 @@ def _constant(node: ast.expr | None) -> Any:
     return node.value if isinstance(node, ast.Constant) else ast.dump(node)
 
 
-def _last_item(value: ast.expr) -> tuple[ast.expr, ast.expr] | None:
-    """The expressions with which the last item of a list or mapping begins and ends."""
-    if isinstance(value, ast.Dict):
-        return (value.keys[-1], value.values[-1]) if value.keys and value.keys[-1] else None
-    elements = value.elts if isinstance(value, (ast.List, ast.Tuple, ast.Set)) else []
-    return (elements[-1], elements[-1]) if elements else None
-
-
 def _meaning(returned: ast.expr | None) -> dict[str, Any]:
     """What a pair or a mapping gives: by key, the code of the value."""
     if isinstance(returned, ast.Dict):
         return {str(_constant(k)): ast.dump(v) for k, v in zip(returned.keys, returned.values)}
     assert isinstance(returned, ast.Tuple)
     return dict(zip(("model", "example_inputs"), map(ast.dump, returned.elts)))
+
+
+def _replaced(text: str, node: ast.expr | None, code: str) -> str:
+    """The text with other code in place of an expression. Raises NoEdit where a comment would be lost."""
+    assert node is not None
+    start, end = _place(text, node)
+    if "#" in text[start:end]:
+        raise NoEdit(f"{' '.join(text[start:end].split())} has a comment in it")
+    return text[:start] + code + text[end:]
 
 
 def _inserted(text: str, first: ast.expr | None, last: ast.expr, item: str) -> str:
@@ -279,12 +307,18 @@ def _added_to_table(text: str, name: str, additions: Additions) -> str:
     try:
         document = tomlkit.parse(text)
         table = document["tool"]["handlens"]["targets"][name]
-        if additions.keep_float:
-            listed = table.setdefault("keep_float", [])
-            listed.extend(_new(dict.fromkeys(additions.keep_float), dict.fromkeys(listed), name))
-        if additions.adjust:
-            adjusted = table.setdefault("adjust", tomlkit.inline_table())
-            adjusted.update(_new(additions.adjust, adjusted, name))
+        listed = table.get("keep_float", [])
+        new, _ = _absent(dict.fromkeys(additions.keep_float, ()), dict.fromkeys(listed, ()))
+        if new:
+            table.setdefault("keep_float", []).extend(new)
+        adjusted = {
+            entry: (kinds,) if isinstance(kinds, str) else tuple(kinds)
+            for entry, kinds in table.get("adjust", {}).items()
+        }
+        new, grown = _absent(additions.adjust, adjusted)
+        for entry, kinds in {**new, **grown}.items():
+            written = kinds[0] if len(kinds) == 1 else [*kinds]
+            table.setdefault("adjust", tomlkit.inline_table())[entry] = written
         return tomlkit.dumps(document)
     except (tomlkit.exceptions.TOMLKitError, TypeError, AttributeError, ValueError) as error:
         raise NoEdit(f"pyproject.toml cannot be edited: {error}") from error

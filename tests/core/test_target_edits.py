@@ -87,7 +87,7 @@ def test_changes_go_where_their_kinds_belong() -> None:
             Change("keep-float", (":cat",), (5,), "cat"),
         ]
     )
-    assert additions == Additions(("conv1", 3, ":cat"), {"conv2": "activation-16-bit"})
+    assert additions == Additions(("conv1", 3, ":cat"), {"conv2": ("activation-16-bit",)})
     text = 'def handlens_x():\n    return {"model": m, "keep_float": ["conv1"]}\n'
     assert add(text, FUNCTION, additions).apply(text) == (
         'def handlens_x():\n    return {"model": m, "keep_float": ["conv1", 3, ":cat"], '
@@ -97,14 +97,14 @@ def test_changes_go_where_their_kinds_belong() -> None:
 
 def test_an_adjustment_joins_those_that_are_there() -> None:
     text = 'def handlens_x():\n    return {"model": m, "adjust": {"a": "weight-8-bit"}}\n'
-    both: dict[str | int, str] = {"a": "weight-8-bit", "b": "activation-16-bit"}
-    assert add(text, FUNCTION, Additions(adjust=both)).apply(text) == text.replace(
-        '"weight-8-bit"', '"weight-8-bit", "b": "activation-16-bit"'
+    one, other = ("weight-8-bit",), ("activation-16-bit",)
+    assert add(text, FUNCTION, Additions(adjust={"a": one, "b": other})).apply(text) == (
+        text.replace('"weight-8-bit"', '"weight-8-bit", "b": "activation-16-bit"')
     )
+    text = add(text, FUNCTION, Additions(adjust={"a": other})).apply(text)
+    assert '"adjust": {"a": ["weight-8-bit", "activation-16-bit"]}' in text
     with pytest.raises(NoEdit, match="handlens_x has a already"):
-        add(text, FUNCTION, Additions(adjust={"a": "weight-8-bit"}))
-    with pytest.raises(NoEdit, match="handlens_x adjusts a already: weight-8-bit"):
-        add(text, FUNCTION, Additions(adjust={"a": "activation-16-bit"}))
+        add(text, FUNCTION, Additions(adjust={"a": one}))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_class_keeps_nothing_in_float() -> None:
 
 
 names = st.text(st.sampled_from("ab.:[0]é\"\\'\n"), min_size=1, max_size=6) | st.integers(0, 9)
-kinds = st.sampled_from(["weight-per-channel", "activation-16-bit"])
+kinds = st.lists(st.sampled_from(["a", "b"]), min_size=1, unique=True).map(tuple)
 additions = st.builds(
     Additions,
     st.lists(names, max_size=3, unique=True).map(tuple),
@@ -184,14 +184,18 @@ def added(
     """The text and the keys of a target after additions, or as they were if these are refused rightly."""
     listed = [*given.get("keep_float", [])]
     listed += [each for each in additions.keep_float if each not in listed]
-    adjusted = given.get("adjust", {})
-    has_conflict = any(adjusted.get(k, v) != v for k, v in additions.adjust.items())
+    adjusted = {**given.get("adjust", {})}
+    for entry, kinds in additions.adjust.items():
+        there = adjusted.get(entry, [])
+        there = [there] if isinstance(there, str) else there
+        all_kinds = [*there, *(each for each in kinds if each not in there)]
+        adjusted[entry] = all_kinds[0] if len(all_kinds) == 1 else all_kinds
     changed = given
     if additions.keep_float:
         changed = changed | {"keep_float": listed}
     if additions.adjust:
-        changed = changed | {"adjust": adjusted | additions.adjust}
-    if has_conflict or changed == given:
+        changed = changed | {"adjust": adjusted}
+    if changed == given:
         with pytest.raises(NoEdit, match="already"):
             add(text, target, additions)
         return text, given
@@ -212,7 +216,7 @@ def test_a_project_keeps_a_module_in_float(table: str, changed: str) -> None:
 
 def test_a_project_adjusts_a_module() -> None:
     text = "[tool.handlens.targets.x]\nmodel = 'm:M'\n"
-    changed = add(text, CONFIGURED, Additions(adjust={"a.0": "activation-16-bit"})).apply(text)
+    changed = add(text, CONFIGURED, Additions(adjust={"a.0": ("activation-16-bit",)})).apply(text)
     assert changed == text + 'adjust = {"a.0" = "activation-16-bit"}\n'
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -29,7 +29,8 @@ from handlens.capture.nodes import (
 from handlens.comparison.quantizers import cast
 from handlens.loading.subject import Subject
 from handlens.recipes.half_handles import share_handles
-from handlens.recipes.half_keep_float import add_cast, keep_float
+from handlens.recipes.half_keep_float import add_cast
+from handlens.recipes.half_switching import HalfSwitch
 from handlens.recipes.keeping import kept_handles
 from handlens.recipes.leftovers import KEPT
 from handlens.recipes.recipe import CastFailed, Quantized, float_module
@@ -53,10 +54,10 @@ class HalfRecipe:
         reference = float_module(captured)
         half = self._capture(captured, subject)
         share_handles(captured, half)
-        actual = float_module(half)
-        _cast_inputs(actual)
-        if kept:
-            keep_float(actual, reference, kept)
+        cast_model = float_module(half)
+        _cast_inputs(cast_model)
+        switch = HalfSwitch(reference, cast_model, kept)
+        actual = switch.graph(frozenset())
         quantizer = cast("output", self.dtype)
         before = {h: _dtypes(node) for h, node in nodes_by_handle(reference).items()}
         after = {h: _dtypes(node) for h, node in nodes_by_handle(actual).items()}
@@ -75,6 +76,7 @@ class HalfRecipe:
             quantized_by=(
                 report.QuantizedBy(f"Module.to({self.dtype})", "torch", torch.__version__),
             ),
+            switch=lambda: replace(switch, quantized=frozenset(described)),
         )
 
     def _capture(self, captured: Captured, subject: Subject) -> Captured:

@@ -42,6 +42,7 @@ from handlens.recipes.leftovers import (
 )
 from handlens.recipes.recipe import CannotQuantize, Quantized, float_module
 from handlens.recipes.regions import CALLED_ONCE, with_regions
+from handlens.recipes.weight_switching import WeightSwitch
 
 _KINDS = relatives(("linear",))
 
@@ -108,6 +109,7 @@ class WeightRecipe:
             in_float,
             frozenset(expected),
             tuple(dict.fromkeys(map(quantized_by, layers.configs))),
+            switch=lambda: WeightSwitch(reference, actual, described),
         )
 
 

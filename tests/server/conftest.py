@@ -429,7 +429,7 @@ def full_capabilities(pulls: bool = False, **general: Any) -> types.ClientCapabi
         ),
         workspace=types.WorkspaceClientCapabilities(
             apply_edit=True,
-            diagnostics=types.DiagnosticWorkspaceClientCapabilities(refresh_support=True)
+            diagnostics=types.DiagnosticWorkspaceClientCapabilities(refresh_support=True),
         ),
         text_document=types.TextDocumentClientCapabilities(
             hover=types.HoverClientCapabilities(

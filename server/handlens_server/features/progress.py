@@ -79,8 +79,8 @@ class Progress:
 
     def show(self, stage: Stage) -> None:
         """Show that a stage begins, or what it has come to."""
-        self._stage = stage
-        if self._begun:
+        before, self._stage = self._stage, stage
+        if self._begun and stage != before:
             self._progress.report(
                 self._token,
                 types.WorkDoneProgressReport(

@@ -40,11 +40,10 @@ class Offer:
 
     @property
     def reached(self) -> str:
-        """What is reached: ``conv2 in float reaches 39.5 dB``, ``5 ops in float reach 42.6 dB``."""
-        verb = "reaches" if len(self.changes) == 1 else "reach"
+        """What is reached: ``conv2 in float: 39.5 dB``, ``5 ops in float: 42.6 dB``."""
         if {change.kind for change in self.changes} == {"keep-float"}:
-            return f"{_named(self.changes, 1)} in float {verb} {score(self.output)}"
-        return f"{words.count(len(self.changes), 'change')} {verb} {score(self.output)}"
+            return f"{_named(self.changes, 1)} in float: {score(self.output)}"
+        return f"{words.count(len(self.changes), 'change')}: {score(self.output)}"
 
 
 def whole(advice: Advice) -> Offer | None:

@@ -15,6 +15,8 @@ const TARGET: TargetStatus = {
   percentage: null,
   recipe: "x86",
   output: { verdict: "ok", sqnr_db: 19.46 },
+  previous_db: null,
+  advice: null,
   verified: "exact",
   findings: { error: 0, warning: 2, information: 1, hint: 30 },
   error: null,

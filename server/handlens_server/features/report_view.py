@@ -1,4 +1,4 @@
-"""handlens/report, /op, /location and /opsAt: the data of a report, for a client that draws it."""
+"""handlens/report, /advice, /op, /location and /opsAt: the data of a report, for a client that draws it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from handlens_server.state import State
 from handlens_server.text.documents import Document
 
 REPORT = "handlens/report"
+ADVICE = "handlens/advice"
 OP = "handlens/op"
 LOCATION = "handlens/location"
 OPS_AT = "handlens/opsAt"
@@ -70,7 +71,6 @@ def register(server: LanguageServer, state: State, searches: Searches) -> None:
                 "in_float": [source.left(each) for each in coverage.in_float],
             },
             "timings": report.timings,
-            "advice": _advice(result, searches.progress(document.uri, result.name)),
             "error": clean(report.error.message) if report.error else None,
             "thresholds": dataclasses.asdict(thresholds_in_force(report, result.run.thresholds)),
             "findings": [
@@ -101,6 +101,12 @@ def register(server: LanguageServer, state: State, searches: Searches) -> None:
                 for each in report.ops
             ],
         }
+
+    @server.feature(ADVICE)
+    def advice(params: Any) -> dict[str, Any] | None:
+        """What was measured to help a target; None if nothing was measured."""
+        found = find(params)
+        return None if found is None else _advice(found[1], searches)
 
     @server.feature(OP)
     def op(params: Any) -> dict[str, Any] | None:
@@ -153,15 +159,17 @@ def register(server: LanguageServer, state: State, searches: Searches) -> None:
         ]
 
 
-def _advice(result: Result, progress: str | None) -> dict[str, Any] | None:
-    """The steps of the advice, and what they give; None if there is none."""
+def _advice(result: Result, searches: Searches) -> dict[str, Any] | None:
+    """The steps of the advice, and what they give."""
     advice = result.report.advice
     if advice is None:
         return None
     whole = advised.whole(advice)
+    is_searched = searches.progress(result.run.uri, result.name) is not None
     return {
-        "searching": progress is not None,
-        "text": clean(advised.summary(advice)) if progress is None else "",
+        "generation": result.run.generation,
+        "stale": result.advice is None,
+        "text": "" if is_searched else clean(advised.summary(advice)),
         "objective": advice.objective,
         "before": _scores(advice.before),
         "steps": [

@@ -92,8 +92,7 @@ async def test_a_fix_tells_what_it_wins_and_the_run_after_it_that_it_did(
         actions = {
             title: action
             for each in found
-            for title, action in (await client.act(document, [each])).items()
-            if action.kind == "quickfix"
+            for title, action in (await client.act(document, [each], ["quickfix"])).items()
         }
         [title] = [each for each in actions if re.fullmatch(KEEP_CONV2, each)]
         numbers = re.fullmatch(KEEP_CONV2, title)

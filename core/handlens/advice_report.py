@@ -21,7 +21,8 @@ class LogitsAgreement:
     """How far two outputs agree that look like logits: rows of scores, one score for each class."""
 
     top1: float
-    """The share of the rows whose largest score is that of the same class, from 0 to 1."""
+    """The share of the rows whose largest score is that of the same class, from 0 to 1. Of several equal
+    scores, it is the first."""
     kl_divergence: float | None
     """Mean over the rows of KL(softmax(reference) || softmax(quantized)), in nats; None if not finite."""
     rows: int
@@ -38,7 +39,8 @@ class Scores:
     logits: LogitsAgreement | None = None
     """None if the outputs do not look like logits."""
     metric: float | None = None
-    """The mean over the batches of the target's own metric; None if the target has none."""
+    """The mean over the batches of the target's own metric; None if the target has none, or if it is not
+    finite."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,26 @@ class Advice:
     @property
     def recommended(self) -> int:
         """How many steps to take: those that reach the wish; else all that win something worth a change."""
-        scores = [step.output for step in self.steps]
-        if self.reach_db is not None:
-            for count, each in enumerate(scores, 1):
-                if each.exact or (each.sqnr_db is not None and each.sqnr_db >= self.reach_db):
-                    return count
-        return len(self.steps)
+        outputs = [self.before, *(step.output for step in self.steps)]
+        reaching = (count for count, each in enumerate(outputs) if self._reaches(each))
+        return next(reaching, len(self.steps))
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """All that is recommended."""
+        return tuple(step.change for step in self.steps[: self.recommended])
+
+    @property
+    def output(self) -> Scores:
+        """With all that is recommended."""
+        return self.steps[self.recommended - 1].output if self.recommended else self.before
+
+    @property
+    def falls_short(self) -> bool:
+        """True if there is a wish, and nothing that was found reaches it."""
+        return self.reach_db is not None and not self._reaches(self.output)
+
+    def _reaches(self, output: Scores) -> bool:
+        if self.reach_db is None:
+            return False
+        return output.exact or (output.sqnr_db is not None and output.sqnr_db >= self.reach_db)

@@ -166,8 +166,11 @@ class OutputAccuracy:
 class Metric:
     """What a target's own metric gives for both models: the mean over the evaluation batches."""
 
-    reference: float
-    quantized: float
+    name: str
+    """The name of the metric's function, or "metric"."""
+    reference: float | None
+    """None if it is not finite for all batches."""
+    quantized: float | None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from handlens.advice_report import ChangeKind
 from handlens.targets import Target
 
 Stage = Literal["load", "export", "quantize", "compare", "advise"]
@@ -42,6 +43,8 @@ class RunRequest:
     """Folders whose files may show findings; the target's own file always may."""
     keep_float: tuple[str | int, ...] | None = None
     """Module paths and debug handles of the ops to keep in float; overrides those that the target names."""
+    adjust: tuple[tuple[str | int, ChangeKind], ...] | None = None
+    """Such paths and handles, each with a change to how their ops are quantized; overrides the target's."""
     advise: AdviceRequest | None = None
     """The search for advice that follows the comparison; None for none."""
     unsaved: dict[str, str] = field(default_factory=dict)
@@ -58,3 +61,8 @@ class RunRequest:
 
     An allocation that exceeds the limit fails.
     """
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of this run, in order."""
+        return STAGES if self.advise else STAGES[: STAGES.index("advise")]

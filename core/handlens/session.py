@@ -20,6 +20,8 @@ from handlens.capture.nodes import op_of
 from handlens.capture.places import Places
 from handlens.capture.spans import is_installed
 from handlens.comparison import Comparison
+from handlens.comparison.compared import Outputs
+from handlens.comparison.objectives import MetricFailed, Objectives, OutputAgreement
 from handlens.diagnosis.rules.export_failed import ExportFailed
 from handlens.diagnosis.rules.invalid_target import InvalidTarget as InvalidTargetRule
 from handlens.diagnosis.rules.run_failed import RunFailed
@@ -27,10 +29,10 @@ from handlens.diagnosis.rules.target_failed import TargetFailed, does_not_parse
 from handlens.failures.exceptions import failure, is_out_of_memory
 from handlens.failures.inquiry import Inquiry
 from handlens.loading.importing import Sources
-from handlens.loading.inputs import Inputs, cloned
+from handlens.loading.inputs import cloned
 from handlens.loading.module import load
 from handlens.loading.preserving import as_given
-from handlens.loading.subject import BatchFailed, InvalidTarget, Subject, build
+from handlens.loading.subject import Batch, BatchFailed, InvalidTarget, Subject, build
 from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
 from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
 from handlens.reporting import measured
@@ -103,7 +105,8 @@ class Session:
     def compare(self, request: RunRequest) -> Report:
         """Quantize the exported model as ``request`` says, and compare.
 
-        A request other than the first may ask for another recipe, and for other ops to stay in float.
+        A request other than the first may ask for another recipe, and for other ops to be kept in float
+        or adjusted.
         """
         if request is not self._request:
             # This run did not spend the time of the export.
@@ -111,13 +114,15 @@ class Session:
         try:
             if request.keep_float is not None:
                 self._subject = replace(self._subject, keep_float=request.keep_float)
+            if request.adjust is not None:
+                self._subject = replace(self._subject, adjust=request.adjust)
             recipe = self._recipe(self._subject)
             self._recipe_name = recipe.name
             with self._stage("quantize"):
                 quantized = self._quantize(self._captured, recipe, self._subject)
             self._quantized = quantized
             with self._stage("compare"):
-                report = self._report(recipe, quantized, self._compare(quantized))
+                report = self._report(recipe, quantized, *self._compare(quantized))
         except _Failed as error:
             report = self._failed(error)
         return self._finished(report)
@@ -260,7 +265,7 @@ class Session:
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
-        """Turn an unusable target, an unknown recipe or a batch that raises into _Failed."""
+        """Turn an unusable target, an unknown recipe, a batch or a metric that raises into _Failed."""
         try:
             yield
         except (InvalidTarget, recipes.UnknownRecipe) as error:
@@ -271,43 +276,56 @@ class Session:
             raise _Failed(
                 self._failure(RunFailed.code, f"Making {error.batch} failed", error.error)
             ) from error
+        except MetricFailed as error:
+            raise _Failed(self._failure(RunFailed.code, error.what, error.error)) from error
 
-    def _compare(self, quantized: Quantized) -> _Compared:
+    def _compare(self, quantized: Quantized) -> tuple[_Compared, OutputAgreement]:
         compared: _Compared | None = None
+        agreement = OutputAgreement(Objectives(self._captured, self._subject))
         with self._refusals():
-            for number, inputs in enumerate(self._subject.evaluation_inputs(), 1):
+            for batch in self._subject.evaluation_batches():
                 try:
-                    compared = self._compare_batch(quantized, number, inputs, compared)
+                    compared, outputs = self._compare_batch(quantized, batch, compared)
                 except BaseException as error:
-                    failure = self._inquiry.running(error, quantized, number, inputs)
+                    failure = self._inquiry.running(error, quantized, batch.number, batch.inputs)
                     raise _Failed(failure) from error
+                agreement.add(outputs, batch)
+                del outputs
         if compared is None:
             message = f"{self._target.name} gives no evaluation batch: nothing was compared"
             raise _Failed(Failure(InvalidTargetRule.code, message, self._target.declaration, ""))
-        return compared
+        return compared, agreement
 
     def _compare_batch(
-        self, quantized: Quantized, number: int, inputs: Inputs, so_far: _Compared | None
-    ) -> _Compared:
+        self, quantized: Quantized, batch: Batch, so_far: _Compared | None
+    ) -> tuple[_Compared, Outputs]:
+        inputs = batch.inputs
         if so_far is None:
             verified = verify(self._captured, self._subject, quantized, inputs, self._places)
             comparison, verification = verified.comparison, verified.verification
-            before, non_finite = 0, None
+            outputs, before, non_finite = verified.outputs, 0, None
         else:
             comparison, verification = so_far.comparison, so_far.verification
             before, non_finite = comparison.not_finite, so_far.non_finite
             # The model may change its inputs.
             args, kwargs = cloned(inputs)
-            comparison.run(args, kwargs)
+            outputs = comparison.run(args, kwargs)
         if non_finite is None and comparison.not_finite > before:
-            non_finite = self._inquiry.non_finite(inputs, f"evaluation batch {number}")
-        return _Compared(comparison, verification, number, non_finite)
+            non_finite = self._inquiry.non_finite(inputs, f"evaluation batch {batch.number}")
+        return _Compared(comparison, verification, batch.number, non_finite), outputs
 
-    def _report(self, recipe: Recipe, quantized: Quantized, compared: _Compared) -> Report:
+    def _report(
+        self,
+        recipe: Recipe,
+        quantized: Quantized,
+        compared: _Compared,
+        agreement: OutputAgreement,
+    ) -> Report:
         found = measured(
             self._captured,
             quantized,
             compared.comparison,
+            agreement,
             self._places,
             is_finite=compared.non_finite is None,
         )

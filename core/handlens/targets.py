@@ -41,6 +41,8 @@ class Target:
     """The ``"module:callable"`` strings of a configured target by their keys: ``model``, …"""
     keep_float: tuple[str | int, ...] = ()
     """What a configured target asks to keep in float."""
+    adjust: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    """By module path, the kinds of change that a configured target asks for."""
 
     @property
     def declaration(self) -> Span:
@@ -166,7 +168,9 @@ def _configured(file: str) -> Iterator[Target]:
         where = f"{project}: [tool.handlens.targets.{name}]"
         if not isinstance(table, dict) or not isinstance(table.get("model"), str):
             raise InvalidConfiguration(f'{where} needs model = "module:callable"')
-        references = {key: value for key, value in table.items() if key != "keep_float"}
+        references = {
+            key: value for key, value in table.items() if key not in ("keep_float", "adjust")
+        }
         for key, value in references.items():
             if not isinstance(value, str):
                 raise InvalidConfiguration(f'{where} {key} is not a "module:callable" string')
@@ -175,9 +179,31 @@ def _configured(file: str) -> Iterator[Target]:
             raise InvalidConfiguration(
                 f"{where} keep_float is not a list of module paths and debug handles"
             )
+        adjust = _adjustments(table.get("adjust", {}), where)
         module = table["model"].partition(":")[0]
         if _is_module(file, module, project.parent):
-            yield Target(name, "configured", file, references=references, keep_float=tuple(kept))
+            yield Target(
+                name,
+                "configured",
+                file,
+                references=references,
+                keep_float=tuple(kept),
+                adjust=adjust,
+            )
+
+
+def _adjustments(table: object, where: str) -> dict[str, tuple[str, ...]]:
+    if not isinstance(table, dict):
+        raise InvalidConfiguration(f"{where} adjust is not a table of module paths")
+    adjust: dict[str, tuple[str, ...]] = {}
+    for path, given in table.items():
+        kinds = [given] if isinstance(given, str) else given
+        if not isinstance(kinds, list) or not all(isinstance(each, str) for each in kinds):
+            raise InvalidConfiguration(
+                f"{where} adjust: {path} has no kind of change, and no list of them"
+            )
+        adjust[path] = tuple(kinds)
+    return adjust
 
 
 def _is_module(file: str, module: str, root: Path) -> bool:

@@ -23,6 +23,7 @@ from handlens.capture.handles import handle_of
 from handlens.capture.nodes import module_of, op_of
 from handlens.capture.places import Places
 from handlens.comparison import Comparison, Statistics, merge, outputs_alone
+from handlens.comparison.compared import Outputs
 from handlens.comparison.memory import state_restored
 from handlens.comparison.ops import has_effect, live
 from handlens.comparison.random_state import RandomState
@@ -41,9 +42,10 @@ _SAME_DB = {torch.float64: 80.0, torch.float32: 80.0, torch.float16: 50.0, torch
 
 @dataclass(frozen=True)
 class Verified:
-    """A comparison that has run the first batch, and the outcome of the checks."""
+    """A comparison that has run the first batch, its outputs, and the outcome of the checks."""
 
     comparison: Comparison
+    outputs: Outputs
     verification: Verification
 
 
@@ -68,20 +70,21 @@ def verify(
     how: Literal["merged", "plain", "outputs"] = "merged"
     if not plain.agrees_with(outputs):
         how, comparison = "plain", merge(quantized.reference, quantized.actual, shortcuts=False)
-        if not plain.agrees_with(run.comparison(comparison)):
+        outputs = run.comparison(comparison)
+        if not plain.agrees_with(outputs):
             if plain.varies():
                 how = "merged"
                 comparison = merge(quantized.reference, quantized.actual)
             else:
                 how, comparison = "outputs", outputs_alone(quantized.reference, quantized.actual)
-            run.comparison(comparison)
+            outputs = run.comparison(comparison)
     if verification.verdict == "differs":
         actual = _compared(model, plain.actual) if isinstance(model, list) else Statistics()
         verification = replace(verification, actual_sqnr_db=actual.sqnr_db)
     after.restore()
     if folder := switches.dump_folder():
         _dump(comparison, places.declaration, Path(folder))
-    return Verified(comparison, replace(verification, comparison=how))
+    return Verified(comparison, outputs, replace(verification, comparison=how))
 
 
 def _dump(comparison: Comparison, target: Span, folder: Path) -> None:
@@ -99,7 +102,7 @@ class _Runs:
         self._start = start
         self._inputs = inputs
 
-    def comparison(self, comparison: Comparison) -> Any:
+    def comparison(self, comparison: Comparison) -> Outputs:
         args, kwargs = self._begin()
         return comparison.run(args, kwargs)
 
@@ -164,7 +167,7 @@ class _Plain:
         self.actual = run.graph(quantized.actual)
         self._reference = run.graph(quantized.reference) if reference_too else None
 
-    def agrees_with(self, outputs: Any) -> bool:
+    def agrees_with(self, outputs: Outputs) -> bool:
         """True if a comparison has computed the outputs of the graphs, to the bit."""
         if self._reference is not None and not _equal(self._reference, outputs.reference):
             return False

@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from handlens.advice_report import Change, ChangeKind, Scores
 from handlens.report import (
     Coverage,
+    LogitsAgreement,
+    Metric,
     OpReport,
     OutputAccuracy,
     Report,
@@ -141,6 +144,51 @@ def output(accuracy: OutputAccuracy) -> str:
     return _ratio(_EXPLAINED, accuracy.verdict, accuracy.sqnr_db)
 
 
+def objectives(accuracy: OutputAccuracy) -> list[tuple[str, str]]:
+    """What there is of the output beside its ratio, each with its name: ``top-1``, ``KL``, a metric.
+
+    Nothing is said of logits that are exactly the reference's.
+    """
+    found = []
+    if (logits := accuracy.logits) is not None and accuracy.verdict != "exact":
+        rows = count(logits.rows, "row")
+        found.append(("top-1", f"agrees in {_top1(logits)} of {rows}"))
+        if logits.kl_divergence is not None:
+            found.append(("KL", f"{_divergence(logits.kl_divergence)} nats"))
+    if accuracy.metric is not None:
+        found.append((accuracy.metric.name, _metric(accuracy.metric)))
+    return found
+
+
+def beside(accuracy: OutputAccuracy) -> str:
+    """All of them in a line that goes on after the ratio; empty if there are none."""
+    return "".join(f" · {name} {value}" for name, value in objectives(accuracy))
+
+
+def brief(accuracy: OutputAccuracy) -> str:
+    """The ratio, and what people ask for first: ``9.2 dB, top-1 97.2 %``, or the metric."""
+    told = ratio(accuracy.verdict, accuracy.sqnr_db)
+    if accuracy.metric is not None:
+        return f"{told}, {accuracy.metric.name} {_metric(accuracy.metric)}"
+    if accuracy.logits is not None and accuracy.verdict != "exact":
+        return f"{told}, top-1 {_top1(accuracy.logits)}"
+    return told
+
+
+def _top1(logits: LogitsAgreement) -> str:
+    # Rounding must not make all of nearly all.
+    return "> 99.9 %" if 0.999 < logits.top1 < 1 else percent(logits.top1)
+
+
+def _divergence(nats: float) -> str:
+    return "< 0.001" if 0 < nats < 0.001 else number(nats)
+
+
+def _metric(metric: Metric) -> str:
+    values = (metric.reference, metric.quantized)
+    return " → ".join("not finite" if each is None else f"{each:.4g}" for each in values)
+
+
 def _ratio(reasons: dict[Verdict, str], verdict: Verdict, sqnr_db: float | None) -> str:
     return reasons.get(verdict, "not measured") if sqnr_db is None else decibels(sqnr_db)
 
@@ -192,3 +240,28 @@ def beginning(report: Report) -> str:
     first = in_module(op_name(begins.op), begins.module)
     measured = "" if begins.sqnr_db is None else f" ({decibels(begins.sqnr_db)})"
     return f"From {first} on, {graph} computes something else{measured}."
+
+
+# -- advice ----------------------------------------------------------------------------------------
+
+_TO_DO: dict[ChangeKind, str] = {
+    "keep-float": "keep {} in float",
+    "weight-per-channel": "quantize the weight of {} per channel",
+    "activation-16-bit": "quantize the output of {} to 16 bits",
+    "observer-min-max": "observe the range of {} by minimum and maximum",
+    "observer-histogram": "observe the range of {} by a histogram",
+    "weight-finer-group": "quantize the weight of {} in finer groups",
+    "weight-8-bit": "quantize the weight of {} to 8 bits",
+}
+
+
+def to_do(change: Change) -> str:
+    """What a change is to do: ``keep conv2 in float``."""
+    return _TO_DO[change.kind].format(change.name)
+
+
+def scores(output: Scores) -> str:
+    """The accuracy of an output: ``39.5 dB``, or why there is no ratio."""
+    if output.sqnr_db is not None:
+        return decibels(output.sqnr_db)
+    return "exact" if output.exact else "not comparable"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from handlens.diagnosis.thresholds import ChosenThresholds
-from handlens.report import Document, Report, digest, dump, load
+from handlens.report import Document, LogitsAgreement, Metric, Report, digest, dump, load
 from handlens.targets import BOM
 
 from .conftest import RunText
@@ -78,6 +78,126 @@ def test_configured_targets_are_built_from_references(run_text: RunText, tmp_pat
     )
     report = run_text(MODEL + "def inputs():\n    return (torch.randn(2, 4),)\n")
     assert (report.status, report.target, report.recipe) == ("ok", "main", "xnnpack")
+
+
+LABELLED = """\
+import torch
+from torch import nn
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.linear(x)
+
+def batches():
+    torch.manual_seed(1)
+    return [[torch.randn(8, 4), torch.arange(8) % 3] for _ in range(2)]
+
+def accuracy(outputs, batch):
+    x, labels = batch
+    return (outputs.argmax(-1) == labels).float().mean()
+
+"""
+METRIC = """\
+def handlens_main():
+    torch.manual_seed(0)
+    return {
+        "model": Model(),
+        "example_inputs": (torch.randn(8, 4),),
+        "calibration": batches(),
+        "evaluation": batches(),
+        "metric": accuracy,
+    }
+"""
+
+
+def test_the_metric_of_a_target_is_measured_of_both_models(run_text: RunText) -> None:
+    report = run_text(LABELLED + METRIC)
+    assert report.output is not None
+    logits, metric = report.output.logits, report.output.metric
+    assert logits is not None
+    assert logits.rows == 16
+    assert logits.top1 > 0.5
+    assert metric is not None
+    assert metric.name == "accuracy"
+    assert metric.reference is not None
+    # Of 16 rows.
+    assert metric.reference * 16 == int(metric.reference * 16)
+    # It is right wherever the quantized model is: both are the reference.
+    exact = run_text(LABELLED + METRIC, keep_float=("",))
+    assert exact.output is not None
+    assert exact.output.metric == Metric("accuracy", metric.reference, metric.reference)
+    assert exact.output.logits == LogitsAgreement(1.0, 0.0, 16)
+
+
+def test_a_configured_target_may_have_a_metric(run_text: RunText, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        "[tool.handlens.targets.main]\n"
+        "model = 'model:Model'\nexample_inputs = 'model:inputs'\n"
+        "evaluation = 'model:batches'\nmetric = 'model:accuracy'\n"
+    )
+    report = run_text(LABELLED + "def inputs():\n    return (torch.randn(8, 4),)\n")
+    assert report.output is not None, report.error
+    assert report.output.metric is not None
+    assert report.output.metric.name == "accuracy"
+
+
+def test_without_evaluation_a_metric_gets_the_example_inputs(run_text: RunText) -> None:
+    text = MODEL + (
+        "def mean(outputs, batch):\n"
+        "    (x,) = batch\n"
+        "    return x.mean()\n"
+        "def handlens_main():\n"
+        "    return dict(model=Model(), example_inputs=torch.full((2, 4), 0.5), metric=mean)\n"
+    )
+    report = run_text(text)
+    assert report.output is not None, report.error
+    assert report.output.metric == Metric("mean", 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "x, labels = batch",
+            "x, labels, more = batch",
+            "accuracy failed on the outputs of the float model for evaluation batch 1: ValueError",
+        ),
+        ("x, labels = batch", "import sys; sys.exit(3)", "it called sys.exit(3)"),
+        ("x, labels = batch", "import nothing_there", "No module named 'nothing_there'"),
+    ],
+)
+def test_a_metric_that_raises_is_told_on_its_line(
+    run_text: RunText, old: str, new: str, said: str
+) -> None:
+    report = run_text(LABELLED.replace(old, new) + METRIC)
+    assert failure(report) == ("HL303", 17)
+    assert said in report.findings[0].message
+
+
+def test_a_metric_that_a_library_raises_in_is_told_at_the_target(run_text: RunText) -> None:
+    report = run_text(LABELLED + METRIC.replace("accuracy,", "divmod,"))
+    assert failure(report) == ("HL303", 20)
+    assert "divmod failed on the outputs" in report.findings[0].message
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        ("0.9", "gives a float as metric: make it a function metric(outputs, batch)"),
+        ("lambda outputs, batch: outputs", "metric returned a Tensor: a metric returns a number"),
+        ("lambda outputs, batch: None", "metric returned None"),
+    ],
+)
+def test_a_metric_that_is_none_is_told_at_the_target(
+    run_text: RunText, metric: str, said: str
+) -> None:
+    report = run_text(LABELLED + METRIC.replace("accuracy,", f"{metric},"))
+    assert failure(report) == ("HL305", 20)
+    assert said in report.findings[0].message
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from handlens import words
-from handlens.report import OutputAccuracy
+from handlens.report import LogitsAgreement, Metric, OutputAccuracy
 from tests.sample_ops import sample_op
 
 
@@ -71,3 +71,52 @@ def test_what_is_left_in_float_is_never_called_exact() -> None:
 def test_an_output_that_was_not_compared_has_its_reason() -> None:
     output = OutputAccuracy("not-compared", None, None, None, None, "it is text")
     assert words.output(output) == "not compared: it is text"
+
+
+@pytest.mark.parametrize(
+    ("logits", "metric", "expected"),
+    [
+        (None, None, ""),
+        (
+            LogitsAgreement(0.972, 0.0314, 64),
+            Metric("accuracy", 0.98214, 0.91382),
+            " · top-1 agrees in 97.2 % of 64 rows · KL 0.0314 nats · accuracy 0.9821 → 0.9138",
+        ),
+        (LogitsAgreement(1.0, 0.0, 1), None, " · top-1 agrees in 100 % of 1 row · KL 0 nats"),
+        # Neither is nearly all all, nor next to nothing nothing.
+        (
+            LogitsAgreement(0.9998, 3.4e-6, 5000),
+            None,
+            " · top-1 agrees in > 99.9 % of 5000 rows · KL < 0.001 nats",
+        ),
+        (LogitsAgreement(0.5, None, 2), None, " · top-1 agrees in 50 % of 2 rows"),
+        (None, Metric("metric", -3.25, None), " · metric -3.25 → not finite"),
+    ],
+)
+def test_what_there_is_beside_the_ratio_of_an_output_is_told_in_a_line(
+    logits: LogitsAgreement | None, metric: Metric | None, expected: str
+) -> None:
+    output = OutputAccuracy("ok", 9.2, 0.1, 0.2, 0.9, "", logits, metric)
+    assert words.beside(output) == expected
+
+
+def test_of_logits_that_are_the_references_to_the_bit_there_is_nothing_to_tell() -> None:
+    logits, metric = LogitsAgreement(1.0, 0.0, 64), Metric("accuracy", 0.5, 0.5)
+    output = OutputAccuracy("exact", None, 0.0, 0.0, 1.0, "", logits, metric)
+    assert words.beside(output) == " · accuracy 0.5 → 0.5"
+    assert words.brief(output) == "exact, accuracy 0.5 → 0.5"
+
+
+@pytest.mark.parametrize(
+    ("logits", "metric", "expected"),
+    [
+        (None, None, "9.2 dB"),
+        (LogitsAgreement(0.972, 0.03, 64), None, "9.2 dB, top-1 97.2 %"),
+        (LogitsAgreement(0.972, 0.03, 64), Metric("map50", 0.5, 0.4), "9.2 dB, map50 0.5 → 0.4"),
+    ],
+)
+def test_in_brief_there_is_one_figure_beside_the_ratio(
+    logits: LogitsAgreement | None, metric: Metric | None, expected: str
+) -> None:
+    output = OutputAccuracy("ok", 9.2, 0.1, 0.2, 0.9, "", logits, metric)
+    assert words.brief(output) == expected

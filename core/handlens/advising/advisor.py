@@ -1,19 +1,27 @@
-"""The search for advice: which units to keep in float, one after the other."""
+"""The search for advice: which ops to keep in float, one unit after the other."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, field
 
-from handlens.advice_report import Advice, Alone, Change, Cost, Scores, Step
-from handlens.advising.real_runs import real_run
+from handlens.advice_report import Advice, Alone, Change, Scores, Step
+from handlens.advising.costs import Costs
+from handlens.advising.measuring import Measuring, real_run
+from handlens.advising.naming import Names
+from handlens.advising.ranking import Parts
+from handlens.advising.search import Search, Trial, Unit
 from handlens.capture.export import Captured
-from handlens.capture.handles import nodes_by_handle
-from handlens.capture.nodes import module_of, op_name
+from handlens.comparison.objectives import Objectives
 from handlens.loading.subject import Subject
 from handlens.recipes import Quantized, Recipe
+from handlens.recipes.switching import CannotSwitch
 from handlens.request import AdviceRequest
+
+# A change that wins less is not worth it, in dB.
+WORTH_DB = 0.2
 
 
 def advise(
@@ -28,56 +36,132 @@ def advise(
 
     ``on_advice`` gets the advice so far whenever a change was measured that wins.
     """
-    start = time.perf_counter()
-    nodes = nodes_by_handle(quantized.reference)
-    units = [handle for handle in sorted(nodes) if handle not in quantized.in_float]
-    before = real_run(captured, subject, recipe, ())
-    alone: list[Alone] = []
-    steps: list[Step] = []
-    kept: tuple[int, ...] = ()
-    measurements = 1
+    return _Advisor(captured, subject, recipe, quantized, request, on_advice).run()
 
-    def found(complete: bool) -> Advice:
-        ranked = sorted(alone, key=lambda each: -_decibels(each.output))
-        return Advice(
-            before,
-            "sqnr",
-            tuple(steps),
-            tuple(ranked),
-            (),
-            len(units),
-            measurements,
-            time.perf_counter() - start,
-            request.reach_db,
-            complete,
+
+@dataclass
+class _Advisor:
+    captured: Captured
+    subject: Subject
+    recipe: Recipe
+    quantized: Quantized
+    request: AdviceRequest
+    on_advice: Callable[[Advice], None]
+    _start: float = field(default_factory=time.perf_counter)
+    _alone: list[Alone] = field(default_factory=list)
+    _steps: list[Step] = field(default_factory=list)
+
+    def run(self) -> Advice:
+        try:
+            if self.quantized.switch is None:
+                raise CannotSwitch("the recipe has none")
+            self._switch = self.quantized.switch()
+        except CannotSwitch as error:
+            return Advice(Scores(None), reason=f"ops of this model cannot be switched: {error}")
+        self._units: Sequence[Unit] = self._switch.units
+        self._measuring = Measuring(
+            self.quantized,
+            self._switch,
+            list(self.subject.evaluation_batches()),
+            Objectives(self.captured, self.subject),
+        )
+        self._before = self._measuring.scores(frozenset())
+        self._costs = Costs.of(self.quantized.reference)
+        self._names = Names(self.captured, self.quantized.reference, self._switch)
+        before = _decibels(self._before)
+        if before == math.inf or not self._units:
+            return self._advice(complete=True)
+        if before == -math.inf:
+            return Advice(self._before, reason="the outputs could not be compared")
+        search = Search(self._units, self._measure, self._rank, before)
+        complete = True
+        for trial in search.run(self.request.most):
+            self._note(trial)
+            if self._is_over():
+                complete = False
+                break
+            if trial.is_chosen and trial.decibels >= (self.request.reach_db or math.inf):
+                break
+        self._steps = self._worthwhile(before)
+        self._verify()
+        return self._advice(complete)
+
+    def _measure(self, kept: Set[int]) -> float:
+        try:
+            return _decibels(self._measuring.scores(kept))
+        except CannotSwitch:
+            # It is no candidate: what cannot be predicted is not advised.
+            return -math.inf
+
+    def _rank(self, kept: Set[int]) -> Sequence[Unit]:
+        self._measuring.hold(kept)
+        parts = self._measuring.parts()
+        return sorted(
+            self._units,
+            key=lambda unit: (
+                -self._part(parts, unit, kept),
+                min(unit),
+                len(unit),
+            ),
         )
 
-    now = before
-    while len(steps) < request.most:
-        best: Step | None = None
-        for handle in units:
-            if handle in kept:
-                continue
-            spent = time.perf_counter() - start
-            if request.budget_s is not None and spent > request.budget_s:
-                return found(False)
-            output = real_run(captured, subject, recipe, (*kept, handle))
-            measurements += 1
-            node = nodes[handle]
-            change = Change("keep-float", (handle,), (handle,), module_of(node) or op_name(node))
-            if not steps:
-                alone.append(Alone(change, output, Cost(0.0, 0.0)))
-                on_advice(found(False))
-            if best is None or _decibels(output) > _decibels(best.output):
-                best = Step(change, output, Cost(0.0, 0.0), True)
-        if best is None or _decibels(best.output) <= _decibels(now):
-            break
-        steps.append(best)
-        kept, now = (*kept, *best.change.handles), best.output
-        on_advice(found(False))
-        if request.reach_db is not None and _decibels(now) >= request.reach_db:
-            break
-    return found(True)
+    def _part(self, parts: Sequence[Parts], unit: Unit, kept: Set[int]) -> float:
+        edges = self._switch.rounded_edges(unit | kept) - self._switch.rounded_edges(kept)
+        return sum(each.of(unit - kept, edges) for each in parts)
+
+    def _note(self, trial: Trial) -> None:
+        if not math.isfinite(trial.decibels) and trial.decibels < 0:
+            return
+        kept = frozenset().union(*trial.chosen, trial.unit)
+        output = self._measuring.scores(kept)
+        if trial.is_chosen:
+            change = self._change(trial.unit, kept - trial.unit)
+            self._steps.append(Step(change, output, self._costs.share(kept)))
+            self.on_advice(self._advice(complete=False))
+        elif not trial.chosen:
+            change = self._change(trial.unit, frozenset())
+            self._alone.append(Alone(change, output, self._costs.share(kept)))
+            if _decibels(output) == max(_decibels(each.output) for each in self._alone):
+                self.on_advice(self._advice(complete=False))
+
+    def _change(self, unit: Unit, kept: Set[int]) -> Change:
+        return self._names.change(unit - kept)
+
+    def _worthwhile(self, before: float) -> list[Step]:
+        """The steps up to the last one that wins enough, with those before it that led nowhere else."""
+        best, count = before, 0
+        for number, step in enumerate(self._steps, 1):
+            if _decibels(step.output) >= best + WORTH_DB:
+                best, count = _decibels(step.output), number
+        return self._steps[:count]
+
+    def _verify(self) -> None:
+        """Run the recipe with all steps, and with the first: what is shown is what it gives."""
+        for index in sorted({0, len(self._steps) - 1}):
+            if self._steps and not self._is_over():
+                step = self._steps[index]
+                entries = [each for one in self._steps[: index + 1] for each in one.change.entries]
+                output = real_run(self.captured, self.subject, self.recipe, tuple(entries))
+                self._steps[index] = Step(step.change, output, step.cost, verified=True)
+
+    def _is_over(self) -> bool:
+        budget = self.request.budget_s
+        return budget is not None and time.perf_counter() - self._start > budget
+
+    def _advice(self, complete: bool) -> Advice:
+        ranked = sorted(self._alone, key=lambda each: -_decibels(each.output))
+        return Advice(
+            self._before,
+            "sqnr",
+            tuple(self._steps),
+            tuple(ranked),
+            (),
+            len(self._units),
+            self._measuring.count,
+            round(time.perf_counter() - self._start, 3),
+            self.request.reach_db,
+            complete,
+        )
 
 
 def _decibels(scores: Scores) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -54,6 +55,31 @@ def arranged(
             return args, named
     takes = "" if signature is None else f" forward takes {signature}"
     raise Unreadable(takes.strip())
+
+
+def arranged_with_more(batch: Any, model: torch.nn.Module, like: Inputs) -> Inputs:
+    """Like ``arranged`` for a batch that may have more than the inputs, such as labels.
+
+    The inputs are what has the structure of the example inputs ``like``: all of the batch, its first items,
+    its first item, or the items of a mapping that have the names of the example's. Raises Unreadable.
+    """
+    for part in _parts(batch, like):
+        with suppress(Unreadable):
+            inputs = arranged(part, model, like=like)
+            if _structure(inputs) == _structure(like):
+                return inputs
+    return arranged(batch, model, like=like)
+
+
+def _parts(batch: Any, like: Inputs) -> Iterator[Any]:
+    yield batch
+    if isinstance(batch, Mapping):
+        yield {name: batch[name] for name in like[1] if name in batch}
+    elif isinstance(batch, (tuple, list)):
+        for count in reversed(range(1, len(batch))):
+            yield tuple(batch[:count])
+        if batch and not isinstance(batch[0], torch.Tensor):
+            yield batch[0]
 
 
 def _readings(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, cast, get_args
 
 import torch
 
-from handlens.loading.inputs import Inputs, Unreadable, arranged, cloned
+from handlens.advice_report import ChangeKind
+from handlens.loading.inputs import Inputs, Unreadable, arranged, arranged_with_more, cloned
 from handlens.targets import Target
 
 _KEYS = (
@@ -23,6 +26,8 @@ _KEYS = (
     "evaluation",
     "recipe",
     "keep_float",
+    "metric",
+    "adjust",
 )
 
 
@@ -40,6 +45,18 @@ class BatchFailed(Exception):
 
 
 @dataclass(frozen=True)
+class Batch:
+    """A batch of a target."""
+
+    number: int
+    """From 1 on."""
+    inputs: Inputs
+    """Copied, because a model may change its inputs."""
+    given: Any
+    """The batch as the target gave it, with the labels that it may have beside the inputs."""
+
+
+@dataclass(frozen=True)
 class Subject:
     """What a target returns: the model, in evaluation mode, and its inputs."""
 
@@ -52,23 +69,40 @@ class Subject:
     recipe: str | Callable[[], Any] | None = None
     keep_float: tuple[str | int, ...] = ()
     """Module paths and debug handles of the ops to keep in float. A path names all ops below it."""
+    metric: Callable[[Any, Any], Any] | None = None
+    """Gives the quality of the outputs for a batch, higher if better. With it, a batch may have more than
+    the inputs, such as labels."""
+    adjust: tuple[tuple[str | int, ChangeKind], ...] = ()
+    """Entries like those of ``keep_float``, each with a change to how its ops are quantized."""
 
     def calibration_inputs(self) -> Iterator[Inputs]:
-        """The batches, copied because a model may change its inputs.
+        """The inputs of the batches.
 
         Raises BatchFailed, and InvalidTarget for a wrong batch.
         """
-        return self._batches("calibration", self.calibration)
+        return (batch.inputs for batch in self._batches("calibration", self.calibration))
 
-    def evaluation_inputs(self) -> Iterator[Inputs]:
-        """The batches, copied because a model may change its inputs.
+    def evaluation_batches(self) -> Iterator[Batch]:
+        """The batches.
 
         Raises BatchFailed, and InvalidTarget for a wrong batch.
         """
         return self._batches("evaluation", self.evaluation)
 
-    def _batches(self, key: str, given: Iterable[Any]) -> Iterator[Inputs]:
+    def evaluation_inputs(self) -> Iterator[Inputs]:
+        """The inputs of the batches.
+
+        Raises BatchFailed, and InvalidTarget for a wrong batch.
+        """
+        return (batch.inputs for batch in self.evaluation_batches())
+
+    def _batches(self, key: str, given: Iterable[Any]) -> Iterator[Batch]:
         batches: Iterator[Any] | None = None
+        arrange = partial(
+            arranged if self.metric is None else arranged_with_more,
+            model=self.model,
+            like=(self.args, self.kwargs),
+        )
         for number in itertools.count(1):
             try:
                 batches = iter(given) if batches is None else batches
@@ -77,8 +111,7 @@ class Subject:
                 raise BatchFailed(f"{key} batch {number}", error) from error
             if batch is _END:
                 return
-            inputs: Inputs = cloned(_inputs(batch, key, self.model, like=(self.args, self.kwargs)))
-            yield inputs
+            yield Batch(number, cloned(_inputs(batch, key, arrange)), batch)
 
 
 _END = object()
@@ -97,7 +130,8 @@ def build(target: Target, module: ModuleType) -> Subject:
             for key, value in target.references.items()
         }
         given["keep_float"] = target.keep_float
-        for key in target.references.keys() - {"recipe"}:
+        given["adjust"] = target.adjust
+        for key in target.references.keys() - {"recipe", "metric"}:
             if callable(given[key]) and not isinstance(given[key], torch.nn.Module):
                 given[key] = given[key]()
     return _subject(target.name, given)
@@ -125,18 +159,17 @@ def _subject(name: str, given: Any) -> Subject:
     elif isinstance(given, tuple) and len(given) == 2:
         values = {"model": given[0], "example_inputs": given[1]}
     else:
-        raise InvalidTarget(f"{name} returned {_kind(given)}: {expected}")
+        raise InvalidTarget(f"{name} returned {kind(given)}: {expected}")
     if not isinstance(values.get("model"), torch.nn.Module):
         raise InvalidTarget(
-            f"{name} gives {_kind(values.get('model'))} as its model, not a torch.nn.Module: {expected}"
+            f"{name} gives {kind(values.get('model'))} as its model, not a torch.nn.Module: {expected}"
         )
     if "example_inputs" not in values:
         raise InvalidTarget(f"{name} gives no example_inputs: {expected}")
     model = values["model"].eval()
-    args, kwargs = _inputs(
-        values["example_inputs"], "example_inputs", model, values.get("example_kwargs")
-    )
-    example = [(args, kwargs)]
+    arrange = partial(arranged, model=model, kwargs=values.get("example_kwargs"))
+    args, kwargs = _inputs(values["example_inputs"], "example_inputs", arrange)
+    example = [(args, kwargs) if kwargs else args]
     return Subject(
         model,
         args,
@@ -146,6 +179,8 @@ def _subject(name: str, given: Any) -> Subject:
         _batches(name, "evaluation", values.get("evaluation"), example),
         values.get("recipe"),
         _keep_float(name, values.get("keep_float")),
+        _metric(name, values.get("metric")),
+        _adjust(name, values.get("adjust")),
     )
 
 
@@ -153,38 +188,81 @@ def _keep_float(name: str, given: Any) -> tuple[str | int, ...]:
     entries = () if given is None else given
     if not isinstance(entries, (list, tuple, set, frozenset)):
         raise InvalidTarget(
-            f"{name} gives {_kind(given)} as keep_float: make it a list of module paths"
+            f"{name} gives {kind(given)} as keep_float: make it a list of module paths"
         )
     for each in entries:
         if not isinstance(each, (str, int)) or isinstance(each, bool):
             raise InvalidTarget(
-                f"{name} has {_kind(each)} in keep_float: give module paths and debug handles"
+                f"{name} has {kind(each)} in keep_float: give module paths and debug handles"
             )
     return tuple(entries)
 
 
-def _batches(name: str, key: str, given: Any, example: list[Inputs]) -> Iterable[Any]:
+def _metric(name: str, given: Any) -> Callable[[Any, Any], Any] | None:
+    if given is not None and not callable(given):
+        raise InvalidTarget(
+            f"{name} gives {kind(given)} as metric: make it a function metric(outputs, batch)"
+        )
+    return given  # type: ignore[no-any-return]
+
+
+_KINDS = tuple(each for each in get_args(ChangeKind) if each != "keep-float")
+
+
+def _adjust(name: str, given: Any) -> tuple[tuple[str | int, ChangeKind], ...]:
+    if not isinstance(given, Mapping):
+        if given is None:
+            return ()
+        raise InvalidTarget(
+            f"{name} gives {kind(given)} as adjust: make it a mapping of module paths to kinds of change"
+        )
+    pairs: list[tuple[str | int, ChangeKind]] = []
+    for entry, kinds in given.items():
+        if not isinstance(entry, (str, int)) or isinstance(entry, bool):
+            raise InvalidTarget(
+                f"{name} has {kind(entry)} in adjust: give module paths and debug handles"
+            )
+        if not isinstance(kinds, (str, list, tuple)):
+            raise InvalidTarget(
+                f"{name} has {kind(kinds)} for {entry!r} in adjust: give a kind of change, or a list"
+            )
+        for each in (kinds,) if isinstance(kinds, str) else kinds:
+            if each not in _KINDS:
+                raise InvalidTarget(
+                    f"{name} has {each!r} for {entry!r} in adjust: {_is_no_kind(each)}"
+                )
+            pairs.append((entry, cast(ChangeKind, each)))
+    return tuple(pairs)
+
+
+def _is_no_kind(kind: Any) -> str:
+    if kind == "keep-float":
+        return "name it in keep_float"
+    close = difflib.get_close_matches(str(kind), _KINDS, 1)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(map(repr, _KINDS))}"
+
+
+def _batches(name: str, key: str, given: Any, example: list[Any]) -> Iterable[Any]:
     if given is None:
         return example
     if isinstance(given, torch.Tensor) or not isinstance(given, Iterable):
         raise InvalidTarget(
-            f"{name} gives {_kind(given)} as {key}: make it an iterable of input tuples"
+            f"{name} gives {kind(given)} as {key}: make it an iterable of input tuples"
         )
     return given
 
 
-def _inputs(
-    batch: Any, key: str, model: torch.nn.Module, kwargs: Any = None, like: Inputs | None = None
-) -> Inputs:
+def _inputs(batch: Any, key: str, arrange: Callable[[Any], Inputs]) -> Inputs:
     if not isinstance(batch, (torch.Tensor, tuple, list, Mapping)):
-        raise InvalidTarget(f"{key} has {_kind(batch)} where a tuple of inputs is expected")
+        raise InvalidTarget(f"{key} has {kind(batch)} where a tuple of inputs is expected")
     try:
-        return arranged(batch, model, kwargs, like)
+        return arrange(batch)
     except Unreadable as error:
-        raise InvalidTarget(f"{key} has {_kind(batch)}: {error}") from error
+        raise InvalidTarget(f"{key} has {kind(batch)}: {error}") from error
 
 
-def _kind(value: Any) -> str:
+def kind(value: Any) -> str:
+    """What a value is, for messages: ``a tuple of 2``, ``an int``."""
     if value is None:
         return "None"
     if isinstance(value, tuple):

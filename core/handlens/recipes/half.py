@@ -28,6 +28,7 @@ from handlens.capture.nodes import (
 )
 from handlens.comparison.quantizers import cast
 from handlens.loading.subject import Subject
+from handlens.recipes.adjusting import adjustments, refusal
 from handlens.recipes.half_handles import share_handles
 from handlens.recipes.half_keep_float import add_cast
 from handlens.recipes.half_switching import HalfSwitch
@@ -49,8 +50,10 @@ class HalfRecipe:
     thresholds: report.Thresholds = _THRESHOLDS
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
-        """Cast the model, and export it again. Raises CastFailed."""
+        """Cast the model, and export it again. Raises CastFailed, and InvalidTarget for any ``adjust``."""
         kept = kept_handles(captured, subject.keep_float)
+        for each in adjustments(captured, subject):
+            raise refusal(each, self.name, ())
         reference = float_module(captured)
         half = self._capture(captured, subject)
         share_handles(captured, half)

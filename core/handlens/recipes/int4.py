@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import nn
 
+from handlens.recipes.int8 import WEIGHT_ONLY
 from handlens.recipes.recipe import UnknownRecipe
-from handlens.recipes.weights import WeightRecipe, scales
+from handlens.recipes.weights import WeightFormat, WeightRecipe, scales
 from handlens.report import Quantizer, Thresholds
 
 _NAME = "int4-weight-only"
@@ -15,7 +16,7 @@ _GROUPS = (128, 64, 32)
 _OUTPUTS = 16
 
 
-def _config(layer: nn.Linear) -> Any:
+def _config(layer: nn.Linear, groups: tuple[int, ...] = _GROUPS) -> Any:
     # torchao's stable Int4WeightOnlyConfig has layouts for GPUs only; this one has the same numbers.
     try:
         from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
@@ -29,10 +30,14 @@ def _config(layer: nn.Linear) -> Any:
             f"recipe {_NAME} runs on the CPU only, and the model is on {layer.weight.device}: "
             "move the model and its inputs to the CPU"
         )
-    group = next((each for each in _GROUPS if layer.in_features % each == 0), None)
+    group = next((each for each in groups if layer.in_features % each == 0), None)
     if group is None or layer.out_features % _OUTPUTS:
         return None
     return PrototypeInt4WeightOnlyConfig(group_size=group, set_inductor_config=False)
+
+
+def _finest(layer: nn.Linear) -> Any:
+    return _config(layer, _GROUPS[-1:])
 
 
 def _describe(weight: Any) -> tuple[Quantizer, ...]:
@@ -44,10 +49,13 @@ def _describe(weight: Any) -> tuple[Quantizer, ...]:
 RECIPES = (
     WeightRecipe(
         _NAME,
-        _config,
-        _describe,
+        WeightFormat(_config, _describe),
         f"4 bit weights need a multiple of {min(_GROUPS)} inputs and of {_OUTPUTS} outputs",
         # An op at the noise floor has about 20 dB: at 0 dB the noise is as loud as the signal.
         Thresholds(0.0, 5.0, 10.0),
+        {
+            "weight-finer-group": WeightFormat(_finest, _describe),
+            "weight-8-bit": WEIGHT_ONLY,
+        },
     ),
 )

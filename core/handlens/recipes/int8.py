@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
-from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8WeightOnlyConfig
+from torchao.quantization import (
+    Int8DynamicActivationInt8WeightConfig,
+    Int8WeightOnlyConfig,
+    PerGroup,
+)
 
-from handlens.recipes.weights import WeightRecipe, scales
+from handlens.recipes.weights import WeightFormat, WeightRecipe, scales
 from handlens.report import Quantizer
+
+_GROUP = 32
 
 
 def _weight_only(layer: nn.Linear) -> Int8WeightOnlyConfig:
@@ -19,9 +25,17 @@ def _dynamic(layer: nn.Linear) -> Int8DynamicActivationInt8WeightConfig:
     return Int8DynamicActivationInt8WeightConfig(set_inductor_config=False)
 
 
+def _in_groups(layer: nn.Linear) -> Int8WeightOnlyConfig | None:
+    if layer.in_features % _GROUP:
+        return None
+    return Int8WeightOnlyConfig(granularity=PerGroup(_GROUP), set_inductor_config=False)
+
+
 def _describe_weight(weight: Any) -> tuple[Quantizer, ...]:
     extent, rms = scales(weight.scale)
-    return (Quantizer("weight", "int8", "per-channel", extent, (0, 0), -128, 127, rms),)
+    granularity: Literal["per-channel", "per-group"]
+    granularity = "per-channel" if weight.scale.shape[-1] == 1 else "per-group"
+    return (Quantizer("weight", "int8", granularity, extent, (0, 0), -128, 127, rms),)
 
 
 def _describe_both(weight: Any) -> tuple[Quantizer, ...]:
@@ -31,7 +45,13 @@ def _describe_both(weight: Any) -> tuple[Quantizer, ...]:
     )
 
 
+WEIGHT_ONLY = WeightFormat(_weight_only, _describe_weight)
+
 RECIPES = (
-    WeightRecipe("int8-dynamic", _dynamic, _describe_both),
-    WeightRecipe("int8-weight-only", _weight_only, _describe_weight),
+    WeightRecipe("int8-dynamic", WeightFormat(_dynamic, _describe_both)),
+    WeightRecipe(
+        "int8-weight-only",
+        WEIGHT_ONLY,
+        adjusted={"weight-finer-group": WeightFormat(_in_groups, _describe_weight)},
+    ),
 )

@@ -8,11 +8,11 @@ output of one, and an op that reads the kept op's output has a quantized weight.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import Graph, GraphModule, Node
 from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, Quantizer
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
@@ -24,13 +24,18 @@ from handlens.recipes.annotations import Annotated, strip
 from handlens.recipes.folding import hidden
 from handlens.recipes.leftovers import QUANTIZED
 
+Adjust = Callable[[Graph, Callable[[int], int | None]], None]
+"""Changes the annotations of a graph; the second argument is ``Keeping.survivor``."""
+
 _SCALARS_TO_FLOAT = (torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor)
 
 
-def kept_handles(captured: Captured, keep_float: Iterable[str | int]) -> frozenset[int]:
+def kept_handles(
+    captured: Captured, keep_float: Iterable[str | int], key: str = "keep_float"
+) -> frozenset[int]:
     """The handles of the ops that ``keep_float`` names. A module path names all ops that run below it.
 
-    Raises InvalidTarget for an entry that names no op.
+    Raises InvalidTarget for an entry that names no op; the message says that the target's ``key`` has it.
     """
     paths: dict[str, set[int]] = {}
     for handle, called_in in _handles_and_paths(captured.program.graph_module, ()):
@@ -41,11 +46,11 @@ def kept_handles(captured: Captured, keep_float: Iterable[str | int]) -> frozens
     for entry in keep_float:
         if isinstance(entry, int) and entry not in handles:
             raise InvalidTarget(
-                f"keep_float has {entry}, and no op has that debug handle: "
+                f"{key} has {entry}, and no op has that debug handle: "
                 f"there are {min(handles, default=0)} to {max(handles, default=0)}"
             )
         if isinstance(entry, str) and entry not in paths:
-            raise InvalidTarget(_no_module(entry, list(paths)))
+            raise InvalidTarget(f"{key} has {_no_module(entry, list(paths))}")
         kept |= {entry} if isinstance(entry, int) else paths[entry]
     return frozenset(kept)
 
@@ -69,7 +74,7 @@ def _no_module(entry: str, paths: list[str]) -> str:
         path for path in paths if path.rpartition(".")[2] == entry.rpartition(".")[2]
     ]
     advice = f"Is it {' or '.join(map(repr, close[:3]))}?" if close else _some(paths)
-    return f"keep_float has {entry!r}, and no op runs in a module of that path. {advice}"
+    return f"{entry!r}, and no op runs in a module of that path. {advice}"
 
 
 def _some(paths: list[str]) -> str:
@@ -80,7 +85,9 @@ def _some(paths: list[str]) -> str:
 class Keeping(Quantizer):  # type: ignore[misc]
     """Wraps a quantizer so that integer tensors and the ops to keep in float are left alone."""
 
-    def __init__(self, quantizer: Quantizer, captured: Captured, kept: frozenset[int]) -> None:
+    def __init__(
+        self, quantizer: Quantizer, captured: Captured, kept: frozenset[int], adjust: Adjust
+    ) -> None:
         super().__init__()
         self.quantizer = quantizer
         self.annotated: set[int | None] = set()
@@ -90,6 +97,7 @@ class Keeping(Quantizer):  # type: ignore[misc]
         self.result: Annotated
         """What ``annotate`` has annotated."""
         self._kept = kept
+        self._adjust = adjust
         self._there: set[int | None] = set()
         self._sources = {
             handle: handle_of(node.all_input_nodes[0])
@@ -113,6 +121,7 @@ class Keeping(Quantizer):  # type: ignore[misc]
     def annotate(self, model: GraphModule) -> GraphModule:
         model = self.quantizer.annotate(model)
         self._there = {handle_of(node) for node in model.graph.nodes}
+        self._adjust(model.graph, self.survivor)
         kept = set(map(self.survivor, self._kept)) - {None}
         nodes = list(model.graph.nodes)
         stay = [node for node in nodes if handle_of(node) in kept]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch.fx import GraphModule
@@ -18,6 +19,8 @@ from handlens.comparison.memory import state_restored
 from handlens.loading.inputs import cloned
 from handlens.loading.subject import Subject
 from handlens.numeric_debugger.pt2e import convert_pt2e, prepare_pt2e
+from handlens.recipes.adjusting import adjustments
+from handlens.recipes.adjusting_annotations import adjust, possible
 from handlens.recipes.folding import every_batch_norm
 from handlens.recipes.keeping import Keeping, kept_handles
 from handlens.recipes.leftovers import Annotated, left_by, quantized_by
@@ -48,7 +51,8 @@ class Pt2eRecipe:
             hide_gru_layers(graph_module)
             if any(isinstance(each, X86InductorQuantizer) for each in makers):
                 write_source_functions(graph_module)
-        keeping = Keeping(quantizer, captured, kept)
+        wanted = adjustments(captured, subject)
+        keeping = Keeping(quantizer, captured, kept, partial(adjust, wanted, self.name))
         with every_batch_norm():
             prepared = prepare_pt2e(model, keeping)
         reference = without_observers(prepared)
@@ -68,6 +72,7 @@ class Pt2eRecipe:
             expected=expected,
             quantized_by=tuple(map(quantized_by, makers)),
             observed=observed,
+            alternatives=possible(keeping.result.graph),
             switch=lambda: Pt2eSwitch(
                 keeping.result, reference, actual, subject.calibration_inputs, keeping.survivor
             ),

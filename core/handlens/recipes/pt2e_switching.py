@@ -100,18 +100,35 @@ class Pt2eSwitch:
         return sorted(distinct, key=lambda each: (min(each), len(each), sorted(each)))
 
     def _patterns(self) -> list[list[Node]]:
-        """The nodes that are annotated to be computed together."""
+        """The nodes that are computed together, as the quantizer has annotated them or next to that."""
         pattern: dict[Node, list[Node]] = {}
-        names = self._annotated.names
-        for node in self._annotated.nodes:
+        annotated = set(self._annotated.nodes)
+        for node in self._annotated.graph.nodes:
+            if node not in annotated and not self._is_rounded(node):
+                continue
             pattern[node] = [node]
             for source in node.all_input_nodes:
-                if source in pattern and not self._layout.chain(names[source], names[node]):
+                # The result of an op inside of a pattern is read by the next op of the pattern alone.
+                inside = source in pattern and len(source.users) == 1
+                if inside and self._belongs_to(node, source, annotated):
                     joined = pattern[source]
                     if joined is not pattern[node]:
                         joined.extend(pattern[node])
                         pattern.update((each, joined) for each in pattern[node])
         return list({id(each): each for each in pattern.values()}.values())
+
+    def _is_rounded(self, node: Node) -> bool:
+        """True if an op that is not annotated has its output rounded by those that read it."""
+        name, names = self._annotated.names[node], self._annotated.names
+        is_op = node.op == "call_function" and handle_of(node) is not None
+        return is_op and any((name, names[each]) in self._layout.places for each in node.users)
+
+    def _belongs_to(self, node: Node, source: Node, annotated: Set[Node]) -> bool:
+        if node not in annotated:
+            # An activation, say, that the quantizer does not know.
+            return len(node.all_input_nodes) == 1
+        names = self._annotated.names
+        return source in annotated and not self._layout.chain(names[source], names[node])
 
     def _sharing(self, observer: Observer, patterns: Iterable[Sequence[Node]]) -> frozenset[int]:
         """The handles of all ops whose inputs or output one observer sees."""
@@ -275,11 +292,11 @@ class Pt2eSwitch:
 
 
 def _handles(nodes: Iterable[Node]) -> frozenset[int]:
-    """The handles of the nodes that have a quantizer of their own for an input or the output."""
+    """The handles of the nodes that decide whether a value is quantized."""
     found = set()
     for node in nodes:
-        annotation = node.meta[Q_ANNOTATION_KEY]
-        if annotation.input_qspec_map or annotation.output_qspec is not None:
+        annotation = node.meta.get(Q_ANNOTATION_KEY)
+        if annotation is None or annotation.input_qspec_map or annotation.output_qspec is not None:
             found.add(handle_of(node))
     return frozenset(each for each in found if each is not None)
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from torch.fx import Graph, GraphModule, Node
 
 from handlens import report
+from handlens.advice_report import ChangeKind
 from handlens.capture.export import Captured
 from handlens.capture.nodes import graph_modules, is_observer
 from handlens.comparison.memory import initialize
@@ -44,6 +45,8 @@ class Quantized:
     """The smallest and the largest value that an observer has seen in calibration; None if it saw none.
 
     The key is the handle of the op whose output is observed, or the name of the model's input."""
+    alternatives: Mapping[int, tuple[ChangeKind, ...]] = field(default_factory=dict)
+    """By handle, the kinds of change in ``adjust`` that change how the op is quantized."""
     switch: Callable[[], Switch] | None = None
     """Makes the switch of the two graphs; None if there is none. The call may raise CannotSwitch."""
 
@@ -63,8 +66,8 @@ class Recipe(Protocol):
         """Make both graphs of a program that has debug handles. The program and the subject's model do not
         change.
 
-        Raises InvalidTarget for a wrong ``keep_float`` or a wrong batch, CalibrationFailed, CannotQuantize,
-        and whatever the quantization raises.
+        Raises InvalidTarget for a wrong ``keep_float``, ``adjust`` or batch, CalibrationFailed,
+        CannotQuantize, and whatever the quantization raises.
         """
         ...
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Set
 from typing import Protocol
 
 from torch.fx import Graph, GraphModule, Node
+from torch.fx._lazy_graph_module import _LazyGraphModule
 
 
 class CannotSwitch(Exception):
@@ -50,4 +51,5 @@ def copied(model: GraphModule) -> tuple[GraphModule, dict[Node, Node]]:
     for node in model.graph.nodes:
         copies[node] = graph.node_copy(node, copies.__getitem__)
     graph.set_codegen(model.graph._codegen)
-    return GraphModule(model, graph), copies
+    # Most copies are read node by node, and never called: their code is generated if they are.
+    return _LazyGraphModule(model, graph), copies

@@ -6,7 +6,7 @@ changes, so its ops match those of the reference.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,18 +21,20 @@ from torch.nn.utils.weight_norm import WeightNorm
 from torchao.quantization import quantize_
 
 from handlens import report
+from handlens.advice_report import ChangeKind
 from handlens.capture.export import Captured
 from handlens.capture.handles import handle_of
 from handlens.capture.nodes import (
     bodies,
     example,
     graph_modules,
-    module_paths,
+    module_of,
     op_name,
     operands,
     value_of,
 )
 from handlens.loading.subject import Subject
+from handlens.recipes.adjusting import adjustments, refusal
 from handlens.recipes.keeping import kept_handles
 from handlens.recipes.leftovers import (
     KEPT,
@@ -56,26 +58,38 @@ _HOOKS: dict[type, tuple[str, str]] = {
 
 
 @dataclass(frozen=True)
-class WeightRecipe:
-    """Quantizes with a configuration of torchao's ``quantize_``."""
+class WeightFormat:
+    """A number format of the weights of linear layers."""
 
-    name: str
     make_config: Callable[[nn.Linear], Any]
     """The configuration for a layer; None if there is none for its size. May raise UnknownRecipe."""
     describe: Callable[[Any], tuple[report.Quantizer, ...]]
     """Describes the quantizer of a quantized weight, and that of the layer's input if there is one."""
+
+
+@dataclass(frozen=True)
+class WeightRecipe:
+    """Quantizes with a configuration of torchao's ``quantize_``."""
+
+    name: str
+    format: WeightFormat
     restriction: str = ""
     """Which sizes have a configuration, in words that follow "it has 100 inputs and 10 outputs, and"."""
     thresholds: report.Thresholds = field(default_factory=report.Thresholds)
+    adjusted: Mapping[ChangeKind, WeightFormat] = field(default_factory=dict)
+    """The formats that ``adjust`` can ask for instead."""
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
         """Quantize the weights of linear ops.
 
-        Raises CannotQuantize, UnknownRecipe, and whatever ``quantize_`` raises.
+        Raises InvalidTarget, CannotQuantize, UnknownRecipe, and whatever ``quantize_`` raises.
         """
         kept = kept_handles(captured, subject.keep_float)
+        wanted = adjustments(captured, subject)
         reference, actual = float_module(captured), float_module(captured)
         described: dict[int, tuple[report.Quantizer, ...]] = {}
+        accepted: set[tuple[int, ChangeKind]] = set()
+        alternatives: dict[int, tuple[ChangeKind, ...]] = {}
         in_float: dict[int, str] = {}
         expected: set[int] = set()
         kinds: set[str] = set()
@@ -90,14 +104,24 @@ class WeightRecipe:
             if op_name(node) not in _KINDS:
                 in_float[handle] = f"recipe {self.name} does not quantize it"
                 continue
-            weight = layers.weight(node, region)
+            formats = layers.formats(node)
+            asked = (formats.get(each.kind) for each in wanted if handle in each.handles)
+            chosen = [self.format, *(each for each in asked if each is not None)][-1]
+            weight = layers.weight(node, region, chosen)
             if isinstance(weight, str):
                 in_float[handle] = weight
                 expected.add(handle)
                 kinds.add(op_name(node))
                 continue
             _replace_weight(node, weight)
-            described[handle] = self.describe(weight)
+            described[handle] = chosen.describe(weight)
+            accepted |= {(handle, kind) for kind in formats}
+            alternatives[handle] = layers.alternatives(node, chosen)
+        for each in wanted:
+            there = each.handles - kept
+            if there and not any((handle, each.kind) in accepted for handle in there):
+                possible = (kind for handle in there for kind in alternatives.get(handle, ()))
+                raise refusal(each, self.name, possible)
         for graph_module in graph_modules(actual):
             _forget_types(graph_module)
             graph_module.recompile()
@@ -109,6 +133,7 @@ class WeightRecipe:
             in_float,
             frozenset(expected),
             tuple(dict.fromkeys(map(quantized_by, layers.configs))),
+            alternatives=alternatives,
             switch=lambda: WeightSwitch(reference, actual, described),
         )
 
@@ -121,7 +146,7 @@ class _Layers:
         """The configurations that were used."""
         self._recipe = recipe
         self._modules = dict(model.named_modules(remove_duplicate=False))
-        self._weights: dict[str, Tensor | None] = {}
+        self._weights: dict[tuple[str, WeightFormat], Tensor | None] = {}
         self._called = {program}
         """The graphs in which every op runs once: the program and its regions."""
         self._operands: dict[Node, Any] = {}
@@ -133,7 +158,22 @@ class _Layers:
                         self._called.add(value_of(body))
                         self._operands |= operands(caller, body)
 
-    def weight(self, node: Node, region: str) -> Tensor | str:
+    def formats(self, node: Node) -> dict[ChangeKind, WeightFormat]:
+        """By kind of change, the formats that the layer of a linear op can have."""
+        layer = self._modules.get(module_of(node))
+        if not isinstance(layer, nn.Linear):
+            return {}
+        formats = self._recipe.adjusted.items()
+        return {kind: each for kind, each in formats if each.make_config(layer) is not None}
+
+    def alternatives(self, node: Node, now: WeightFormat) -> tuple[ChangeKind, ...]:
+        """The kinds of change that give a quantized linear op another format than it has now."""
+        layer: Any = self._modules[module_of(node)]
+        formats = self.formats(node).items()
+        config = now.make_config(layer)
+        return tuple(kind for kind, each in formats if each.make_config(layer) != config)
+
+    def weight(self, node: Node, region: str, chosen: WeightFormat) -> Tensor | str:
         """The quantized weight of a linear op, or why it has none.
 
         Raises CannotQuantize for an op whose layer could not be called after ``quantize_``.
@@ -145,8 +185,7 @@ class _Layers:
                 f"it is inside {region}, and control flow does not run with the weights of torchao's "
                 "quantize_"
             )
-        paths = module_paths(node)
-        path = paths[-1] if paths else ""
+        path = module_of(node)
         module = self._modules.get(path)
         if isinstance(module, NonDynamicallyQuantizableLinear) or not isinstance(module, nn.Linear):
             kind = type(module)
@@ -155,8 +194,8 @@ class _Layers:
         computes = _what_computes_weight(module)
         if not computes and not self._is_weight_of(module, node.args[1]):
             return "its weight is computed, not the parameter of the layer"
-        if path not in self._weights:
-            config = self._recipe.make_config(module)
+        if (path, chosen) not in self._weights:
+            config = chosen.make_config(module)
             if config is not None and computes:
                 what, remedy = computes
                 raise CannotQuantize(
@@ -164,8 +203,8 @@ class _Layers:
                     f"quantize_ takes parameters only. Call {remedy} first.",
                     node,
                 )
-            self._weights[path] = self._quantized(module, config)
-        weight = self._weights[path]
+            self._weights[path, chosen] = self._quantized(module, config)
+        weight = self._weights[path, chosen]
         if weight is None:
             sizes = f"{module.in_features} inputs and {module.out_features} outputs"
             return f"it has {sizes}, and {self._recipe.restriction}"

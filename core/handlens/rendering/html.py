@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -140,6 +141,7 @@ class _Page:
             value = words.ratio(output.verdict, output.sqnr_db)
             detail = output.reason or ("against the reference" if self.alarm else "")
             yield Fact("output", value, detail, "warning" if alarming else None)
+            yield from itertools.starmap(Fact, words.objectives(output))
         if report.recipe:
             yield Fact("recipe", report.recipe)
         if verified := report.verified:

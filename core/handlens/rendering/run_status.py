@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from handlens.advice_report import Advice
+from handlens.rendering.advice import so_far
 from handlens.rendering.view import clean
-from handlens.request import STAGES
+from handlens.request import Stage
 
 _LINES_REMEMBERED = 20
 
@@ -26,12 +29,14 @@ class RunStatus:
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             TextColumn("{task.fields[stages]}", markup=True),
+            TextColumn("{task.fields[best]}", markup=False),
             TimeElapsedColumn(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
         self._task: TaskID | None = None
+        self._ahead: Sequence[Stage] = ()
 
     def __enter__(self) -> RunStatus:
         self._progress.start()
@@ -40,17 +45,23 @@ class RunStatus:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def begin(self, name: str) -> None:
-        """Show that the run of the target ``name`` has begun."""
+    def begin(self, name: str, stages: Sequence[Stage]) -> None:
+        """Show that the run of the target ``name`` has begun, and the stages that it will go through."""
         self.recent.clear()
         if self._task is not None:
             self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(clean(name), stages=_stages(""))
+        self._ahead = stages
+        self._task = self._progress.add_task(clean(name), stages=_stages("", stages), best="")
 
     def stage(self, name: str) -> None:
         """Show the stage that the run has reached."""
         if self._task is not None:
-            self._progress.update(self._task, stages=_stages(name))
+            self._progress.update(self._task, stages=_stages(name, self._ahead))
+
+    def advice(self, advice: Advice) -> None:
+        """Show the best that the search for advice has found so far."""
+        if self._task is not None:
+            self._progress.update(self._task, best=clean(so_far(advice)))
 
     def output(self, line: str) -> None:
         """Remember a line that the run printed, and show it if that is asked for."""
@@ -61,12 +72,12 @@ class RunStatus:
             self._progress.console.print(Text(clean(line)), soft_wrap=True)
 
 
-def _stages(current: str) -> str:
+def _stages(current: str, stages: Sequence[str]) -> str:
     """The names of all stages, with the current one bold and later ones dim."""
-    if current not in STAGES:
+    if current not in stages:
         return "[dim]starting[/]"
-    done = STAGES.index(current)
+    done = stages.index(current)
     styles = [
-        "green" if at < done else "bold" if at == done else "dim" for at in range(len(STAGES))
+        "green" if at < done else "bold" if at == done else "dim" for at in range(len(stages))
     ]
-    return " ".join(f"[{style}]{stage}[/]" for style, stage in zip(styles, STAGES))
+    return " ".join(f"[{style}]{stage}[/]" for style, stage in zip(styles, stages))

@@ -40,7 +40,7 @@ def summary(report: Report, view: View, inherited: Counter[int | None]) -> Itera
         failure = Text(f"{report.error.rule}{name}", STYLES["error"])
         if report.error.traceback and not view.has_detail(report.error):
             failure.append("; --verbose shows the traceback", "not bold default")
-        yield _row("could not run", failure)
+        yield row("could not run", failure)
         return
     if report.output:
         output = Text(
@@ -51,14 +51,15 @@ def summary(report: Report, view: View, inherited: Counter[int | None]) -> Itera
         if report.verified and report.verified.actual_sqnr_db is not None:
             against = f" ({words.decibels(report.verified.actual_sqnr_db)} against the model)"
             output.append(against, STYLES["error"])
-        yield _row("output", output)
+        output.append(clean(words.beside(report.output)))
+        yield row("output", output)
     if report.verified:
         yield from _verified(report.verified)
     if report.coverage:
         yield from _coverage(report.coverage, report.quantized_by)
     label = "inherited"
     for handle, heirs in inherited.items():
-        yield _row(label, Text(_loss_of(handle, heirs, report, view)))
+        yield row(label, Text(_loss_of(handle, heirs, report, view)))
         label = ""
     found = tally(report.findings)
     if all(finding.severity == "hint" for finding in report.findings):
@@ -67,13 +68,14 @@ def summary(report: Report, view: View, inherited: Counter[int | None]) -> Itera
         found.append(f"; {report.suppressed} suppressed by comments")
     if report.unselected:
         found.append(f"; {report.unselected} not shown (select, ignore)")
-    yield _row("found", found)
+    yield row("found", found)
     if report.timings:
         stages = ", ".join(f"{clean(stage)} {time:.1f}" for stage, time in report.timings.items())
-        yield _row("time", Text(f"{sum(report.timings.values()):.1f} s ({stages})", "dim"))
+        yield row("time", Text(f"{sum(report.timings.values()):.1f} s ({stages})", "dim"))
 
 
-def _row(label: str, value: Text) -> Text:
+def row(label: str, value: Text) -> Text:
+    """A line of a summary: what it is about, and what is known of that."""
     return Text.assemble((f"  {label:<14}", "dim")).append_text(value)
 
 
@@ -83,26 +85,26 @@ def _verified(verified: Verification) -> Iterable[Text]:
     text = Text(clean(words.verified(verified)), STYLES[level] if level else "")
     if verified.verdict == "differs":
         text.append(f": see {ReferenceDiffers.code}")
-    yield _row("verified", text)
+    yield row("verified", text)
     if way := words.way(verified):
-        yield _row("", Text(way))
+        yield row("", Text(way))
 
 
 def _coverage(coverage: Coverage, quantized_by: Sequence[QuantizedBy]) -> Iterable[Text]:
-    yield _row(
+    yield row(
         "compared", Text(words.compared(coverage), "" if coverage.matched else STYLES["warning"])
     )
     quantized = Text(words.count(coverage.quantized, "op"))
     if quantized_by:
         quantized.append(f" by {clean(', '.join(map(str, quantized_by)))}", "dim")
-    yield _row("quantized", quantized)
+    yield row("quantized", quantized)
     kinds = Counter(clean(op_name(each.op)) for each in coverage.in_float)
     if kinds:
-        yield _row("left in float", Text(f"{words.counts(kinds)} ({StaysInFloat.code})"))
+        yield row("left in float", Text(f"{words.counts(kinds)} ({StaysInFloat.code})"))
     reasons = Counter(clean(each.reason) for each in coverage.unmatched)
     label = "not compared"
     for reason, times in reasons.most_common():
-        yield _row(label, Text(f"{times} {reason}"))
+        yield row(label, Text(f"{times} {reason}"))
         label = ""
 
 

@@ -1,4 +1,7 @@
-"""Reports as text for people: what was found on which line, then what was measured and what not."""
+"""Reports as text for people: what was found on which line, then what was measured and what not.
+
+A report with advice was made for it: its advice is all that is shown.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from handlens import words
 from handlens.diagnosis.rules import RULES
 from handlens.diagnosis.rules.inherited_error import InheritedError
 from handlens.diagnosis.rules.low_sqnr import LowSqnr
+from handlens.rendering.advice_text import advice_lines
 from handlens.rendering.excerpt import excerpt
 from handlens.rendering.summary import inheriting, summary, tally
 from handlens.rendering.view import GUTTER, SEVERITIES, STYLES, View, clean
@@ -33,9 +37,13 @@ def render(document: Document, view: View) -> str:
     console = view.console or Console(file=io.StringIO(), color_system=None)
     with console.capture() as captured:
         for report in document.reports:
-            print_report(report, console, view)
-        if len(document.reports) > 1:
-            _print_total(document.reports, console)
+            if report.advice is None:
+                print_report(report, console, view)
+            else:
+                _print(console, *advice_lines(report, report.advice, console, view), Text())
+        findings = [report for report in document.reports if report.advice is None]
+        if len(findings) > 1:
+            _print_total(findings, console)
     return captured.get()
 
 

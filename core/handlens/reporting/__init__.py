@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from handlens.capture.export import Captured
 from handlens.capture.places import Places
 from handlens.comparison import Comparison, Statistics
+from handlens.comparison.objectives import OutputAgreement
 from handlens.recipes import Quantized
 from handlens.report import Coverage, OpReport, OutputAccuracy, QuantizedBy
 from handlens.reporting.coverage import coverage, reasons_against
@@ -29,6 +30,7 @@ def measured(
     captured: Captured,
     quantized: Quantized,
     comparison: Comparison,
+    agreement: OutputAgreement,
     places: Places,
     is_finite: bool,
 ) -> Measured:
@@ -42,12 +44,12 @@ def measured(
     return Measured(
         ops,
         coverage(captured, quantized, comparison, ops, reasons, data_flow, places, is_finite),
-        _output(comparison.output.total.accumulated),
+        _output(comparison.output.total.accumulated, agreement),
         quantized.quantized_by,
     )
 
 
-def _output(total: Statistics) -> OutputAccuracy:
+def _output(total: Statistics, agreement: OutputAgreement) -> OutputAccuracy:
     compared = total.verdict not in ("not-compared", "non-finite")
     return OutputAccuracy(
         total.verdict,
@@ -56,4 +58,6 @@ def _output(total: Statistics) -> OutputAccuracy:
         total.max_abs_error if compared else None,
         total.cosine,
         total.reason if total.verdict == "not-compared" else "",
+        agreement.logits,
+        agreement.metric,
     )

@@ -30,7 +30,7 @@ def plain(report: Report) -> str:
 def rows(report: Report) -> Iterator[tuple[str, str]]:
     """The rows of the table: the output, what it was checked against, and what was quantized by whom."""
     output, verified, coverage = report.output, report.verified, report.coverage
-    yield "Output", words.output(output) if output else "not measured"
+    yield "Output", words.output(output) + words.beside(output) if output else "not measured"
     if verified:
         yield "Verified", words.verified(verified)
         if verified.actual_sqnr_db is not None:

@@ -55,8 +55,7 @@ def register(server: LanguageServer, state: State, searches: Searches) -> None:
             "generation": result.run.generation,
             "stale": result.is_previous or result.is_stale,
             "batches": report.batches,
-            "output": report.output
-            and {**dataclasses.asdict(report.output), "reason": clean(report.output.reason)},
+            "output": _output(report),
             "verified": _verified(report, source),
             "quantized_by": [
                 {key: clean(value) for key, value in dataclasses.asdict(each).items()}
@@ -200,7 +199,23 @@ def _scores(scores: Scores) -> dict[str, Any]:
         "exact": scores.exact,
         "metric": scores.metric,
         "top1": scores.logits.top1 if scores.logits else None,
-        "text": advised.score(scores),
+        "text": words.scores(scores),
+    }
+
+
+def _output(report: Report) -> dict[str, Any] | None:
+    """The accuracy of the output, and what there is beside its ratio, in words."""
+    output = report.output
+    if output is None:
+        return None
+    return {
+        "verdict": output.verdict,
+        "sqnr_db": output.sqnr_db,
+        "mse": output.mse,
+        "max_abs_error": output.max_abs_error,
+        "cosine": output.cosine,
+        "reason": clean(output.reason),
+        "objectives": [[clean(name), clean(value)] for name, value in words.objectives(output)],
     }
 
 

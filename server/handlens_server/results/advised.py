@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from handlens import words
-from handlens.advice_report import Advice, Alone, Change, ChangeKind, Scores
+from handlens.advice_report import Advice, Alone, Change, Scores
+from handlens.rendering.advice import verdict
 
 # Less than this is no reason to change anything.
 _WORTH_DB = 0.2
 _MOST_NAMED = 3
-
-_DONE: dict[ChangeKind, str] = {
-    "keep-float": "Keep {} in float",
-    "weight-per-channel": "Quantize the weight of {} per channel",
-    "activation-16-bit": "Quantize the output of {} to 16 bits",
-    "observer-min-max": "Observe the range of {} by minimum and maximum",
-    "observer-histogram": "Observe the range of {} by a histogram",
-    "weight-finer-group": "Quantize the weight of {} in finer groups",
-    "weight-8-bit": "Quantize the weight of {} to 8 bits",
-}
 
 
 @dataclass(frozen=True)
@@ -36,19 +27,20 @@ class Offer:
         kinds = {change.kind for change in self.changes}
         if len(kinds) > 1:
             return f"Make {words.count(len(self.changes), 'change')}"
-        return _DONE[kinds.pop()].format(_named(self.changes))
+        what = words.to_do(replace(self.changes[0], name=_named(self.changes)))
+        return what[0].upper() + what[1:]
 
     @property
     def reached(self) -> str:
         """What is reached: ``conv2 in float: 39.5 dB``, ``5 ops in float: 42.6 dB``."""
         if {change.kind for change in self.changes} == {"keep-float"}:
-            return f"{_named(self.changes, 1)} in float: {score(self.output)}"
-        return f"{words.count(len(self.changes), 'change')}: {score(self.output)}"
+            return f"{_named(self.changes, 1)} in float: {words.scores(self.output)}"
+        return f"{words.count(len(self.changes), 'change')}: {words.scores(self.output)}"
 
 
 def whole(advice: Advice) -> Offer | None:
     """All that is recommended; None if nothing is."""
-    return of_steps(advice, advice.recommended)
+    return Offer(advice.changes, advice.output) if advice.changes else None
 
 
 def of_steps(advice: Advice, count: int) -> Offer | None:
@@ -104,14 +96,7 @@ def gain(advice: Advice, output: Scores) -> str:
         return f"metric {words.number(before.metric)} → {words.number(output.metric)}"
     if before.sqnr_db is not None and output.sqnr_db is not None:
         return f"output {words.change(before.sqnr_db, output.sqnr_db)}"
-    return f"output {score(before)} → {score(output)}"
-
-
-def score(output: Scores) -> str:
-    """``39.5 dB``, or why there is no ratio."""
-    if output.sqnr_db is not None:
-        return words.decibels(output.sqnr_db)
-    return "exact" if output.exact else "not comparable"
+    return f"output {words.scores(before)} → {words.scores(output)}"
 
 
 def so_far(advice: Advice) -> str:
@@ -121,16 +106,14 @@ def so_far(advice: Advice) -> str:
         best = Offer((advice.alone[0].change,), advice.alone[0].output)
     if best is None or not wins(advice, best.output):
         return ""
-    return f"{_named(best.changes, 1)} → {score(best.output)}"
+    return f"{_named(best.changes, 1)} → {words.scores(best.output)}"
 
 
 def summary(advice: Advice) -> str:
     """All in one line: ``keep conv2 in float: output 9.2 → 39.5 dB``, or that nothing helps."""
-    if advice.reason:
-        return f"no advice: {advice.reason}"
     offer = whole(advice)
     if offer is None:
-        return "no change that was measured wins anything"
+        return " ".join(verdict(advice))
     return f"{offer.title[0].lower()}{offer.title[1:]}: {gain(advice, offer.output)}"
 
 

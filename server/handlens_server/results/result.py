@@ -157,9 +157,10 @@ class Result:
         output = self.report.output
         if output is None:
             return "output not measured"
-        if self.previous_db is not None and output.sqnr_db is not None:
-            return f"output {words.change(self.previous_db, output.sqnr_db)}"
-        return f"output {words.ratio(output.verdict, output.sqnr_db)}"
+        told = words.brief(output)
+        if self.previous_db is not None:
+            told = f"{words.decibels(self.previous_db).removesuffix(' dB')} → {told}"
+        return f"output {told}"
 
     def has_other_suppressions(self, file: str) -> bool:
         """True if the code of a file is the same, and its comments suppress other codes than before."""

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from handlens.loading.inputs import Unreadable, arranged, cloned
+from handlens.loading.inputs import Inputs, Unreadable, arranged, cloned
 from handlens.loading.subject import InvalidTarget, Subject
 
 from ..conftest import RunText
 
 X, Y, M = torch.zeros(1), torch.ones(1), torch.full((1,), 2.0)
+LABELS = torch.tensor([3])
 
 
 class One(nn.Module):
@@ -96,6 +97,38 @@ def test_a_batch_is_read_as_the_example_is() -> None:
     subject = Subject(One(), (X,), evaluation=[[X, torch.tensor(3)]])
     with pytest.raises(InvalidTarget, match="evaluation has a list"):
         list(subject.evaluation_inputs())
+
+
+@pytest.mark.parametrize(
+    ("model", "example", "batch", "args", "kwargs"),
+    [
+        (One(), ((X,), {}), [Y, LABELS], (Y,), {}),
+        (One(), ((X,), {}), (Y, {"boxes": M}, LABELS), (Y,), {}),
+        (One(), ((X,), {}), ((Y,), LABELS), (Y,), {}),
+        (One(), ((X,), {}), Y, (Y,), {}),
+        (One(), ((), {"x": X}), {"x": Y, "label": LABELS}, (), {"x": Y}),
+        (One(), ((), {"x": X}), ({"x": Y}, LABELS), (), {"x": Y}),
+        # Labels are no mask, though forward would take them as one.
+        (Masked(), ((X,), {}), (Y, LABELS), (Y,), {}),
+        (Masked(), ((X, M), {}), (Y, M, LABELS), (Y, M), {}),
+        (Masked(), ((X, M), {}), ((Y, M), LABELS), (Y, M), {}),
+        (Levels(), (([X, X],), {}), ([Y, Y], LABELS), ([Y, Y],), {}),
+    ],
+)
+def test_with_a_metric_a_batch_may_have_labels_beside_its_inputs(
+    model: nn.Module, example: Inputs, batch: Any, args: Any, kwargs: Any
+) -> None:
+    subject = Subject(model, *example, None, [batch], [batch], metric=lambda outputs, batch: 0.0)
+    [given] = subject.evaluation_batches()
+    assert _spelled(given.inputs) == _spelled((args, kwargs))
+    assert given.given is batch
+    assert _spelled(list(subject.calibration_inputs())) == _spelled([(args, kwargs)])
+
+
+def test_a_batch_without_the_inputs_is_refused_whatever_else_it_has() -> None:
+    subject = Subject(Two(), (X, {"b": M}), evaluation=[(LABELS,)], metric=lambda *_: 0.0)
+    with pytest.raises(InvalidTarget, match="evaluation has a tuple of 1"):
+        list(subject.evaluation_batches())
 
 
 def test_batches_are_copies_and_what_is_one_tensor_stays_one() -> None:

@@ -21,6 +21,8 @@ from handlens.report import (
     Failure,
     Finding,
     Histogram,
+    LogitsAgreement,
+    Metric,
     OpReport,
     OutputAccuracy,
     QuantizedBy,
@@ -144,6 +146,16 @@ def test_the_page_says_what_was_verified_and_who_quantized() -> None:
     texts = Reader(render(report([losing_op(1)], verified=verified, quantized_by=(by,)))).texts
     assert "reference = model (131 dB)" in texts
     assert "by X86InductorQuantizer (torchao 0.18.0)" in texts
+
+
+def test_the_page_says_how_logits_agree_and_what_the_metric_gives() -> None:
+    logits, metric = LogitsAgreement(0.972, 0.031, 64), Metric(HOSTILE, 0.982, 0.914)
+    output = OutputAccuracy("ok", 17.25, 0.1, 0.2, 0.99, "", logits, metric)
+    page = render(report([losing_op(0, 20.0)], output=output))
+    assert "<div><dt>top-1</dt><dd>agrees in 97.2 % of 64 rows</dd></div>" in page
+    assert "<div><dt>KL</dt><dd>0.031 nats</dd></div>" in page
+    assert "<dd>0.982 → 0.914</dd>" in page
+    assert HOSTILE not in page
 
 
 def test_a_reference_that_is_not_the_model_stands_above_all_numbers() -> None:

@@ -23,6 +23,8 @@ from handlens.report import (
     Document,
     Failure,
     Finding,
+    LogitsAgreement,
+    Metric,
     OpReport,
     OutputAccuracy,
     QuantizedBy,
@@ -303,6 +305,20 @@ def test_the_summary_says_what_was_measured_and_what_was_not() -> None:
         "  time          1.6 s (load 0.1, compare 1.5)",
         "",
     ]
+
+
+def test_the_summary_says_how_logits_agree_and_what_the_metric_gives() -> None:
+    output = OutputAccuracy(
+        *("ok", 9.21, 0.1, 0.2, 0.99, ""),
+        LogitsAgreement(0.972, 0.031, 64),
+        Metric("accu\x1bracy", 0.982, 0.914),
+    )
+    assert row(lines(replace(ok(), output=output)), "output") == (
+        "9.2 dB, 2 batches · top-1 agrees in 97.2 % of 64 rows · KL 0.031 nats"
+        " · accu\\x1bracy 0.982 → 0.914"
+    )
+    short = replace(ok(), output=output, fail_under=20.0)
+    assert "2 batches (not the 20 dB asked for) · top-1" in row(lines(short), "output")
 
 
 def test_nothing_found_says_how_near_it_was() -> None:

@@ -326,6 +326,36 @@ async def test_another_recipe_finds_on_a_kept_export_what_it_finds_on_a_new_one(
     assert measured(other) == measured(first)
 
 
+METRIC = """
+import torch
+from torch import nn
+def hits(outputs, batch):
+    return (outputs.argmax(-1) == batch[1]).sum()
+def handlens_main():
+    torch.manual_seed(0)
+    labelled = [(torch.randn(16, 8), torch.arange(16) % 4)]
+    return dict(
+        model=nn.Linear(8, 4), example_inputs=(torch.randn(16, 8),), evaluation=labelled, metric=hits
+    )
+"""
+
+
+@linux
+async def test_a_kept_export_is_measured_again_with_the_metric(running: Running) -> None:
+    first = await kept(running, METRIC)
+    assert first.output is not None
+    assert first.output.metric is not None
+    assert first.output.metric.name == "hits"
+    again = {"hold_export": True, "reuse_export": True}
+    for recipe in ("bf16", "int8-dynamic"):
+        other = await running.run(METRIC, recipe=recipe, **again)
+        assert running.stages == ["quantize", "compare"]
+        assert measured(other) == measured(await running.run(METRIC, recipe=recipe))
+        assert other.output is not None
+        assert other.output.metric is not None
+        assert other.output.metric.reference == first.output.metric.reference
+
+
 @linux
 async def test_a_kept_export_is_quantized_again_with_other_ops_in_float(running: Running) -> None:
     text = wide()

@@ -7,6 +7,8 @@ from dataclasses import replace
 from handlens.report import (
     Coverage,
     Difference,
+    LogitsAgreement,
+    Metric,
     OutputAccuracy,
     QuantizedBy,
     Report,
@@ -36,6 +38,19 @@ def test_it_says_what_was_verified_and_what_quantized() -> None:
         "| Left in float | 1 lstm |",
         "| Compared | 8 of 9 ops |",
     ]
+
+
+def test_it_says_how_logits_agree_and_what_the_metric_gives() -> None:
+    output = OutputAccuracy(
+        *("ok", 9.21, 0.1, 0.2, 0.99, ""),
+        LogitsAgreement(0.972, 0.031, 64),
+        Metric("top_5", 0.982, 0.914),
+    )
+    [_, row, *_] = target_card.plain(replace(REPORT, output=output)).splitlines()
+    assert row.endswith(
+        "9.2 dB · top-1 agrees in 97.2 % of 64 rows · KL 0.031 nats · top_5 0.982 → 0.914"
+    )
+    assert r"top\_5 0.982" in target_card.markdown(replace(REPORT, output=output))
 
 
 def test_a_reference_that_is_not_the_model_comes_first() -> None:

@@ -85,11 +85,47 @@ async def test_the_state_of_a_target_is_told_as_it_changes(client: Client, model
     assert all(a != b for a, b in zip(client.statuses, client.statuses[1:]))
 
 
+METRIC = """\
+def accuracy(outputs, batch):
+    x, labels = batch
+    return (outputs.argmax(-1) == labels).float().mean()
+
+
+def handlens_metric():
+    torch.manual_seed(1)
+    model, x = nn.Sequential(Tiny(), nn.Linear(8, 4)), torch.randn(8, 3, 8, 8)
+    labelled = [(x, model.eval()(x).argmax(-1))]
+    return dict(model=model, example_inputs=(x,), evaluation=labelled, metric=accuracy)
+"""
+
+
+async def test_logits_and_the_metric_are_told_wherever_a_target_is(
+    client: Client, model: str
+) -> None:
+    document = client.open("metric.py", model.partition("def handlens_tiny")[0] + METRIC)
+    await client.diagnostics(document)
+    report = await ask(client, "handlens/report", document, target="handlens_metric")
+    (first, agree), (second, _), (metric, values) = report.output.objectives
+    assert (first, second, metric) == ("top-1", "KL", "accuracy")
+    assert re.fullmatch(r"agrees in [\d.]+ % of 8 rows", agree)
+    assert re.fullmatch(r"1 → [\d.]+", values)
+
+    lenses = await client.text_document_code_lens_async(types.CodeLensParams(document.identifier))
+    titles = [lens.command.title for lens in lenses]
+    assert any(f" dB, accuracy {values} · worst " in title for title in titles)
+    hover = await client.text_document_hover_async(
+        types.HoverParams(document.identifier, document.position("handlens_metric"))
+    )
+    assert f"top-1 {agree} · KL " in hover.contents.value
+    assert f" · accuracy {values}" in hover.contents.value
+
+
 async def test_a_report_has_every_op_and_where_it_is_by_now(client: Client, model: str) -> None:
     document = client.open("report.py", model)
     await client.diagnostics(document)
     report = await ask(client, "handlens/report", document, target="handlens_tiny")
     assert (report.target, report.recipe, report.stale) == ("handlens_tiny", "x86", False)
+    assert list(report.output.objectives) == []
     assert report.coverage.matched == len(report.ops)
     assert [each.name for each in report.ops] == ["conv2d", "mean", "linear", "linear", "linear"]
     convolution = report.ops[0]

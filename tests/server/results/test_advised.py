@@ -109,5 +109,9 @@ def test_the_search_tells_the_best_so_far() -> None:
 
 
 def test_an_advice_that_has_nothing_says_so() -> None:
-    assert advised.summary(Advice(Scores(9.16))) == "no change that was measured wins anything"
-    assert advised.summary(Advice(Scores(None), reason="it broke")) == "no advice: it broke"
+    nothing = Advice(Scores(9.16), alone=(Alone(NORM, Scores(9.2), FREE),), units=3)
+    assert advised.summary(nothing) == (
+        "Nothing that was tried wins enough to be worth a change: "
+        "the most is +0.0 dB, to keep norm in float."
+    )
+    assert advised.summary(Advice(Scores(None), reason="it broke")) == "No advice: it broke"

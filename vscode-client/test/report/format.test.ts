@@ -99,6 +99,19 @@ test("the summary names the output, the lowest ops and the findings", () => {
   );
 });
 
+test("the summary says how logits agree and what the metric gives", () => {
+  const { output } = report([]);
+  assert.ok(output);
+  const objectives: [string, string][] = [
+    ["top-1", "agrees in 97.2 % of 64 rows"],
+    ["accuracy", "0.982 → 0.914"],
+  ];
+  assert.equal(
+    summary(network(report([], { output: { ...output, objectives } }))),
+    "SQNR along 0 ops. Output 19.5 dB. top-1 agrees in 97.2 % of 64 rows. accuracy 0.982 → 0.914.",
+  );
+});
+
 test("reasons are counted, the most frequent first", () => {
   const unmatched = ["folded", "erased", "folded"].map((reason, i) => ({
     op: `op${i}`,

@@ -34,6 +34,7 @@ export function report(ops: OpData[], change: Partial<ReportData> = {}): ReportD
       max_abs_error: null,
       cosine: null,
       reason: "",
+      objectives: [],
     },
     verified: null,
     quantized_by: [],

@@ -7,6 +7,7 @@ export function summary(network: Network): string {
   const parts = [`SQNR along ${count(ops.length, "op")}.`];
   if (report.output) {
     parts.push(`Output ${ratio(report.output.verdict, report.output.sqnr_db)}.`);
+    parts.push(...report.output.objectives.map(([name, value]) => `${name} ${value}.`));
   }
   if (report.verified) {
     parts.push(`Verified: ${report.verified.text}.`);

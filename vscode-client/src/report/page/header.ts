@@ -238,7 +238,10 @@ function fact(name: string, title: string | null, ...value: (Node | string | nul
 function facts(report: ReportData): Node[] {
   const { coverage } = report;
   const total = Object.values(report.timings).reduce((sum, each) => sum + each, 0);
-  const nodes: Node[] = [fact("recipe", null, report.recipe || "–")];
+  const nodes: Node[] = (report.output?.objectives ?? []).map(([name, value]) =>
+    fact(name, null, value),
+  );
+  nodes.push(fact("recipe", null, report.recipe || "–"));
   if (report.verified) {
     nodes.push(verified(report.verified));
   }

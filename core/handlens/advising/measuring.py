@@ -1,0 +1,106 @@
+"""Measures what a quantized model gives with more ops in float: by a switch, or by the recipe itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+from handlens.advice_report import Scores
+from handlens.advising.evaluating import Evaluator, Numbering, can_be_reused, outputs
+from handlens.advising.ranking import Parts, parts
+from handlens.capture.export import Captured
+from handlens.comparison.compared import Outputs
+from handlens.comparison.objectives import Objectives, OutputScores
+from handlens.comparison.random_state import RandomState
+from handlens.loading.subject import Batch, Subject
+from handlens.recipes import Quantized, Recipe
+from handlens.recipes.switching import Switch
+
+
+class Measuring:
+    """The accuracy of the outputs on all evaluation batches, for sets of ops that are switched to float."""
+
+    def __init__(
+        self,
+        quantized: Quantized,
+        switch: Switch,
+        batches: Sequence[Batch],
+        objectives: Objectives,
+    ) -> None:
+        start = RandomState()
+        self._quantized, self._switch = quantized, switch
+        reuses = can_be_reused(quantized.actual)
+        self._evaluators = [Evaluator(each.inputs, start, reuses) for each in batches]
+        self._batches, self._objectives = batches, objectives
+        self._reuses = reuses
+        self._numbering = Numbering()
+        self._references = [outputs(quantized.reference, each.inputs, start) for each in batches]
+        self._scores: dict[frozenset[int], Scores] = {}
+        self._held: list[tuple[list[Any], dict[Node, Any]]] = []
+        self._graph: GraphModule = quantized.actual
+
+    @property
+    def count(self) -> int:
+        """How many sets were measured."""
+        return len(self._scores)
+
+    def scores(self, kept: Set[int]) -> Scores:
+        """The accuracy with the ops ``kept`` in float. Raises CannotSwitch."""
+        key = frozenset(kept)
+        if key not in self._scores:
+            model = self._switch.graph(key)
+            numbers = self._numbering.of(model)
+            total = OutputScores(self._objectives)
+            for evaluator, reference, batch in zip(
+                self._evaluators, self._references, self._batches
+            ):
+                total.add(Outputs(reference, evaluator.outputs(model, numbers)), batch)
+            self._scores[key] = total.result
+        return self._scores[key]
+
+    def hold(self, kept: Set[int]) -> None:
+        """Hold the results of the ops with ``kept`` in float: other sets are measured from there."""
+        self._graph = self._switch.graph(kept)
+        if self._reuses:
+            numbers = self._numbering.of(self._graph)
+            self._held = [each.hold(self._graph, numbers) for each in self._evaluators]
+
+    def parts(self) -> list[Parts]:
+        """By batch, the parts of all ops in the error of the outputs, of the graph that is held."""
+        return [
+            parts(
+                self._quantized.reference,
+                self._graph,
+                results,
+                evaluator.leaves,
+                [_error(r, a) for r, a in zip(reference, leaves)],
+            )
+            for evaluator, reference, (leaves, results) in zip(
+                self._evaluators, self._references, self._held
+            )
+        ]
+
+
+def _error(reference: Any, actual: Any) -> Tensor | None:
+    if not isinstance(reference, Tensor) or not reference.is_floating_point():
+        return None
+    error = actual.to(reference.dtype) - reference
+    return error if bool(error.any()) and bool(error.isfinite().all()) else None
+
+
+def real_run(
+    captured: Captured, subject: Subject, recipe: Recipe, kept: tuple[str | int, ...]
+) -> Scores:
+    """The accuracy of the outputs with ``kept`` in float, beside what the target itself keeps."""
+    start = RandomState()
+    wanted = replace(subject, keep_float=(*subject.keep_float, *kept))
+    quantized = recipe.quantize(captured, wanted)
+    total = OutputScores(Objectives(captured, subject))
+    for batch in subject.evaluation_batches():
+        reference = outputs(quantized.reference, batch.inputs, start)
+        total.add(Outputs(reference, outputs(quantized.actual, batch.inputs, start)), batch)
+    return total.result

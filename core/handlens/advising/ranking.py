@@ -1,0 +1,211 @@
+"""Ranks the ops of a quantized model by what they do to its output, with one backward pass.
+
+The reference is run with every result replaced by that of the quantized model, so its derivatives are those
+at the quantized point. Where an op's own error is d, and g is the derivative of the output's error, the sum
+of (g·d)² over the elements of the result is the part of the op, up to a factor that all ops share.
+
+The sum estimates which units are worth measuring. It is never shown.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+from torch.fx.node import map_arg
+from torch.utils import _pytree as pytree
+
+from handlens.capture.handles import handle_of
+from handlens.capture.nodes import (
+    bodies,
+    is_dequantize,
+    is_quantize_or_dequantize,
+    output,
+    placeholders,
+    value_of,
+)
+from handlens.comparison.memory import written_by
+from handlens.recipes.regions import CALLED_ONCE
+
+
+@dataclass
+class Parts:
+    """The parts of ops, and of quantizers between two ops, in the error of the output."""
+
+    ops: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    """By handle, of what an op computes from its quantized inputs."""
+    edges: dict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
+    """By the names of both nodes, of what the quantizers between them change."""
+
+    def of(self, handles: Set[int], edges: Set[tuple[str, str]]) -> float:
+        """The part of some ops and of some quantizers."""
+        return sum(self.ops.get(each, 0.0) for each in handles) + sum(
+            self.edges.get(each, 0.0) for each in edges
+        )
+
+
+def parts(
+    reference: GraphModule,
+    actual: GraphModule,
+    results: Mapping[Node, Any],
+    leaves: list[Any],
+    errors: list[Tensor | None],
+) -> Parts:
+    """The parts of all ops of the top-level graph.
+
+    Args:
+        results: By node of ``actual``, the result of every op.
+        leaves: The inputs of the model.
+        errors: By leaf of the outputs, quantized minus reference; None for those without.
+    """
+    return _Overlay(reference, actual, results, leaves).run(errors)
+
+
+class _Replace(torch.autograd.Function):
+    """Gives ``actual`` in place of ``computed``, and lets the derivative pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, computed: Tensor, actual: Tensor, note: Callable[[float], None]
+    ) -> Tensor:
+        # Eight bits of the error are enough to rank by, and the errors of all ops are held at once.
+        ctx.save_for_backward((actual - computed).to(torch.bfloat16))
+        ctx.note = note
+        return actual.view_as(actual)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (error,) = ctx.saved_tensors
+        ctx.note(float((gradient * error).square().sum()))
+        return gradient, None, None
+
+
+class _Overlay:
+    """The reference, run with the results of the quantized model."""
+
+    def __init__(
+        self,
+        reference: GraphModule,
+        actual: GraphModule,
+        results: Mapping[Node, Any],
+        leaves: list[Any],
+    ) -> None:
+        self._reference, self._leaves = reference, leaves
+        self._results = results
+        self._found = Parts()
+        self._values: dict[Node, Any] = {}
+        self._twins = {
+            handle: node
+            for node in actual.graph.nodes
+            if (handle := handle_of(node)) is not None and not is_quantize_or_dequantize(node)
+        }
+        self._inputs = dict(zip(placeholders(actual), leaves))
+
+    def run(self, errors: list[Tensor | None]) -> Parts:
+        with torch.enable_grad():
+            for node, leaf in zip(placeholders(self._reference), self._leaves):
+                differentiable = isinstance(leaf, Tensor) and leaf.is_floating_point()
+                self._values[node] = leaf.detach().requires_grad_() if differentiable else leaf
+            for node in self._reference.graph.nodes:
+                if node.op == "get_attr":
+                    value = value_of(node)
+                    self._values[node] = value.detach() if isinstance(value, Tensor) else value
+                elif node.op == "call_function":
+                    self._values[node] = self._run_node(node)
+            last = map_arg(output(self._reference).args[0], self._values.__getitem__)
+            pairs = [
+                (value, error / error.norm())
+                for value, error in zip(pytree.tree_leaves(last), errors)
+                if error is not None and isinstance(value, Tensor) and value.requires_grad
+            ]
+            if pairs:
+                total = sum((value * error).sum() for value, error in pairs)
+                assert isinstance(total, Tensor)
+                total.backward()  # type: ignore[no-untyped-call]
+        return self._found
+
+    def _run_node(self, node: Node) -> Any:
+        handle = handle_of(node)
+        twin = self._twins.get(handle) if handle is not None else None
+        value = self._computed(node, twin)
+        actual = None if twin is None else self._results.get(twin)
+        if handle is None or not _is_like(actual, value):
+            return value
+
+        def note(part: float) -> None:
+            self._found.ops[handle] += part
+
+        return self._replaced(value, actual, note)
+
+    def _computed(self, node: Node, twin: Node | None) -> Any:
+        """The op of the reference on what the quantized op reads."""
+        written = written_by(node)
+        read: dict[Node, Any] = {}
+        mine = pytree.tree_leaves((node.args, node.kwargs))
+        theirs = [] if twin is None else pytree.tree_leaves((twin.args, twin.kwargs))
+        for source, other in zip(mine, theirs if len(theirs) == len(mine) else mine):
+            if isinstance(source, Node):
+                read[source] = self._through_quantizers(source, node, other)
+                if source in written:
+                    read[source] = read[source].clone()
+        args, kwargs = map_arg((node.args, node.kwargs), read.__getitem__)
+        target: Any = node.target
+        if target in CALLED_ONCE:
+            # The region forbids derivatives, perhaps.
+            body = next(each for each in node.args if each in bodies(node))
+            target, args, kwargs = value_of(body), args[list(node.args).index(body) + 1 :], {}
+        try:
+            return target(*args, **kwargs)
+        except Exception:
+            # Not every op has a derivative.
+            with torch.no_grad():
+                args, kwargs = pytree.tree_map_only(Tensor, Tensor.detach, (args, kwargs))
+                return target(*args, **kwargs)
+
+    def _through_quantizers(self, source: Node, reader: Node, read: Any) -> Any:
+        value = self._values[source]
+        if not (isinstance(read, Node) and is_dequantize(read) and isinstance(value, Tensor)):
+            return value
+        actual = self._dequantized(read)
+        if not _is_like(actual, value):
+            return value
+
+        def note(part: float) -> None:
+            self._found.edges[(source.name, reader.name)] += part
+
+        return self._replaced(value, actual, note)
+
+    def _dequantized(self, node: Node) -> Any:
+        """The value of a node of the quantized graph that is computed from results by quantizers alone."""
+        if node in self._results:
+            return self._results[node]
+        if node.op == "get_attr":
+            return value_of(node)
+        if node.op == "placeholder":
+            return self._inputs[node]
+        with torch.no_grad():
+            args, kwargs = map_arg((node.args, node.kwargs), self._dequantized)
+            assert callable(node.target)
+            return node.target(*args, **kwargs)
+
+    def _replaced(self, value: Tensor, actual: Tensor, note: Callable[[float], None]) -> Tensor:
+        # What depends on constants alone has a part, too: a quantized weight, for one.
+        computed = value if value.requires_grad else value.detach().requires_grad_()
+        made: Tensor = _Replace.apply(computed, actual.to(value.dtype), note)  # type: ignore[no-untyped-call]
+        return made
+
+
+def _is_like(actual: Any, value: Any) -> TypeGuard[Tensor]:
+    """True if both are tensors of floating point numbers and of one shape."""
+    return (
+        isinstance(actual, Tensor)
+        and isinstance(value, Tensor)
+        and actual.shape == value.shape
+        and actual.is_floating_point()
+        and value.is_floating_point()
+    )

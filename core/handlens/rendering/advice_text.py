@@ -1,0 +1,75 @@
+"""Advice as text: the steps, what can be done instead of float, and what to write into the target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import rich.table
+from rich.console import Console
+from rich.text import Text
+
+from handlens.advice_report import Advice
+from handlens.rendering import advice as shown
+from handlens.rendering.advice import Table
+from handlens.rendering.summary import row
+from handlens.rendering.view import STYLES, View, clean
+from handlens.report import Report
+
+_MOST = 5
+_NARROWEST_CHANGE = 16
+# Where no terminal shows it, a line is as long as it needs to be.
+_UNLIMITED = 500
+
+
+def advice_lines(report: Report, advice: Advice, console: Console, view: View) -> Iterator[Text]:
+    """The lines about the advice of a report."""
+    title = Text(view.title(report), "bold")
+    if report.recipe:
+        title.append(f" · recipe {clean(report.recipe)}", "not bold dim")
+    yield title
+    if advice.reason:
+        yield row("no advice", Text(clean(advice.reason), STYLES["warning"]))
+        return
+    yield Text()
+    for table in _tables(advice):
+        yield from _drawn(table, console)
+        yield Text()
+    for sentence in shown.verdict(advice):
+        yield Text(f"  {clean(sentence)}", STYLES["warning"] if advice.falls_short else "")
+    yield row("measured", Text(shown.effort(advice)))
+    if advice.steps:
+        yield row("verified", Text.assemble(("✓ ", "green"), shown.verification(advice)))
+        yield row("MACs, weights", Text(shown.COST))
+    label = "to paste"
+    for line in shown.to_paste(advice):
+        yield row(label, Text(clean(line), "bold"))
+        label = ""
+
+
+def _tables(advice: Advice) -> Iterator[Table]:
+    yield shown.steps(advice)
+    if not advice.steps and advice.alone:
+        yield shown.alone(advice, _MOST)
+    if advice.alternatives:
+        yield shown.alternatives(advice, _MOST)
+
+
+def _drawn(table: Table, console: Console) -> Iterator[Text]:
+    drawn = rich.table.Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    drawn.add_column(width=3, justify="right")
+    change, *measured = table.header
+    drawn.add_column(change, min_width=_NARROWEST_CHANGE, overflow="fold")
+    for name in measured:
+        drawn.add_column(name, justify="right", no_wrap=True)
+    for each in table.rows:
+        mark = Text("✓", "green") if each.is_verified else ""
+        style = "" if each.is_recommended else "dim"
+        drawn.add_row(str(each.number or ""), *map(clean, each.cells), mark, style=style)
+    width = console.width if console.is_terminal else _UNLIMITED
+    # Numbers are not cut off, however narrow a terminal is.
+    options = console.options.update_width(_UNLIMITED)
+    least = console.measure(drawn, options=options).minimum
+    for line in console.render_lines(drawn, options.update_width(max(width, least)), pad=False):
+        text = Text.assemble(*((each.text, each.style or "") for each in line))
+        text.rstrip()
+        yield text

@@ -118,6 +118,9 @@ def summary(advice: Advice) -> str:
 
 
 def _named(changes: Sequence[Change], most: int = _MOST_NAMED) -> str:
-    if len(changes) <= most:
-        return words.listed([change.name for change in changes])
+    """The ops of some changes, or how many there are."""
+    # The name of a unit lists its ops.
+    names = [name for change in changes for name in change.name.split(", ")]
+    if len(names) <= most or len(changes) == 1:
+        return words.listed(names)
     return words.count(len({handle for each in changes for handle in each.handles}), "op")

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from handlens.report import Advice, Report
+from handlens.diagnosis.thresholds import thresholds_in_force
+from handlens.report import Advice
 from handlens.request import AdviceRequest
 from handlens.targets import Target
 from handlens.workers.client import WorkerUnusable
@@ -194,37 +195,45 @@ class Searches:
             logger.warning("no advice for %s: %s", target.name, problem)
             return
         report = await worker.run(
-            request(state, run, target, reuse_export=True, advise=self._request(search)),
+            # All that helps: the curve goes on where the wish is reached.
+            request(state, run, target, True, AdviceRequest(budget_s=_BUDGET_S)),
             lambda stage: None,
             settings.deadline_s,
             lambda advice: self._found(search, advice),
         )
-        before = self._result(search)
-        if report.error is not None or report.advice is None or before is None:
+        before, advice = self._result(search), report.advice
+        if report.error is not None or advice is None or before is None:
             reason = report.error.message if report.error else "it was not searched for"
             logger.warning("no advice for %s: %s", target.name, reason)
             return
-        # The accusations that the advice refutes are withdrawn.
+        advice = self._with_wish(search, advice)
+        timings = before.report.timings | {"advise": report.timings["advise"]}
+        report = replace(report, advice=advice, timings=timings)
         result = replace(
-            result_of(run, target, _with_timings_of(report, before.report), state.documents),
+            result_of(run, target, report, state.documents),
             previous_db=before.previous_db,
             finished=before.finished,
         )
+        # The accusations that the advice refutes are withdrawn.
         thresholds = state.thresholds(run.file, run.project)
         result = await asyncio.to_thread(result.judged, run.project, thresholds)
         self._runs.show(result)
-        logger.info("run %d: %s: %s", run.generation, target.name, advised.summary(report.advice))
+        logger.info("run %d: %s: %s", run.generation, target.name, advised.summary(advice))
 
-    def _request(self, search: Search) -> AdviceRequest:
-        """What to search for: all that helps, or what reaches the accuracy that the project asks for."""
-        wish, result = search.run.project.fail_under, self._result(search)
-        output = result and result.report.output
-        is_reached = output and output.sqnr_db is not None and output.sqnr_db >= (wish or 0.0)
-        return AdviceRequest(None if is_reached else wish, _BUDGET_S)
+    def _with_wish(self, search: Search, advice: Advice) -> Advice:
+        """An advice that recommends what reaches the accuracy that the project asks for.
+
+        If it asks for none, what is recommended leaves no finding about the output.
+        """
+        result, wish = self._result(search), search.run.project.fail_under
+        if wish is None and result is not None and advice.objective == "sqnr":
+            thresholds = self._state.thresholds(search.run.file, search.run.project)
+            wish = thresholds_in_force(result.report, thresholds).information_db
+        return replace(advice, reach_db=wish)
 
     def _found(self, search: Search, advice: Advice) -> None:
         """Show the advice so far, but not more often than people can read it."""
-        search.found = advice
+        search.found = self._with_wish(search, advice)
         if search.timer is None:
             self._show(search)
 
@@ -254,8 +263,3 @@ def _is_outdated(result: Result) -> bool:
 def _is_worth_it(result: Result) -> bool:
     """True if something was found that a change may help."""
     return result.report.error is None and bool(result.report.findings)
-
-
-def _with_timings_of(report: Report, before: Report) -> Report:
-    """A report with advice, and the times that the comparison before it has taken."""
-    return replace(report, timings=before.timings | {"advise": report.timings["advise"]})

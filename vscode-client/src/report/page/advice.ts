@@ -8,7 +8,10 @@ import { placeLink } from "./place";
 import type { Send } from "./select";
 import type { Store } from "./store";
 
-const HEIGHT = 232;
+/** The height of the head, and of the space around it. */
+const HEAD = 62;
+const LEAST_HEIGHT = 150;
+const MOST_HEIGHT = 260;
 const MARGIN = { left: 46, right: 64, top: 22, bottom: 34 };
 const LEAST_WIDTH = 260;
 
@@ -21,6 +24,7 @@ export class AdvicePanel {
     "aria-label": "What helps",
   });
   private readonly plot = el("figure", "curve");
+  private readonly footer = el("footer", "advice-offer bar", { hidden: true });
   /** How many steps are looked at; null for those that are recommended. */
   private chosen: number | null = null;
   private readonly render = framed(() => this.renderAll());
@@ -29,7 +33,7 @@ export class AdvicePanel {
     private readonly store: Store,
     private readonly send: Send,
   ) {
-    this.element.append(this.scroller);
+    this.element.append(this.scroller, this.footer);
     store.on(["advice", "view", "network"], this.render);
     store.on(["network"], () => (this.chosen = null));
     new ResizeObserver(this.render).observe(this.scroller);
@@ -37,6 +41,7 @@ export class AdvicePanel {
 
   private renderAll(): void {
     const { advice } = this.store.get();
+    this.footer.hidden = !advice?.steps.length;
     if (!advice) {
       this.scroller.replaceChildren(this.nothing());
       return;
@@ -48,7 +53,7 @@ export class AdvicePanel {
     if (advice.steps.length > 0) {
       this.plot.replaceChildren(this.draw(advice, shown, steps));
       parts.push(el("div", "advice-body", {}, this.plot, this.table(advice, shown, steps)));
-      parts.push(this.offer(advice, steps));
+      this.footer.replaceChildren(...this.offer(advice, steps));
     }
     this.scroller.replaceChildren(...parts);
     if (focused) {
@@ -110,12 +115,14 @@ export class AdvicePanel {
 
   private draw(advice: AdviceData, shown: Curve, chosen: number): SVGElement {
     const width = Math.max(LEAST_WIDTH, this.plot.clientWidth || 520);
+    const room = this.scroller.clientHeight - HEAD;
+    const height = Math.min(Math.max(room, LEAST_HEIGHT), MOST_HEIGHT);
     const { left, right, top, bottom } = MARGIN;
     const across = (width - left - right) / (shown.points.length - 1);
     const x = (steps: number): number => left + steps * across;
     // An exact output has no ratio: it is above the axis.
     const y = ({ value, output }: Point): number =>
-      output.exact ? top - 8 : pixelOf(value, shown.range, top, HEIGHT - bottom);
+      output.exact ? top - 8 : pixelOf(value, shown.range, top, height - bottom);
     const drawn = shown.points.filter(({ value, output }) => output.exact || !Number.isNaN(value));
     const path = drawn
       .map((each, i) => `${i === 0 ? "M" : "L"}${x(each.steps)} ${y(each)}`)
@@ -124,13 +131,13 @@ export class AdvicePanel {
     const last = drawn.at(-1);
     const area =
       first && last
-        ? `${path}L${x(last.steps)} ${HEIGHT - bottom}L${x(first.steps)} ${HEIGHT - bottom}Z`
+        ? `${path}L${x(last.steps)} ${height - bottom}L${x(first.steps)} ${height - bottom}Z`
         : "";
     return svg(
       "svg",
-      { width, height: HEIGHT, role: "group", "aria-label": "Output by how many changes are made" },
-      ...axis(shown, HEIGHT - top - bottom).flatMap((value) => {
-        const at = pixelOf(value, shown.range, top, HEIGHT - bottom);
+      { width, height, role: "group", "aria-label": "Output by how many changes are made" },
+      ...axis(shown, height - top - bottom).flatMap((value) => {
+        const at = pixelOf(value, shown.range, top, height - bottom);
         return [
           svg("line", { class: "grid-line", x1: left, x2: width - right, y1: at, y2: at }),
           svg(
@@ -144,13 +151,13 @@ export class AdvicePanel {
       ...shown.points.map(({ steps }) =>
         svg(
           "text",
-          { class: "tick", x: x(steps), y: HEIGHT - bottom + 16, "text-anchor": "middle" },
+          { class: "tick", x: x(steps), y: height - bottom + 16, "text-anchor": "middle" },
           whole(steps),
         ),
       ),
       svg(
         "text",
-        { class: "tick", x: (left + width - right) / 2, y: HEIGHT - 3, "text-anchor": "middle" },
+        { class: "tick", x: (left + width - right) / 2, y: height - 3, "text-anchor": "middle" },
         "changes made",
       ),
       advice.recommended > 0
@@ -159,7 +166,7 @@ export class AdvicePanel {
             x1: x(advice.recommended),
             x2: x(advice.recommended),
             y1: top - 8,
-            y2: HEIGHT - bottom,
+            y2: height - bottom,
           })
         : null,
       svg("path", { class: "area", d: area }),
@@ -255,24 +262,21 @@ export class AdvicePanel {
   }
 
   /** The set that is chosen, what it wins, and a button that makes it. */
-  private offer(advice: AdviceData, steps: number): HTMLElement {
+  private offer(advice: AdviceData, steps: number): HTMLElement[] {
     const step = advice.steps[steps - 1];
     const text = step ? step.title : "Choose a point of the curve to see what it takes";
-    const why = advice.stale ? "Measured before the last edits: run the comparison again." : null;
-    return el(
-      "footer",
-      "advice-offer",
-      {},
+    const why = advice.stale ? "Measured before the last edits: run the comparison again." : "";
+    return [
       el("b", "", {}, text),
-      step ? el("span", "", {}, gain(advice, step.output)) : null,
-      why ? el("span", "faint", {}, why) : null,
+      el("span", "", {}, step ? gain(advice, step.output) : ""),
+      el("span", "faint", {}, why),
       button(
         "primary",
         { disabled: !step || advice.stale },
         () => this.send({ type: "apply", steps }),
         "Apply",
       ),
-    );
+    ];
   }
 }
 

@@ -237,7 +237,9 @@ function fact(name: string, title: string | null, ...value: (Node | string | nul
 
 function facts(report: ReportData): Node[] {
   const { coverage } = report;
-  const total = Object.values(report.timings).reduce((sum, each) => sum + each, 0);
+  const total = Object.entries(report.timings)
+    .filter(([stage]) => stage !== "advise")
+    .reduce((sum, [, each]) => sum + each, 0);
   const nodes: Node[] = (report.output?.objectives ?? []).map(([name, value]) =>
     fact(name, null, value),
   );

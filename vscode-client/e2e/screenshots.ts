@@ -18,7 +18,7 @@ const LIGHT = 'Light 2026';
 
 /** Nothing is searched for: what shows progress would be in a picture, or not. */
 const AT_REST = { 'handlens.advise': 'onDemand' };
-const ADVICE: Window = { files: { 'tiny_cnn.py': TINY_CNN }, open: ['tiny_cnn.py'], look: { width: 1280, height: 800 } };
+const ADVICE: Window = { files: { 'tiny_cnn.py': TINY_CNN }, open: ['tiny_cnn.py'], look: { width: 1480, height: 1040 } };
 
 type Act = (workbench: Workbench) => Promise<void>;
 

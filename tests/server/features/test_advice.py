@@ -130,6 +130,28 @@ async def test_all_that_helps_is_applied_by_an_action_and_by_a_lens(
         assert '"keep_float": [' in document.edited(applied.edit.changes[document.uri])
 
 
+async def test_a_view_gets_the_steps_with_their_outputs_and_costs(
+    serving: Serving, tmp_path: Path, model: str
+) -> None:
+    async with serving(tmp_path, advise="auto") as client:
+        document = client.open("net.py", model)
+        asked = {"uri": document.uri, "target": "handlens_tiny"}
+        assert await client.protocol.send_request_async("handlens/advice", asked) is None
+        await client.diagnostics(document)
+        await searched(client)
+        advice = await client.protocol.send_request_async("handlens/advice", asked)
+        assert advice.before.sqnr_db > 0
+        assert advice.steps
+        assert 0 < advice.recommended <= len(advice.steps)
+        assert all(each.cost.weight_bytes <= 1 and each.output.text for each in advice.steps)
+        assert advice.steps[0].title.startswith("Keep ")
+        assert (advice.stale, advice.complete) == (False, True)
+        assert advice.text.startswith("keep ")
+        client.change(document, model.replace("block(x)", "block(2 * x)"))
+        advice = await client.protocol.send_request_async("handlens/advice", asked)
+        assert advice.stale
+
+
 async def test_an_edit_takes_the_numbers_away_and_its_undoing_brings_them_back(
     serving: Serving, tmp_path: Path, model: str
 ) -> None:

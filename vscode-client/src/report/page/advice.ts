@@ -9,8 +9,8 @@ import type { Send } from "./select";
 import type { Store } from "./store";
 
 /** The height of the head, and of the space around it. */
-const HEAD = 62;
-const LEAST_HEIGHT = 150;
+const HEAD = 84;
+const LEAST_HEIGHT = 140;
 const MOST_HEIGHT = 260;
 const MARGIN = { left: 46, right: 64, top: 22, bottom: 34 };
 const LEAST_WIDTH = 260;
@@ -180,6 +180,8 @@ export class AdvicePanel {
     const step = advice.steps[steps - 1];
     const title = step ? `${step.title}: ${output.text}` : `Without any change: ${output.text}`;
     const isChosen = steps === chosen;
+    // The curve rises from the first point, and may be at the top of the plot.
+    const beside = steps === 0 ? y + 5 : y > 40 ? y - 9 : y + 18;
     const point = svg(
       "g",
       {
@@ -194,7 +196,7 @@ export class AdvicePanel {
       svg("circle", { class: "target", cx: x, cy: y, r: 14 }),
       svg("circle", { cx: x, cy: y, r: isChosen ? 6 : 4.5 }),
       isChosen || steps === 0
-        ? svg("text", { class: "value", x: x + 10, y: y > 40 ? y - 9 : y + 18 }, output.text)
+        ? svg("text", { class: "value", x: x + 10, y: beside }, output.text)
         : null,
     );
     point.addEventListener("click", () => this.choose(steps));

@@ -40,8 +40,10 @@ class Measuring:
         self._numbering = Numbering()
         self._references = [outputs(quantized.reference, each.inputs, start) for each in batches]
         self._scores: dict[frozenset[int], Scores] = {}
-        self._held: list[tuple[list[Any], dict[Node, Any]]] = []
         self._graph: GraphModule = quantized.actual
+        self._numbers: dict[Node, int] = {}
+        self._outputs: list[list[Any]] = []
+        """By batch, the leaves of the outputs of the graph that is held; empty if none is."""
 
     @property
     def count(self) -> int:
@@ -66,8 +68,8 @@ class Measuring:
         """Hold the results of the ops with ``kept`` in float: other sets are measured from there."""
         self._graph = self._switch.graph(kept)
         if self._reuses:
-            numbers = self._numbering.of(self._graph)
-            self._held = [each.hold(self._graph, numbers) for each in self._evaluators]
+            self._numbers = self._numbering.of(self._graph)
+            self._outputs = [each.hold(self._graph, self._numbers) for each in self._evaluators]
 
     def parts(self) -> list[Parts]:
         """By batch, the parts of all ops in the error of the outputs, of the graph that is held."""
@@ -75,12 +77,12 @@ class Measuring:
             parts(
                 self._quantized.reference,
                 self._graph,
-                results,
+                evaluator.values(self._graph, self._numbers),
                 evaluator.leaves,
                 [_error(r, a) for r, a in zip(reference, leaves)],
             )
-            for evaluator, reference, (leaves, results) in zip(
-                self._evaluators, self._references, self._held
+            for evaluator, reference, leaves in zip(
+                self._evaluators, self._references, self._outputs
             )
         ]
 

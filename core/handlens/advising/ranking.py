@@ -1,16 +1,18 @@
 """Ranks the ops of a quantized model by what they do to its output, with one backward pass.
 
 The reference is run with every result replaced by that of the quantized model, so its derivatives are those
-at the quantized point. Where an op's own error is d, and g is the derivative of the output's error, the sum
-of (g·d)² over the elements of the result is the part of the op, up to a factor that all ops share.
+at the quantized point. Where d is the error that an op makes itself, and g the derivative of half the
+squared error of the output, the part of the op is the sum of g·d over the elements of its result: what the
+squared error loses with d, to first order and up to a factor. It is negative where the errors of two ops
+make up for each other.
 
-The sum estimates which units are worth measuring. It is never shown.
+The parts say which units are worth measuring. They are never shown.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -44,26 +46,25 @@ class Parts:
 
     def of(self, handles: Set[int], edges: Set[tuple[str, str]]) -> float:
         """The part of some ops and of some quantizers."""
-        return sum(self.ops.get(each, 0.0) for each in handles) + sum(
-            self.edges.get(each, 0.0) for each in edges
-        )
+        ours = [self.ops.get(each, 0.0) for each in handles]
+        return sum(ours) + sum(self.edges.get(each, 0.0) for each in edges)
 
 
 def parts(
     reference: GraphModule,
     actual: GraphModule,
-    results: Mapping[Node, Any],
+    value: Callable[[Node], Any],
     leaves: list[Any],
     errors: list[Tensor | None],
 ) -> Parts:
     """The parts of all ops of the top-level graph.
 
     Args:
-        results: By node of ``actual``, the result of every op.
+        value: Gives the value of a node of ``actual``: of an op, or of a dequantize op.
         leaves: The inputs of the model.
         errors: By leaf of the outputs, quantized minus reference; None for those without.
     """
-    return _Overlay(reference, actual, results, leaves).run(errors)
+    return _Overlay(reference, actual, value, leaves).run(errors)
 
 
 class _Replace(torch.autograd.Function):
@@ -81,7 +82,7 @@ class _Replace(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (error,) = ctx.saved_tensors
-        ctx.note(float((gradient * error).square().sum()))
+        ctx.note(float((gradient * error).sum()))
         return gradient, None, None
 
 
@@ -92,11 +93,11 @@ class _Overlay:
         self,
         reference: GraphModule,
         actual: GraphModule,
-        results: Mapping[Node, Any],
+        value: Callable[[Node], Any],
         leaves: list[Any],
     ) -> None:
         self._reference, self._leaves = reference, leaves
-        self._results = results
+        self._actual = value
         self._found = Parts()
         self._values: dict[Node, Any] = {}
         self._twins = {
@@ -104,7 +105,6 @@ class _Overlay:
             for node in actual.graph.nodes
             if (handle := handle_of(node)) is not None and not is_quantize_or_dequantize(node)
         }
-        self._inputs = dict(zip(placeholders(actual), leaves))
 
     def run(self, errors: list[Tensor | None]) -> Parts:
         with torch.enable_grad():
@@ -119,7 +119,7 @@ class _Overlay:
                     self._values[node] = self._run_node(node)
             last = map_arg(output(self._reference).args[0], self._values.__getitem__)
             pairs = [
-                (value, error / error.norm())
+                (value, error)
                 for value, error in zip(pytree.tree_leaves(last), errors)
                 if error is not None and isinstance(value, Tensor) and value.requires_grad
             ]
@@ -133,7 +133,7 @@ class _Overlay:
         handle = handle_of(node)
         twin = self._twins.get(handle) if handle is not None else None
         value = self._computed(node, twin)
-        actual = None if twin is None else self._results.get(twin)
+        actual = None if twin is None else self._actual(twin)
         if handle is None or not _is_like(actual, value):
             return value
 
@@ -171,7 +171,7 @@ class _Overlay:
         value = self._values[source]
         if not (isinstance(read, Node) and is_dequantize(read) and isinstance(value, Tensor)):
             return value
-        actual = self._dequantized(read)
+        actual = self._actual(read)
         if not _is_like(actual, value):
             return value
 
@@ -179,19 +179,6 @@ class _Overlay:
             self._found.edges[(source.name, reader.name)] += part
 
         return self._replaced(value, actual, note)
-
-    def _dequantized(self, node: Node) -> Any:
-        """The value of a node of the quantized graph that is computed from results by quantizers alone."""
-        if node in self._results:
-            return self._results[node]
-        if node.op == "get_attr":
-            return value_of(node)
-        if node.op == "placeholder":
-            return self._inputs[node]
-        with torch.no_grad():
-            args, kwargs = map_arg((node.args, node.kwargs), self._dequantized)
-            assert callable(node.target)
-            return node.target(*args, **kwargs)
 
     def _replaced(self, value: Tensor, actual: Tensor, note: Callable[[float], None]) -> Tensor:
         # What depends on constants alone has a part, too: a quantized weight, for one.

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 Unit = frozenset[int]
 
-# How many units are measured before the first is chosen, and how many more before each of the others.
-_SHORTLIST = 16
-_NEW = 3
-_AGAIN = 5
-# A unit that has won less than this share of what the best wins now is not measured again.
-_CLOSE = 0.6
+# One unit of so many is measured before each choice, and so many at least.
+_ONE_OF = 10
+_LEAST = 4
 # Two outputs are equally good if they differ by less, in dB.
 _SAME_DB = 0.02
 
@@ -30,14 +27,11 @@ class Trial:
     is_chosen: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class Search:
-    """Chooses units, one after the other.
+    """Chooses units, one after the other: of those that rank first, the one that is measured to win most.
 
-    The noise that a unit has won before is the best guess of what it wins now: noise adds up, more or less.
-    So the units are measured again in the order of what they won last, until none that is left has won
-    about as much as the best wins now. Deterministic: equal outputs are decided by the size of the unit,
-    then by rank.
+    Deterministic: equal outputs are decided by the size of the unit, then by rank.
     """
 
     units: Sequence[Unit]
@@ -47,8 +41,6 @@ class Search:
     """All units, those that are likely to win most first, with a set of ops in float already."""
     before: float
     """The SQNR of the output without any change, in dB."""
-    _won: dict[Unit, float] = field(default_factory=dict)
-    """By unit, the noise that it has won when it was measured last, over signal."""
 
     def run(self, most: int) -> Iterator[Trial]:
         """Yield every trial as it is measured, and each choice, ``most`` of them."""
@@ -58,31 +50,14 @@ class Search:
         while len(chosen) < most and math.isfinite(now):
             ranked = [each for each in self.rank(kept) if not each <= kept]
             tried: dict[Unit, float] = {}
-            for unit in self._candidates(ranked, tried, now):
+            for unit in ranked[: max(_LEAST, len(ranked) // _ONE_OF)]:
                 tried[unit] = self.measure(kept | unit)
-                self._won[unit] = _noise(now) - _noise(tried[unit])
                 yield Trial(unit, chosen, tried[unit])
             if not tried:
                 return
             best = self._best(tried, ranked, now)
             yield Trial(best, chosen, tried[best], is_chosen=True)
             chosen, kept, now = (*chosen, best), kept | best, tried[best]
-
-    def _candidates(
-        self, ranked: Sequence[Unit], tried: dict[Unit, float], now: float
-    ) -> Iterator[Unit]:
-        """The units to measure next; ``tried`` has the results so far."""
-        new = [each for each in ranked if each not in self._won]
-        yield from new[: _NEW if self._won else _SHORTLIST]
-        known = sorted(
-            (each for each in ranked if each in self._won and each not in tried),
-            key=lambda each: -self._won[each],
-        )
-        for unit in known[:_AGAIN]:
-            best = max((_noise(now) - _noise(each) for each in tried.values()), default=0.0)
-            if self._won[unit] < _CLOSE * best:
-                return
-            yield unit
 
     def _best(self, tried: dict[Unit, float], ranked: Sequence[Unit], now: float) -> Unit:
         """The unit that wins most for each of the smallest units that it consists of."""
@@ -99,8 +74,3 @@ class Search:
         parts = [each for each in self.units if each < unit]
         smallest = [each for each in parts if not any(other < each for other in parts)]
         return max(1, len(smallest))
-
-
-def _noise(decibels: float) -> float:
-    """Noise over signal."""
-    return 10 ** (-decibels / 10)

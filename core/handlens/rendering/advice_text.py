@@ -37,7 +37,9 @@ def advice_lines(report: Report, advice: Advice, console: Console, view: View) -
         yield Text(f"  {clean(sentence)}", STYLES["warning"] if advice.falls_short else "")
     yield row("measured", Text(shown.effort(advice)))
     if advice.steps:
-        yield row("verified", Text.assemble(("✓ ", "green"), shown.verification(advice)))
+        is_verified = any(step.verified for step in advice.steps)
+        mark = ("✓ ", "green") if is_verified else ""
+        yield row("verified", Text.assemble(mark, shown.verification(advice)))
         yield row("MACs, weights", Text(shown.COST))
     label = "to paste"
     for line in shown.to_paste(advice):

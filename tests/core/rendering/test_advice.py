@@ -56,6 +56,15 @@ def test_each_step_has_its_output_its_gain_and_its_cost() -> None:
     assert row(shown, "to paste") == 'to paste "keep_float": ["conv2", "head"],'
 
 
+def test_outputs_that_no_run_has_confirmed_have_no_mark() -> None:
+    unverified = replace(ADVICE, steps=(replace(ADVICE.steps[0], verified=False),))
+    shown = text(unverified)
+    assert "✓" not in shown
+    assert row(shown, "verified") == (
+        "verified none of the outputs by a run of the recipe with these changes"
+    )
+
+
 def test_columns_are_there_for_what_was_measured() -> None:
     before, after = Scores(9.0, metric=0.75), Scores(12.0, metric=0.81234)
     advice = Advice(before, "metric", (step("a", 1, after),), units=1)

@@ -237,11 +237,9 @@ def measure_advice(own: tuple[str, ...], only: tuple[str, ...], output: Path, fi
         click.echo("\n".join(tables.advice(_advised(argument))))
     if own and not only:
         return
-    rows = (
-        {each["subject"]: each for each in json.loads(output.read_text("utf-8"))["rows"]}
-        if only
-        else {}
-    )
+    rows: dict[str, dict[str, Any]] = {}
+    if only and output.exists():
+        rows = {each["subject"]: each for each in json.loads(output.read_text("utf-8"))["rows"]}
     for name in only or SUBJECTS:
         rows[name] = _advised(name)
         click.echo("\n".join(tables.advice(rows[name])))

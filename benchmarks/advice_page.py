@@ -26,15 +26,20 @@ NO_NOISE_DB = 200.0
 def section(document: Document) -> str:
     """Date and machine, the outputs by method, what the search costs, and what accusations are worth."""
     rows: list[Document] = document["rows"]
-    counts = ", ".join(map(str, COUNTS))
+    counts = f"{', '.join(map(str, COUNTS[:-1]))} and {COUNTS[-1]}"
     paragraphs = [
         taken(document),
-        f"The SQNR of the output in dB, with {counts} changes:",
+        f"The SQNR of the output in dB, with {counts} units in float:",
         _table(
             ["model", "recipe", "units", "before", *METHODS.values()],
             (_outputs(row) for row in rows),
         ),
         "\n".join(_summary(rows)),
+        "What the target's own metric says, each number from a real run:",
+        _table(
+            ["model", "recipe", "metric", "float", "quantized, then with each change"],
+            _metrics(rows),
+        ),
         "What it costs, beside one comparison that measures both errors:",
         _table(
             [
@@ -97,6 +102,19 @@ def _gaps(row: Document, method: str) -> Iterator[float]:
     """For each number of changes, how far the output of advice is below that of another method."""
     ours, theirs = (row["methods"][name]["outputs_db"] for name in ("advice", method))
     return (_number(their) - _number(our) for our, their in zip(ours, theirs))
+
+
+def _metrics(rows: Sequence[Document]) -> Iterator[list[str]]:
+    for row in rows:
+        if metric := row["metric"]:
+            numbers = (f"{each:.3f}" for each in metric["quantized"])
+            yield [
+                row["title"],
+                f"`{row['recipe']}`",
+                metric["name"],
+                f"{metric['reference']:.3f}",
+                " → ".join(numbers),
+            ]
 
 
 def _costs(row: Document) -> list[str]:

@@ -24,12 +24,14 @@ from torch.utils import _pytree as pytree
 
 from benchmarks import orders, preparing
 from benchmarks.advice_subjects import COUNTS, SUBJECTS, own
-from benchmarks.orders import Counted, Kept, Measure, Sizes
+from benchmarks.orders import Kept, Measure, Sizes
 from benchmarks.workloads import ROOT, Workload
 from handlens.advice_report import Advice, Scores
+from handlens.advising.measuring import Measuring
 from handlens.capture.export import capture
 from handlens.capture.handles import generate_numeric_debug_handle
 from handlens.comparison import Statistics
+from handlens.comparison.objectives import Objectives
 from handlens.comparison.recorder import pool
 from handlens.diagnosis.judging import judge
 from handlens.diagnosis.rules.low_sqnr import LowSqnr
@@ -112,9 +114,11 @@ class Bench:
         self._recipe = resolve(workload.recipe)
         quantized = self._recipe.quantize(self._captured, subject)
         assert quantized.switch is not None
-        self._reference, self._switch = quantized.reference, quantized.switch()
-        self.units: list[Kept] = self._switch.units
+        switch = quantized.switch()
+        self.units: list[Kept] = switch.units
         self.size = Sizes(self.units)
+        batches = list(subject.evaluation_batches())
+        self.switches = Measuring(quantized, switch, batches, Objectives(self._captured, subject))
 
     def real(self, kept: Iterable[str | int]) -> float:
         """The SQNR of the output of a real run of the recipe with ``kept`` in ``keep_float``."""
@@ -125,13 +129,17 @@ class Bench:
 
     def switched(self, kept: Kept) -> float:
         """The same for ops by their handles, in the graph that is quantized already."""
-        return self._sqnr(self._reference, self._switch.graph(kept))
+        return decibels(self.switches.scores(kept))
 
     def _sqnr(self, reference: GraphModule, actual: GraphModule) -> float:
         total = Statistics()
         for batch in self._subject.evaluation_inputs():
             pool(total, _outputs(reference, batch), _outputs(actual, batch))
         return math.inf if total.verdict == "exact" else total.sqnr_db or -math.inf
+
+
+def decibels(scores: Scores) -> float:
+    return math.inf if scores.exact else scores.sqnr_db or -math.inf
 
 
 def _outputs(graph: GraphModule, inputs: Inputs) -> list[object]:
@@ -166,7 +174,7 @@ def measure(workload: Workload) -> Row:
     advice_s = time.perf_counter() - start
     advice = advised.advice
     assert advice is not None
-    measured = Counted(bench.switched)
+    measured = Measure(bench.switched, bench.switches.hold)
     methods = {
         "advice": _advised(bench, advice, before),
         "greedy": _method(bench, measured, partial(orders.greedy, bench.units)),
@@ -221,8 +229,8 @@ def _advised(bench: Bench, advice: Advice, before: float) -> Method:
     )
 
 
-def _method(bench: Bench, measured: Counted, choose: Callable[[Measure, int], Kept]) -> Method:
-    counted = Counted(measured)
+def _method(bench: Bench, measured: Measure, choose: Callable[[Measure, int], Kept]) -> Method:
+    counted = Measure(measured, measured.hold)
     kept = [choose(counted, most) for most in COUNTS]
     return Method(
         tuple(finite(bench.real(sorted(each))) for each in kept),

@@ -7,15 +7,17 @@ from collections.abc import Callable, Sequence
 
 Kept = frozenset[int]
 """The handles of ops that are kept in float."""
-Measure = Callable[[Kept], float]
-"""The SQNR of the output in dB; infinite without any noise."""
 
 
-class Counted:
-    """A measurement that is made once for each set of ops, and counted."""
+class Measure:
+    """The SQNR of the output in dB, infinite without any noise. Each set of ops is measured once."""
 
-    def __init__(self, measure: Measure) -> None:
+    def __init__(
+        self, measure: Callable[[Kept], float], hold: Callable[[Kept], object] = lambda kept: None
+    ) -> None:
         self._measure = measure
+        self.hold = hold
+        """Called with a set before others are measured that differ little from it."""
         self._known: dict[Kept, float] = {}
 
     def __call__(self, kept: Kept) -> float:
@@ -44,6 +46,7 @@ def greedy(units: Sequence[Kept], measure: Measure, most: int) -> Kept:
     kept: Kept = frozenset()
     now = measure(kept)
     while size(kept) < most and now < math.inf:
+        measure.hold(kept)
         wins = {
             unit: (measure(kept | unit) - now) / (size(kept | unit) - size(kept))
             for unit in units
@@ -59,12 +62,14 @@ def greedy(units: Sequence[Kept], measure: Measure, most: int) -> Kept:
 
 def ablation(units: Sequence[Kept], measure: Measure, most: int) -> Kept:
     """By NNCF's order: each unit alone goes back to float in the quantized model; the best output first."""
+    measure.hold(frozenset())
     return _first(sorted(units, key=lambda unit: -measure(unit)), most)
 
 
 def injection(units: Sequence[Kept], measure: Measure, most: int) -> Kept:
     """By AIMET's order: each unit alone is quantized in the float model; the worst output first."""
     everything: Kept = frozenset().union(*units)
+    measure.hold(everything)
     return _first(sorted(units, key=lambda unit: measure(everything - unit)), most)
 
 

@@ -7,7 +7,7 @@ of one graph are held; another graph begins where it first computes something el
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -126,19 +126,22 @@ class Evaluator:
             return outputs(model, self._inputs, self._start)
         return _Run(self, model, numbers).outputs()
 
-    def hold(
-        self, model: GraphModule, numbers: dict[Node, int]
-    ) -> tuple[list[Any], dict[Node, Any]]:
+    def hold(self, model: GraphModule, numbers: dict[Node, int]) -> list[Any]:
         """Hold the results of a graph's ops from now on, instead of those that were held.
 
-        Quantized values are not held: they are quickly computed. Returns the leaves of the outputs, and the
-        results by node.
+        Quantized values are not held: they are quickly computed. Returns the leaves of the outputs.
         """
         results: dict[int, Any] = {}
         leaves = _Run(self, model, numbers).outputs(results)
         self._held = results
-        found = {node: results[each] for node, each in numbers.items() if each in results}
-        return leaves, found
+        return leaves
+
+    def values(self, model: GraphModule, numbers: dict[Node, int]) -> Callable[[Node], Any]:
+        """Gives the values of ops of the graph that is held, and of dequantize ops; else None."""
+        run = _Run(self, model, numbers)
+        return lambda node: (
+            run.value(node) if is_dequantize(node) else self._held.get(numbers[node])
+        )
 
     def value(self, number: int) -> Any:
         """A value that is known already; None for any other."""
@@ -187,6 +190,18 @@ class _Run:
                         self._values.pop(source, None)
             leaves: list[Any] = cloned(pytree.tree_leaves(map_arg(last.args[0], self._value)))
         return leaves
+
+    def value(self, node: Node) -> Any:
+        """The value of one node, computed from those that are known."""
+        sources = self._read_by(node)
+        known = self._evaluator.value(self._numbers[node])
+        if known is None:
+            self._values |= {each: self.value(each) for each in sources}
+            with torch.no_grad():
+                known = self._compute(node)
+            for each in sources:
+                self._values.pop(each, None)
+        return known
 
     def _reads(self, last: Node, everything: bool) -> dict[Node, list[Node]]:
         """By node to compute, the nodes that are read for that; with ``everything``, those known, too."""

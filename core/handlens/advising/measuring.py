@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from handlens.advice_report import Scores
+from handlens.advice_report import ChangeKind, Scores
 from handlens.advising.evaluating import Evaluator, Numbering, can_be_reused, outputs
 from handlens.advising.ranking import Parts, parts
 from handlens.capture.export import Captured
@@ -40,8 +40,10 @@ class Measuring:
         self._numbering = Numbering()
         self._references = [outputs(quantized.reference, each.inputs, start) for each in batches]
         self._scores: dict[frozenset[int], Scores] = {}
-        self._held: list[tuple[list[Any], dict[Node, Any]]] = []
         self._graph: GraphModule = quantized.actual
+        self._numbers: dict[Node, int] = {}
+        self._outputs: list[list[Any]] = []
+        """By batch, the leaves of the outputs of the graph that is held; empty if none is."""
 
     @property
     def count(self) -> int:
@@ -66,8 +68,8 @@ class Measuring:
         """Hold the results of the ops with ``kept`` in float: other sets are measured from there."""
         self._graph = self._switch.graph(kept)
         if self._reuses:
-            numbers = self._numbering.of(self._graph)
-            self._held = [each.hold(self._graph, numbers) for each in self._evaluators]
+            self._numbers = self._numbering.of(self._graph)
+            self._outputs = [each.hold(self._graph, self._numbers) for each in self._evaluators]
 
     def parts(self) -> list[Parts]:
         """By batch, the parts of all ops in the error of the outputs, of the graph that is held."""
@@ -75,12 +77,12 @@ class Measuring:
             parts(
                 self._quantized.reference,
                 self._graph,
-                results,
+                evaluator.values(self._graph, self._numbers),
                 evaluator.leaves,
                 [_error(r, a) for r, a in zip(reference, leaves)],
             )
-            for evaluator, reference, (leaves, results) in zip(
-                self._evaluators, self._references, self._held
+            for evaluator, reference, leaves in zip(
+                self._evaluators, self._references, self._outputs
             )
         ]
 
@@ -93,11 +95,19 @@ def _error(reference: Any, actual: Any) -> Tensor | None:
 
 
 def real_run(
-    captured: Captured, subject: Subject, recipe: Recipe, kept: tuple[str | int, ...]
+    captured: Captured,
+    subject: Subject,
+    recipe: Recipe,
+    keep_float: Sequence[str | int] = (),
+    adjust: Sequence[tuple[str | int, ChangeKind]] = (),
 ) -> Scores:
-    """The accuracy of the outputs with ``kept`` in float, beside what the target itself keeps."""
+    """The accuracy of the outputs that the recipe gives with changes beside those of the target itself."""
     start = RandomState()
-    wanted = replace(subject, keep_float=(*subject.keep_float, *kept))
+    wanted = replace(
+        subject,
+        keep_float=(*subject.keep_float, *keep_float),
+        adjust=(*subject.adjust, *adjust),
+    )
     quantized = recipe.quantize(captured, wanted)
     total = OutputScores(Objectives(captured, subject))
     for batch in subject.evaluation_batches():

@@ -12,7 +12,7 @@ The parts say which units are worth measuring. They are never shown.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -53,18 +53,18 @@ class Parts:
 def parts(
     reference: GraphModule,
     actual: GraphModule,
-    results: Mapping[Node, Any],
+    value: Callable[[Node], Any],
     leaves: list[Any],
     errors: list[Tensor | None],
 ) -> Parts:
     """The parts of all ops of the top-level graph.
 
     Args:
-        results: By node of ``actual``, the result of every op.
+        value: Gives the value of a node of ``actual``: of an op, or of a dequantize op.
         leaves: The inputs of the model.
         errors: By leaf of the outputs, quantized minus reference; None for those without.
     """
-    return _Overlay(reference, actual, results, leaves).run(errors)
+    return _Overlay(reference, actual, value, leaves).run(errors)
 
 
 class _Replace(torch.autograd.Function):
@@ -93,11 +93,11 @@ class _Overlay:
         self,
         reference: GraphModule,
         actual: GraphModule,
-        results: Mapping[Node, Any],
+        value: Callable[[Node], Any],
         leaves: list[Any],
     ) -> None:
         self._reference, self._leaves = reference, leaves
-        self._results = results
+        self._actual = value
         self._found = Parts()
         self._values: dict[Node, Any] = {}
         self._twins = {
@@ -105,7 +105,6 @@ class _Overlay:
             for node in actual.graph.nodes
             if (handle := handle_of(node)) is not None and not is_quantize_or_dequantize(node)
         }
-        self._inputs = dict(zip(placeholders(actual), leaves))
 
     def run(self, errors: list[Tensor | None]) -> Parts:
         with torch.enable_grad():
@@ -134,7 +133,7 @@ class _Overlay:
         handle = handle_of(node)
         twin = self._twins.get(handle) if handle is not None else None
         value = self._computed(node, twin)
-        actual = None if twin is None else self._results.get(twin)
+        actual = None if twin is None else self._actual(twin)
         if handle is None or not _is_like(actual, value):
             return value
 
@@ -172,7 +171,7 @@ class _Overlay:
         value = self._values[source]
         if not (isinstance(read, Node) and is_dequantize(read) and isinstance(value, Tensor)):
             return value
-        actual = self._dequantized(read)
+        actual = self._actual(read)
         if not _is_like(actual, value):
             return value
 
@@ -180,19 +179,6 @@ class _Overlay:
             self._found.edges[(source.name, reader.name)] += part
 
         return self._replaced(value, actual, note)
-
-    def _dequantized(self, node: Node) -> Any:
-        """The value of a node of the quantized graph that is computed from results by quantizers alone."""
-        if node in self._results:
-            return self._results[node]
-        if node.op == "get_attr":
-            return value_of(node)
-        if node.op == "placeholder":
-            return self._inputs[node]
-        with torch.no_grad():
-            args, kwargs = map_arg((node.args, node.kwargs), self._dequantized)
-            assert callable(node.target)
-            return node.target(*args, **kwargs)
 
     def _replaced(self, value: Tensor, actual: Tensor, note: Callable[[float], None]) -> Tensor:
         # What depends on constants alone has a part, too: a quantized weight, for one.

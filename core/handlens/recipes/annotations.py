@@ -43,11 +43,15 @@ class Annotated:
         """The nodes with an annotation, in the order of the graph."""
         self._order = {self.names[node]: place for place, node in enumerate(self.graph.nodes)}
         self._layouts: dict[frozenset[int], Layout] = {}
+        self._places: dict[frozenset[int], set[Place]] = {}
 
     def places(self, kept: Set[int]) -> set[Place]:
         """The places that have a quantizer, with the ops ``kept`` in float."""
-        with self._stripped(kept) as specifications:
-            return set(map(self._place, specifications))
+        key = frozenset(kept)
+        if key not in self._places:
+            with self._stripped(key) as specifications:
+                self._places[key] = set(map(self._place, specifications))
+        return self._places[key]
 
     def layout(self, kept: Set[int]) -> Layout:
         """Which places share an observer, with the ops ``kept`` in float."""
@@ -86,9 +90,8 @@ class Annotated:
         """By node and by edge, the specifications that are left without the ops ``kept``."""
         before = {node: node.meta[Q_ANNOTATION_KEY] for node in self.nodes}
         for node, annotation in before.items():
-            node.meta[Q_ANNOTATION_KEY] = replace(
-                annotation, input_qspec_map=dict(annotation.input_qspec_map)
-            )
+            node.meta[Q_ANNOTATION_KEY] = stripped = copy.copy(annotation)
+            stripped.input_qspec_map = dict(annotation.input_qspec_map)
         strip(self.graph, [node for node in self.graph.nodes if handle_of(node) in kept], [])
         try:
             # torchao asks for the graph of the module alone.

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from handlens.advice_report import Advice, Scores
 from handlens.rendering import html
-from handlens.rendering.advice import so_far
+from handlens.rendering.advice import Tables, so_far
 from handlens.rendering.advice_curve import Curve
 from handlens.rendering.text import render
 from handlens.rendering.view import View
@@ -114,9 +114,10 @@ def test_a_sentence_says_what_came_of_the_search(advice: Advice, sentence: str) 
 
 
 def test_steps_beyond_the_wish_are_not_recommended() -> None:
-    assert row(text(replace(ADVICE, reach_db=39.0)), "to paste") == (
-        'to paste "keep_float": ["conv2"],'
-    )
+    advice = replace(ADVICE, reach_db=39.0)
+    assert row(text(advice), "to paste") == 'to paste "keep_float": ["conv2"],'
+    steps = Tables(document(advice).reports[0], advice).steps
+    assert [each.is_recommended for each in steps.rows] == [True, True, False]
 
 
 def test_a_search_that_was_ended_early_says_nothing_of_what_was_not_tried() -> None:

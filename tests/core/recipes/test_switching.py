@@ -50,11 +50,11 @@ class Network(nn.Module):
         values = [x]
         for (kind, one, other), module in zip(self.layers, self.modules_of):
             first, second = values[-1 - one % len(values)], values[-1 - other % len(values)]
-            values.append(self._apply(kind, module, first, second))
+            values.append(self._step(kind, module, first, second))
         return values[-1] + values[len(values) // 2]
 
     @staticmethod
-    def _apply(kind: str, module: nn.Module, first: Tensor, second: Tensor) -> Tensor:
+    def _step(kind: str, module: nn.Module, first: Tensor, second: Tensor) -> Tensor:
         if kind == "add":
             return first + second
         if kind == "relu6":

@@ -90,7 +90,8 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format $(wildcard $(SOURCES))
 
 images: $(VENV)/demo.stamp
-	$(BIN)/python docs/screenshot.py $(EXAMPLE) docs/images/check.svg
+	$(BIN)/python docs/screenshot.py docs/images/check.svg check $(EXAMPLE)
+	$(BIN)/python docs/screenshot.py docs/images/advise.svg advise examples/tiny_cnn.py --reach 40
 
 clean:
 	rm -rf $(addprefix $(CLIENT)/,node_modules e2e/node_modules out bundled build.log test-results *.vsix)

@@ -41,6 +41,13 @@ _IN_VSCODE: dict[str, dict[str, object]] = {
             "Only when asked to, by a command or a code lens.",
         ]
     },
+    "advise": {
+        "enumDescriptions": [
+            "Behind each comparison that has findings, whenever nothing is compared.",
+            "Only when asked to, by the command Handlens: Find what helps.",
+            "Never.",
+        ]
+    },
 }
 
 # What the server has no use for.

@@ -38,6 +38,8 @@ class Capabilities:
     """It shows actions that cannot be taken, with the reason."""
     show_document: bool = False
     """It opens a document at a range when asked."""
+    apply_edits: bool = False
+    """It edits documents when asked."""
     pulls_diagnostics: bool = False
     """It asks for the diagnostics of open documents, and asks again when told to."""
 
@@ -85,6 +87,7 @@ class Capabilities:
             preferred_actions=has("text_document.code_action.is_preferred_support"),
             disabled_actions=has("text_document.code_action.disabled_support"),
             show_document=has("window.show_document.support"),
+            apply_edits=has("workspace.apply_edit"),
             # Without refresh requests, a client that pulls would not learn of the end of a run.
             pulls_diagnostics=has("text_document.diagnostic")
             and has("workspace.diagnostics.refresh_support"),

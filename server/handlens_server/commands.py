@@ -10,6 +10,8 @@ RESTART_WORKER = "handlens.server.restartWorker"
 REPORT = "handlens.server.report"
 SHOW = "handlens.server.show"
 SHOW_TARGETS = "handlens.server.showTargets"
+ADVISE = "handlens.server.advise"
+APPLY_ADVICE = "handlens.server.applyAdvice"
 
 
 def rerun(title: str, uri: str) -> types.Command:
@@ -20,6 +22,11 @@ def rerun(title: str, uri: str) -> types.Command:
 def cancel(title: str, uri: str) -> types.Command:
     """End the run of the document of ``uri``."""
     return types.Command(title, CANCEL, arguments=[uri])
+
+
+def apply_advice(title: str, uri: str, target: str, steps: int) -> types.Command:
+    """Edit a target of the document of ``uri``, so that it makes the first steps of its advice."""
+    return types.Command(title, APPLY_ADVICE, arguments=[uri, target, steps])
 
 
 def report(title: str, uri: str) -> types.Command:

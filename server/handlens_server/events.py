@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Generic, ParamSpec
 
-from handlens.report import Report
+from handlens.report import Advice, Report
 from handlens_server.results.result import Run
 
 Parameters = ParamSpec("Parameters")
@@ -38,6 +38,12 @@ class Events:
         """A run was neither cancelled nor superseded, and is over; meanwhile these files changed."""
         self.run_failed: Event[[Report]] = Event()
         """A report with an error is shown."""
+        self.search_began: Event[[Run, str]] = Event()
+        """A search for advice begins behind the run of a target, given by its name."""
+        self.search_advanced: Event[[Run, Advice]] = Event()
+        """The search for a target of a run has found this advice so far."""
+        self.search_ended: Event[[Run, bool]] = Event()
+        """The search for a target of a run is over; True if it was cancelled."""
 
         self.findings_changed: Event[[Collection[str], str | None]] = Event()
         """The findings in some files, given by their paths, may be others. After a run, the second argument

@@ -37,6 +37,7 @@ from handlens_server.features import (
 from handlens_server.jsonrpc import Protocol
 from handlens_server.runs.freshness import Freshness
 from handlens_server.runs.runs import Runs
+from handlens_server.runs.searches import Searches
 from handlens_server.runs.triggers import Triggers
 from handlens_server.state import State
 
@@ -63,7 +64,8 @@ class HandlensServer(LanguageServer):
         self.state = State()
         self.runs = Runs(self.state)
         self.freshness = Freshness(self.state)
-        self.triggers = Triggers(self.state, self.runs, self.freshness)
+        self.searches = Searches(self.state, self.runs)
+        self.triggers = Triggers(self.state, self.runs, self.freshness, self.searches)
         self.asked_to_shut_down = False
 
     def report_server_error(self, error: Exception, source: object) -> None:
@@ -87,6 +89,7 @@ class HandlensServer(LanguageServer):
     async def end_runs(self) -> None:
         """End all runs, and start no others."""
         self.triggers.close()
+        await self.searches.close()
         await self.runs.close()
 
     async def close(self) -> None:
@@ -115,20 +118,20 @@ class HandlensServer(LanguageServer):
 def create_server() -> HandlensServer:
     """A server with all its features, before ``initialize``."""
     server = HandlensServer()
-    state, runs, triggers = server.state, server.runs, server.triggers
+    state, runs, searches, triggers = server.state, server.runs, server.searches, server.triggers
 
     diagnostics.register(server, state)
-    progress.register(server, state, runs)
-    status.register(server, state, runs)
+    progress.register(server, state, runs, searches)
+    status.register(server, state, runs, searches)
     messages.register(server, state)
     synchronization.register(server, state, runs, triggers, server.freshness)
     settings = configuration.register(server, state, triggers)
     hover.register(server, state, runs)
     inlay_hint.register(server, state, runs)
-    code_lens.register(server, state, runs)
-    code_action.register(server, state)
-    execute_command.register(server, state, runs)
-    report_view.register(server, state)
+    code_lens.register(server, state, runs, searches)
+    code_action.register(server, state, searches)
+    execute_command.register(server, state, runs, searches)
+    report_view.register(server, state, searches)
     trust.register(server, state, triggers)
 
     @server.feature(types.INITIALIZE)

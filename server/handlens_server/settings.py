@@ -12,6 +12,7 @@ from handlens.diagnosis.thresholds import ChosenThresholds
 SECTION = "handlens"
 
 RunMode = Literal["onType", "onSave", "manual"]
+AdviseMode = Literal["auto", "onDemand", "off"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Settings:
     recipe: str | None = None
     thresholds: ChosenThresholds = field(default_factory=ChosenThresholds)
     run: RunMode = "onSave"
+    advise: AdviseMode = "auto"
     deadline_s: float = 600.0
     memory_limit_mib: int | None = None
     inlay_hints: bool = True
@@ -52,6 +54,10 @@ def _is_text(value: object) -> bool:
 def _is_number(low: float, high: float) -> Callable[[object], bool]:
     # A comparison with NaN is false.
     return lambda value: type(value) in (int, float) and low <= typing.cast(float, value) <= high
+
+
+def _one_of(mode: object) -> str:
+    return "one of " + ", ".join(f'"{each}"' for each in typing.get_args(mode))
 
 
 def _threshold(severity: str) -> Definition:
@@ -92,9 +98,18 @@ DEFINITIONS = (
         "run",
         "run",
         "When to compare: while you type, when a file is opened and saved, or only when asked to.",
-        "one of " + ", ".join(f'"{each}"' for each in typing.get_args(RunMode)),
+        _one_of(RunMode),
         lambda value: value in typing.get_args(RunMode),
         {"type": "string", "enum": list(typing.get_args(RunMode)), "default": Settings.run},
+    ),
+    Definition(
+        "advise",
+        "advise",
+        "When to search for the changes that win accuracy back: behind each comparison that has "
+        "findings, only when asked to, or never.",
+        _one_of(AdviseMode),
+        lambda value: value in typing.get_args(AdviseMode),
+        {"type": "string", "enum": list(typing.get_args(AdviseMode)), "default": Settings.advise},
     ),
     Definition(
         "deadline",

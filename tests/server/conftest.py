@@ -171,6 +171,7 @@ class Client(LanguageClient):
         self.stderr: list[str] = []
         self.initialized_with: types.InitializeResult | None = None
         self.shown: list[types.ShowDocumentParams] = []
+        self.applied: list[types.ApplyWorkspaceEditParams] = []
         self.pulls = False
         self.encoding = "utf-16"
         self.refreshes = 0
@@ -199,6 +200,7 @@ class Client(LanguageClient):
         )
         keep(types.WORKSPACE_DIAGNOSTIC_REFRESH, self._keep_refresh)
         keep(types.WINDOW_SHOW_DOCUMENT, self._keep_shown)
+        keep(types.WORKSPACE_APPLY_EDIT, self._keep_applied)
         keep(
             types.WORKSPACE_CONFIGURATION,
             lambda params: [self._configured(item.scope_uri) for item in params.items],
@@ -376,6 +378,12 @@ class Client(LanguageClient):
         self.shown.append(params)
         return types.ShowDocumentResult(success=True)
 
+    def _keep_applied(
+        self, params: types.ApplyWorkspaceEditParams
+    ) -> types.ApplyWorkspaceEditResult:
+        self.applied.append(params)
+        return types.ApplyWorkspaceEditResult(applied=True)
+
     async def act(
         self, document: OpenDocument, diagnostics: Sequence[types.Diagnostic], only: Any = None
     ) -> dict[str, types.CodeAction]:
@@ -420,7 +428,8 @@ def full_capabilities(pulls: bool = False, **general: Any) -> types.ClientCapabi
             work_done_progress=True, show_document=types.ShowDocumentClientCapabilities(True)
         ),
         workspace=types.WorkspaceClientCapabilities(
-            diagnostics=types.DiagnosticWorkspaceClientCapabilities(refresh_support=True)
+            apply_edit=True,
+            diagnostics=types.DiagnosticWorkspaceClientCapabilities(refresh_support=True),
         ),
         text_document=types.TextDocumentClientCapabilities(
             hover=types.HoverClientCapabilities(
@@ -457,7 +466,7 @@ async def serving_client(
     """A client and its server for the length of a block."""
     client = Client(root)
     client.configuration = configuration
-    settings = {"interpreter": sys.executable, "thresholds": EVERYTHING, **options}
+    settings = {"interpreter": sys.executable, "thresholds": EVERYTHING, "advise": "off", **options}
     await client.start(capabilities or full_capabilities(), settings, process_id, folders or [root])
     try:
         yield client

@@ -16,11 +16,17 @@ const EFFICIENTNET = readFileSync(join(paths.repository, 'examples', 'efficientn
 const DARK = 'Dark 2026';
 const LIGHT = 'Light 2026';
 
+/** Nothing is searched for: what shows progress would be in a picture, or not. */
+const AT_REST = { 'handlens.advise': 'onDemand' };
+const ADVICE: Window = { files: { 'tiny_cnn.py': TINY_CNN }, open: ['tiny_cnn.py'], look: { width: 1480, height: 1040 } };
+
 type Act = (workbench: Workbench) => Promise<void>;
 
 /** Windows, and the pictures that are taken in each. */
 const WINDOWS: Record<string, () => Promise<void>> = {
-    editor: () => inWindow({ files: { 'tiny_cnn.py': TINY_CNN }, open: ['tiny_cnn.py'], look: { width: 1000, height: 760 } }, editor),
+    editor: () => inWindow({ files: { 'tiny_cnn.py': TINY_CNN }, open: ['tiny_cnn.py'], settings: AT_REST, look: { width: 1000, height: 760 } }, editor),
+    advice: () => inWindow(ADVICE, advice('dark')),
+    'advice-light': () => inWindow(ADVICE, advice('light'), LIGHT),
     walkthrough: () => inWindow({ files: { 'tiny_cnn.py': TINY_CNN }, open: ['tiny_cnn.py'], look: { width: 1280, height: 760 } }, walkthrough),
     progress: () => inWindow({ files: { 'tiny_cnn.py': held(TINY_CNN) }, open: ['tiny_cnn.py'], look: { width: 1000, height: 500 } }, progress),
     missing: async () => {
@@ -35,8 +41,8 @@ const WINDOWS: Record<string, () => Promise<void>> = {
         }
     },
     untrusted: () => inWindow({ files: { 'tiny_cnn.py': TINY_CNN }, open: ['tiny_cnn.py'], server: { asksForTrust: true }, look: { width: 1000, height: 500 } }, untrusted),
-    light: () => inWindow({ files: { 'efficientnet_lite.py': EFFICIENTNET }, open: ['efficientnet_lite.py'], look: { width: 1280, height: 800 } }, report('light'), LIGHT),
-    demo: () => inWindow({ files: { 'efficientnet_lite.py': EFFICIENTNET }, open: ['efficientnet_lite.py'], look: { width: 1280, height: 800 } }, demo),
+    light: () => inWindow({ files: { 'efficientnet_lite.py': EFFICIENTNET }, open: ['efficientnet_lite.py'], settings: AT_REST, look: { width: 1280, height: 800 } }, report('light'), LIGHT),
+    demo: () => inWindow({ files: { 'efficientnet_lite.py': EFFICIENTNET }, open: ['efficientnet_lite.py'], settings: AT_REST, look: { width: 1280, height: 800 } }, demo),
 };
 
 const editor: Act = async (workbench) => {
@@ -52,10 +58,6 @@ const editor: Act = async (workbench) => {
     const hover = await workbench.hover('self.conv2(x)');
     await hover.locator('img').first().waitFor();
     await pictures.take(page, 'hover', { x: 0, y: 0, width: 1000, height: 720 });
-    await page.keyboard.press('Escape');
-
-    await workbench.quickFixes('self.conv2(x)');
-    await pictures.take(page, 'quick-fix', { x: 0, y: 200, width: 1000, height: 520 });
     await page.keyboard.press('Escape');
 
     await workbench.goTo(48);
@@ -76,6 +78,29 @@ const editor: Act = async (workbench) => {
     await pictures.take(page, 'problems', { x: 0, y: 480, width: 1000, height: 250 });
     await workbench.command('View: Hide Panel');
 };
+
+/** What helps: the quick fix with its number, and the curve in the report. */
+function advice(name: string): Act {
+    return async (workbench) => {
+        const { page } = workbench;
+        await workbench.goTo(48);
+        await workbench.untilLens(/ · apply$/);
+        await pictures.take(page, `advice-lens-${name}`, { x: 0, y: 330, width: 1000, height: 270 });
+        await workbench.goTo(29);
+        await workbench.untilSquiggles(
+            { severity: 'error', text: 'F.relu(self.bn1(self.conv1(x)))' },
+            { severity: 'error', text: 'self.conv2(x)' },
+        );
+        await workbench.quickFixes('self.conv2(x)');
+        await pictures.take(page, `quick-fix-${name}`, { x: 0, y: 200, width: 1000, height: 520 });
+        await page.keyboard.press('Escape');
+        const view = new ReportView(workbench);
+        await view.open();
+        await view.showAdvice();
+        await view.points.nth(1).click();
+        await pictures.take(page, `advice-${name}`);
+    };
+}
 
 const walkthrough: Act = async (workbench) => {
     const { page } = workbench;

@@ -9,6 +9,7 @@ import { selectTarget } from "./commands/selectTarget";
 import { activeDocument, ownerOf } from "./documents";
 import { Logs } from "./logs";
 import {
+  AdviceRequest,
   LocationRequest,
   OpRequest,
   OpsAtRequest,
@@ -46,6 +47,9 @@ export class App {
     const view = registerReportView(context, this.reportSource(), {
       rerun: (uri) => this.server.execute(SERVER_COMMANDS.rerun, uri),
       cancel: (uri) => this.server.execute(SERVER_COMMANDS.cancel, uri),
+      advise: (uri) => this.server.execute(SERVER_COMMANDS.advise, uri),
+      applyAdvice: (uri, target, steps) =>
+        this.server.execute(SERVER_COMMANDS.applyAdvice, uri, target, steps),
       showLog: () => this.logs.server.show(),
       select: (uri, target) => this.selection.select(uri, target),
     });
@@ -71,6 +75,7 @@ export class App {
   private readonly commands: Record<CommandName, () => unknown> = {
     rerun: () => this.withDocument((uri) => this.rerun(uri)),
     cancel: () => this.withDocument((uri) => this.execute(SERVER_COMMANDS.cancel, uri)),
+    advise: () => this.withDocument((uri) => this.execute(SERVER_COMMANDS.advise, uri)),
     showReport: () => this.withDocument((uri) => this.showReport(uri)),
     openReportPage: () =>
       this.withDocument((uri) => this.execute(SERVER_COMMANDS.report, uri, "html")),
@@ -139,6 +144,8 @@ export class App {
         this.server.ask(ReportRequest, { uri: identify(uri), target }, null, token),
       op: (uri, target, handle, token) =>
         this.server.ask(OpRequest, { uri: identify(uri), target, handle }, null, token),
+      advice: (uri, target, token) =>
+        this.server.ask(AdviceRequest, { uri: identify(uri), target }, null, token),
       location: (uri, target, handle, token) =>
         this.server.ask(LocationRequest, { uri: identify(uri), target, handle }, null, token),
       opsAt: (uri, position, token) => {

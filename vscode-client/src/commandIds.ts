@@ -3,6 +3,7 @@
 export const COMMANDS = {
   rerun: "handlens.rerun",
   cancel: "handlens.cancel",
+  advise: "handlens.advise",
   showReport: "handlens.showReport",
   compareRecipe: "handlens.compareRecipe",
   selectTarget: "handlens.selectTarget",

@@ -31,6 +31,10 @@ export interface TargetStatus {
   percentage: number | null;
   recipe: string | null;
   output: { verdict: Verdict; sqnr_db: number | null } | null;
+  /** The ratio of the output in the result before, if it was another one. */
+  previous_db: number | null;
+  /** The search for what helps; null if there was none. */
+  advice: AdviceStatus | null;
   /** The result of the check against the model. */
   verified: Verified | null;
   findings: Record<Severity, number>;
@@ -41,6 +45,60 @@ export interface TargetStatus {
   seconds: number | null;
   /** Which run of the server it is: another number, another report. */
   generation: number | null;
+}
+
+export interface AdviceStatus {
+  /** waiting: until nothing is compared. */
+  state: "waiting" | "searching" | "done";
+  /** More measurements, another advice. */
+  measurements: number;
+  /** The best so far: "conv2 → 39.5 dB"; empty if nothing helps yet. */
+  best: string;
+  /** All in a line, once the search is over. */
+  text: string;
+}
+
+/** The accuracy of an output. */
+export interface ScoresData {
+  sqnr_db: number | null;
+  exact: boolean;
+  /** Of the target's own metric. */
+  metric: number | null;
+  /** The share of the rows whose largest score is that of the same class. */
+  top1: number | null;
+  text: string;
+}
+
+/** A change that is made after those of all steps before it, and what all of them give. */
+export interface StepData {
+  /** Of the ops. */
+  name: string;
+  /** What to do up to this step: "Keep conv2 and relu in float". */
+  title: string;
+  kind: string;
+  handle: number | null;
+  output: ScoresData;
+  /** Shares of the model that leave the number format of the recipe, of this step and all before it. */
+  cost: { multiply_adds: number; weight_bytes: number };
+  /** True if the output is that of a real run. */
+  verified: boolean;
+}
+
+/** What was measured to help a target. */
+export interface AdviceData {
+  generation: number;
+  stale: boolean;
+  text: string;
+  objective: "sqnr" | "metric";
+  before: ScoresData;
+  steps: StepData[];
+  /** How many steps to take. */
+  recommended: number;
+  reach_db: number | null;
+  units: number;
+  measurements: number;
+  seconds: number;
+  complete: boolean;
 }
 
 /** A result as the report view draws it. */
@@ -160,6 +218,11 @@ export const OpRequest = new RequestType<
   OpDetail | null,
   void
 >("handlens/op");
+export const AdviceRequest = new RequestType<
+  { uri: string; target: string },
+  AdviceData | null,
+  void
+>("handlens/advice");
 /** Where an op is now, or without a handle the target; null if it was edited away. */
 export const LocationRequest = new RequestType<
   { uri: string; target: string; handle: number | null },
@@ -177,6 +240,8 @@ export const SERVER_COMMANDS = {
   rerun: "handlens.server.rerun",
   cancel: "handlens.server.cancel",
   report: "handlens.server.report",
+  advise: "handlens.server.advise",
+  applyAdvice: "handlens.server.applyAdvice",
 } as const;
 
 /** A code action that declares a target for a model class. */

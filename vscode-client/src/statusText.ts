@@ -1,7 +1,7 @@
 /** Puts the status of a document into words. */
 
-import type { Severity, Status, TargetStatus } from "./protocol";
-import { ratio } from "./report/model/format";
+import type { AdviceStatus, Severity, Status, TargetStatus } from "./protocol";
+import { fixed, ratio } from "./report/model/format";
 
 export interface StatusText {
   text: string;
@@ -64,6 +64,10 @@ function ofTarget(target: TargetStatus, now: Date): StatusText {
       return said(`${name} failed`, target.error ?? "its output says why", "error", "menu");
     case "ok":
     case "stale": {
+      if (target.advice?.state === "searching") {
+        const title = `${name} ${accuracy(target)}`;
+        return { ...said(title, searching(target.advice), "information", "menu"), busy: true };
+      }
       const isStale = target.state === "stale";
       const parts = [
         ...(isStale ? ["stale"] : []),
@@ -83,12 +87,21 @@ function ofTarget(target: TargetStatus, now: Date): StatusText {
   }
 }
 
-/** The SQNR of the output, or why there is none. */
-export function accuracy({ output }: Pick<TargetStatus, "output">): string {
+/** How far the search for what helps is, in words. */
+export function searching({ best }: AdviceStatus): string {
+  return best ? `what helps: ${best} so far …` : "searching for what helps …";
+}
+
+/** The SQNR of the output, and what it was before, or why there is none. */
+export function accuracy({
+  output,
+  previous_db: before,
+}: Pick<TargetStatus, "output" | "previous_db">): string {
   if (output === null || (output.verdict === "ok" && output.sqnr_db === null)) {
     return "nothing measured";
   }
-  return ratio(output.verdict, output.sqnr_db);
+  const now = ratio(output.verdict, output.sqnr_db);
+  return before === null ? now : `${fixed(before)} → ${now}`;
 }
 
 /** Counts errors and warnings; information is counted only if there are none of these. */

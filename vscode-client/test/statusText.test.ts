@@ -15,6 +15,8 @@ const TARGET: TargetStatus = {
   percentage: null,
   recipe: "x86",
   output: { verdict: "ok", sqnr_db: 19.46 },
+  previous_db: null,
+  advice: null,
   verified: "exact",
   findings: { error: 0, warning: 2, information: 1, hint: 30 },
   error: null,
@@ -73,6 +75,25 @@ test("a run shows its stage, and that it goes on", () => {
   const running = text({ state: "running", stage_text: "quantizing", percentage: 40 });
   assert.equal(running.detail, "quantizing 40 % …");
   assert.ok(running.busy);
+});
+
+test("a search shows the best so far beside the result, and that it goes on", () => {
+  const advice = {
+    state: "searching",
+    measurements: 3,
+    best: "conv2 → 39.4 dB",
+    text: "",
+  } as const;
+  const found = text({ advice });
+  assert.equal(found.text, "handlens_main 19.5 dB");
+  assert.equal(found.detail, "what helps: conv2 → 39.4 dB so far …");
+  assert.ok(found.busy);
+  assert.equal(text({ advice: { ...advice, best: "" } }).detail, "searching for what helps …");
+  assert.ok(!text({ advice: { ...advice, state: "done" } }).busy);
+});
+
+test("a result that differs from the one before tells both", () => {
+  assert.equal(text({ previous_db: 9.16 }).text, "handlens_main 9.2 → 19.5 dB");
 });
 
 test("a failed run shows why", () => {

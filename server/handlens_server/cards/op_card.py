@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from handlens import words
 from handlens.rendering import svg
-from handlens.report import Channels, Finding, OpReport, Quantizer, Verdict
+from handlens.report import Advice, Channels, Finding, OpReport, Quantizer, Verdict
 from handlens_server.cards import markup
 from handlens_server.cards.markup import code, escaped, short
+from handlens_server.results import advised
 
 _OTHERS_SHOWN = 24
 
@@ -25,12 +26,17 @@ class Card:
     """The name of the target, if ops of several targets are at the place."""
     cause: tuple[str, ...] = ()
     """Why the op loses accuracy and what helps, in lines."""
+    advice: Advice | None = None
+    """What was measured to help the target of the op."""
 
 
 def card(
-    ops: Sequence[OpReport], target: str | None = None, findings: Sequence[Finding] = ()
+    ops: Sequence[OpReport],
+    target: str | None = None,
+    findings: Sequence[Finding] = (),
+    advice: Advice | None = None,
 ) -> Card:
-    """The card of the ops of one place, at least one; ``findings`` are those of the run.
+    """The card of the ops of one place, at least one; findings and advice are those of the run.
 
     A finding may be about an instance that is not the worst: one that the others inherit from.
     """
@@ -38,7 +44,7 @@ def card(
     first, *others = sorted(ops, key=lambda op: (op.handle not in found, *_badness(op)))
     causes = [finding.cause for finding in findings if finding.handle == first.handle]
     lines = [line for cause in dict.fromkeys(causes) for line in str(cause).splitlines()]
-    return Card(first, tuple(others), target, tuple(lines))
+    return Card(first, tuple(others), target, tuple(lines), advice)
 
 
 def markdown(card: Card, images: bool = False) -> str:
@@ -54,7 +60,7 @@ def markdown(card: Card, images: bool = False) -> str:
     if images and (pictures := list(_images(card))):
         # A hover shows a few lines at once: pictures come before the table.
         lines += [" ".join(pictures), ""]
-    lines += markup.table(rows(op))
+    lines += markup.table(rows(op, card.advice))
     if card.others:
         shown = ", ".join(
             f"{code(_place(each))} {words.accumulated(each)}"
@@ -79,7 +85,7 @@ def plain(card: Card) -> str:
     op = card.op
     lines = [" · ".join(short(part) for part in (op.name, op.module, card.target) if part)]
     lines += card.cause
-    lines += markup.columns(rows(op))
+    lines += markup.columns(rows(op, card.advice))
     if card.others:
         shown = ", ".join(
             f"{short(_place(each))} {words.accumulated(each)}"
@@ -104,7 +110,7 @@ def _more(card: Card) -> str:
     return f" and {hidden} more" if hidden > 0 else ""
 
 
-def rows(op: OpReport) -> list[tuple[str, str]]:
+def rows(op: OpReport, advice: Advice | None = None) -> list[tuple[str, str]]:
     """The rows of the table: names, and values with their units."""
     introduced = words.introduced(op)
     # The share is over 1 if the noise of the op cancels part of the noise that it inherits.
@@ -113,6 +119,8 @@ def rows(op: OpReport) -> list[tuple[str, str]]:
     if op.in_float and op.introduced_verdict == "exact":
         introduced = words.in_float(op)
     named = [("SQNR", words.accumulated(op)), ("Introduced here", introduced)]
+    if advice and (alone := advised.kept_alone(advice, op.handle)):
+        named.append(("Kept in float alone", advised.gain(advice, alone.output)))
     if op.in_float and op.introduced_verdict != "exact":
         named.append(("In float", words.in_float(op)))
     named += [(f"Quantized {each.role}", _quantizer(each)) for each in op.quantizers]

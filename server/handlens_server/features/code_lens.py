@@ -1,4 +1,5 @@
-"""textDocument/codeLens: the accuracy above each target, with a rerun; the worst op above each class."""
+"""textDocument/codeLens: the accuracy above each target, with a rerun, and what its advice reaches; the
+worst op above each class."""
 
 from __future__ import annotations
 
@@ -11,14 +12,16 @@ from handlens import words
 from handlens.report import OpReport, Span
 from handlens.targets import Target
 from handlens_server import commands
+from handlens_server.results import advised
 from handlens_server.results.result import ClassOps, Result
 from handlens_server.runs.runs import Runs
+from handlens_server.runs.searches import Searches
 from handlens_server.state import State
 from handlens_server.text.discovery import discover, name_span
 from handlens_server.text.documents import Document
 
 
-def register(server: LanguageServer, state: State, runs: Runs) -> None:
+def register(server: LanguageServer, state: State, runs: Runs, searches: Searches) -> None:
     """Register the handler, and ask the client to refresh its lenses when they change."""
 
     def numbers_changed() -> None:
@@ -46,7 +49,19 @@ def register(server: LanguageServer, state: State, runs: Runs) -> None:
             lenses.append(types.CodeLens(where, act(title, document.uri)))
             if target.name in results and not running:
                 lenses.append(types.CodeLens(where, commands.report("Report", document.uri)))
+                is_searched = searches.progress(document.uri, target.name) is not None
+                if state.capabilities.apply_edits and not is_searched:
+                    lenses += _of_advice(document.uri, results[target.name], where)
         return [*lenses, *_of_classes(state, document, document.file)]
+
+
+def _of_advice(uri: str, result: Result, where: types.Range) -> Iterator[types.CodeLens]:
+    """What all recommended changes reach together, and a click that makes them."""
+    offer = advised.whole(result.advice) if result.advice else None
+    if result.advice and offer:
+        title = f"{offer.reached} · apply"
+        steps = len(offer.changes)
+        yield types.CodeLens(where, commands.apply_advice(title, uri, result.name, steps))
 
 
 def _of_classes(state: State, document: Document, file: str) -> Iterator[types.CodeLens]:
@@ -102,7 +117,7 @@ def _summary(result: Result) -> str:
     if report.verified is not None and report.verified.verdict == "differs":
         parts.append("the reference is not the model")
     if report.output is not None:
-        parts.append(f"output {words.brief(report.output)}")
+        parts.append(result.output)
     if result.worst is not None:
         parts.append(
             f"worst {result.worst.name} {words.ratio(result.worst.verdict, result.worst.sqnr_db)}"

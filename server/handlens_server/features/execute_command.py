@@ -16,13 +16,27 @@ import handlens
 from handlens.rendering.formats import FORMATS
 from handlens.rendering.view import View
 from handlens.report import Document as ReportDocument
+from handlens.target_edits import NoEdit
 from handlens.targets import HOW_TO_DECLARE
 from handlens_server import window
 from handlens_server.background import spawn
-from handlens_server.commands import CANCEL, REPORT, RERUN, RESTART_WORKER, SHOW, SHOW_TARGETS
+from handlens_server.commands import (
+    ADVISE,
+    APPLY_ADVICE,
+    CANCEL,
+    REPORT,
+    RERUN,
+    RESTART_WORKER,
+    SHOW,
+    SHOW_TARGETS,
+)
 from handlens_server.features import status
+from handlens_server.results import advised
 from handlens_server.runs.runs import Runs
+from handlens_server.runs.searches import Searches
 from handlens_server.state import State
+from handlens_server.text import workspace_edits
+from handlens_server.text.discovery import discover
 from handlens_server.text.documents import Document, read
 
 _NOT_TRUSTED = "Handlens runs no code of a workspace that is not trusted. Trust it to compare."
@@ -30,7 +44,7 @@ _NOT_TRUSTED = "Handlens runs no code of a workspace that is not trusted. Trust 
 _SAVED = {name: each for name, each in FORMATS.items() if each.shown_in != "terminal"}
 
 
-def register(server: LanguageServer, state: State, runs: Runs) -> None:
+def register(server: LanguageServer, state: State, runs: Runs, searches: Searches) -> None:
     """Register the handlers."""
 
     def opened(command: str, uri: str) -> Document:
@@ -44,6 +58,9 @@ def register(server: LanguageServer, state: State, runs: Runs) -> None:
     ) -> None:
         spawn(window.show_document(server, state.capabilities, uri, selection, external))
 
+    def tell(text: str) -> None:
+        window.show_message(server, types.MessageType.Info, text)
+
     @functools.cache
     def folder_of_reports() -> Path:
         folder = tempfile.TemporaryDirectory(prefix="handlens-")
@@ -56,13 +73,47 @@ def register(server: LanguageServer, state: State, runs: Runs) -> None:
         runs.prioritize(document)
         found = runs.start(document).found
         if not found or not state.trusted:
-            text = _NOT_TRUSTED if found else HOW_TO_DECLARE
-            window.show_message(server, types.MessageType.Info, text)
+            tell(_NOT_TRUSTED if found else HOW_TO_DECLARE)
 
     @server.command(CANCEL)
     def cancel(uri: str) -> None:
-        """End the run of a document; the results that it has shown stay."""
-        runs.cancel(opened(CANCEL, uri).uri)
+        """End the run of a document, or the search behind it; what they have shown stays."""
+        document = opened(CANCEL, uri)
+        runs.cancel(document.uri)
+        searches.cancel(document.uri)
+
+    @server.command(ADVISE)
+    def advise(uri: str) -> None:
+        """Search for what helps each target of a document, in the background."""
+        document = opened(ADVISE, uri)
+        runs.prioritize(document)
+        found = discover(document.source, document.file or "").found
+        if state.settings(document.file).advise == "off":
+            tell("Handlens searches for nothing while handlens.advise is off.")
+        elif not found or not state.trusted:
+            tell(_NOT_TRUSTED if found else HOW_TO_DECLARE)
+        else:
+            searches.start(document)
+
+    @server.command(APPLY_ADVICE)
+    async def apply_advice(uri: str, target: str, steps: int) -> bool:
+        """Edit a target so that it makes the first steps of its advice. Returns True if it was edited."""
+        document = opened(APPLY_ADVICE, uri)
+        result = state.results.of(document.uri).get(target)
+        advice = result and result.advice
+        offer = advised.of_steps(advice, steps) if advice else None
+        if result is None or result.target is None or offer is None:
+            tell(f"Handlens: there is no advice for the present text of {target}.")
+            return False
+        try:
+            edit = workspace_edits.with_changes(state.documents, result.target, offer.changes)
+        except NoEdit as reason:
+            tell(f"Handlens: {reason}.")
+            return False
+        answer = await server.workspace_apply_edit_async(
+            types.ApplyWorkspaceEditParams(edit, label=offer.title)
+        )
+        return answer.applied
 
     @server.command(RESTART_WORKER)
     def restart_worker() -> None:
@@ -81,8 +132,7 @@ def register(server: LanguageServer, state: State, runs: Runs) -> None:
             raise JsonRpcInvalidParams(f"{REPORT}: {form!r} is not one of {', '.join(_SAVED)}")
         results = state.results.of(document.uri).values()
         if not results:
-            text = "Handlens: there is no report of this file: nothing in it has been run."
-            window.show_message(server, types.MessageType.Info, text)
+            tell("Handlens: there is no report of this file: nothing in it has been run.")
             return None
         texts = {file: text for result in results for file, text in result.texts.items()}
         whole = ReportDocument(
@@ -109,4 +159,4 @@ def register(server: LanguageServer, state: State, runs: Runs) -> None:
     @server.command(SHOW_TARGETS)
     def show_targets(uri: str) -> list[dict[str, Any]]:
         """The targets of a document: where each is declared, and how it stands with its runs."""
-        return status.targets(state, runs, opened(SHOW_TARGETS, uri))
+        return status.targets(state, runs, searches, opened(SHOW_TARGETS, uri))

@@ -49,6 +49,7 @@ def register(server: LanguageServer, state: State, runs: Runs) -> None:
                 ops,
                 target if len(by_target) > 1 else None,
                 result.report.findings,
+                result.report.advice,
             )
             for target, (result, ops) in by_target.items()
         ]

@@ -1,4 +1,4 @@
-"""handlens/report, /op, /location and /opsAt: the data of a report, for a client that draws it."""
+"""handlens/report, /advice, /op, /location and /opsAt: the data of a report, for a client that draws it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
 from handlens import words
+from handlens.advice_report import Scores
 from handlens.diagnosis.thresholds import thresholds_in_force
 from handlens.rendering.view import View, clean, clean_lines
 from handlens.report import Report, Span, StaysInFloat, Unmatched
 from handlens.source_text import split_lines
 from handlens_server.cards import op_card
+from handlens_server.results import advised
 from handlens_server.results.result import Result
+from handlens_server.runs.searches import Searches
 from handlens_server.state import State
 from handlens_server.text.documents import Document
 
 REPORT = "handlens/report"
+ADVICE = "handlens/advice"
 OP = "handlens/op"
 LOCATION = "handlens/location"
 OPS_AT = "handlens/opsAt"
 
 
-def register(server: LanguageServer, state: State) -> None:
+def register(server: LanguageServer, state: State, searches: Searches) -> None:
     """Register the handlers."""
 
     def find(params: Any) -> tuple[Document, Result] | None:
@@ -97,6 +101,12 @@ def register(server: LanguageServer, state: State) -> None:
             ],
         }
 
+    @server.feature(ADVICE)
+    def advice(params: Any) -> dict[str, Any] | None:
+        """What was measured to help a target; None if nothing was measured."""
+        found = find(params)
+        return None if found is None else _advice(found[1], searches)
+
     @server.feature(OP)
     def op(params: Any) -> dict[str, Any] | None:
         """Everything about one op that was compared."""
@@ -113,7 +123,10 @@ def register(server: LanguageServer, state: State) -> None:
             "module": clean(measured.module),
             "place": source.place(measured.span),
             "line": source.line(measured.span),
-            "rows": [[clean(name), clean(value)] for name, value in op_card.rows(measured)],
+            "rows": [
+                [clean(name), clean(value)]
+                for name, value in op_card.rows(measured, result.report.advice)
+            ],
             "cause": [clean(line) for line in card.cause],
             "errors": measured.errors and dataclasses.asdict(measured.errors),
         }
@@ -143,6 +156,51 @@ def register(server: LanguageServer, state: State) -> None:
             for result, op in found
             or state.results.in_line(document.file, document.source, place[0])
         ]
+
+
+def _advice(result: Result, searches: Searches) -> dict[str, Any] | None:
+    """The steps of the advice, and what they give."""
+    advice = result.report.advice
+    if advice is None:
+        return None
+    whole = advised.whole(advice)
+    is_searched = searches.progress(result.run.uri, result.name) is not None
+    return {
+        "generation": result.run.generation,
+        "stale": result.advice is None,
+        "text": "" if is_searched else clean(advised.summary(advice)),
+        "objective": advice.objective,
+        "before": _scores(advice.before),
+        "steps": [
+            {
+                "name": clean(step.change.name),
+                "title": clean(offer.title),
+                "kind": step.change.kind,
+                "handle": step.change.handles[0] if step.change.handles else None,
+                "output": _scores(step.output),
+                "cost": dataclasses.asdict(step.cost),
+                "verified": step.verified,
+            }
+            for count, step in enumerate(advice.steps, 1)
+            if (offer := advised.of_steps(advice, count))
+        ],
+        "recommended": len(whole.changes) if whole else 0,
+        "reach_db": advice.reach_db,
+        "units": advice.units,
+        "measurements": advice.measurements,
+        "seconds": advice.seconds,
+        "complete": advice.complete,
+    }
+
+
+def _scores(scores: Scores) -> dict[str, Any]:
+    return {
+        "sqnr_db": scores.sqnr_db,
+        "exact": scores.exact,
+        "metric": scores.metric,
+        "top1": scores.logits.top1 if scores.logits else None,
+        "text": words.scores(scores),
+    }
 
 
 def _output(report: Report) -> dict[str, Any] | None:

@@ -10,8 +10,10 @@ from pygls.lsp.server import LanguageServer
 
 from handlens.rendering.view import SEVERITIES, clean
 from handlens.targets import Target
+from handlens_server.results import advised
 from handlens_server.results.result import Result
 from handlens_server.runs.runs import Runs
+from handlens_server.runs.searches import Searches
 from handlens_server.runs.stages import STAGES
 from handlens_server.state import State
 from handlens_server.text.discovery import discover, name_span
@@ -20,7 +22,7 @@ from handlens_server.text.documents import Document
 STATUS = "handlens/status"
 
 
-def register(server: LanguageServer, state: State, runs: Runs) -> None:
+def register(server: LanguageServer, state: State, runs: Runs, searches: Searches) -> None:
     """Tell the client about its documents, each time something about them is new."""
     sent: dict[str, dict[str, Any]] = {}
     """By the uri of a document."""
@@ -32,7 +34,7 @@ def register(server: LanguageServer, state: State, runs: Runs) -> None:
         now = {
             "uri": document.uri,
             "trusted": state.trusted,
-            "targets": targets(state, runs, document),
+            "targets": targets(state, runs, searches, document),
             "problem": state.pool.problem(state.documents.root(document.file)),
         }
         if sent.get(document.uri) != now:
@@ -47,15 +49,33 @@ def register(server: LanguageServer, state: State, runs: Runs) -> None:
     state.events.documents_closed.subscribe(documents_closed)
 
 
-def targets(state: State, runs: Runs, document: Document) -> list[dict[str, Any]]:
+def targets(
+    state: State, runs: Runs, searches: Searches, document: Document
+) -> list[dict[str, Any]]:
     """The targets of a document: where each is declared, and how it stands with its runs."""
     if document.file is None or not document.is_python:
         return []
     results = state.results.of(document.uri)
     return [
-        _target(document, each, results.get(each.name), runs.stage(document.uri, each.name))
+        {
+            **_target(document, each, results.get(each.name), runs.stage(document.uri, each.name)),
+            "advice": advice(results.get(each.name), searches.progress(document.uri, each.name)),
+        }
         for each in discover(document.source, document.file).targets
     ]
+
+
+def advice(result: Result | None, progress: str | None) -> dict[str, Any] | None:
+    """What the search for advice does, and has found; None if nothing is searched for or found."""
+    found = result.report.advice if result else None
+    if found is None and progress is None:
+        return None
+    return {
+        "state": progress or "done",
+        "measurements": found.measurements if found else 0,
+        "best": clean(advised.so_far(found)) if found else "",
+        "text": clean(advised.summary(found)) if found and progress is None else "",
+    }
 
 
 def _target(
@@ -74,11 +94,14 @@ def _target(
         "percentage": None if stage is None else STAGES[stage].percentage,
         "recipe": report.recipe if report else None,
         "output": output and {"verdict": output.verdict, "sqnr_db": output.sqnr_db},
+        "previous_db": result.previous_db if result else None,
         "verified": report.verified.verdict if report and report.verified else None,
         "findings": {severity: severities[severity] for severity in SEVERITIES},
         "error": clean(report.error.message) if report and report.error else None,
         "finished": result.finished if result else None,
-        "seconds": sum(report.timings.values()) if report else None,
+        "seconds": sum(seconds for stage, seconds in report.timings.items() if stage != "advise")
+        if report
+        else None,
         "generation": result.run.generation if result else None,
     }
 

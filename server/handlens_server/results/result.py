@@ -9,12 +9,13 @@ from functools import cached_property, lru_cache
 
 from lsprotocol import types
 
-from handlens import syntax
+from handlens import syntax, words
 from handlens.diagnosis import judge
 from handlens.diagnosis.suppressions import suppressions
 from handlens.diagnosis.thresholds import ChosenThresholds
 from handlens.project import ProjectSettings
 from handlens.report import (
+    Advice,
     Difference,
     NonFinite,
     OpReport,
@@ -74,6 +75,8 @@ class Result:
     """True for the last result without an error, while a later run of the target has failed."""
     finished: str | None = None
     """When the run ended, in ISO 8601."""
+    previous_db: float | None = None
+    """The SQNR of the output in the last result with the same recipe, if it was another one."""
     _anchors: dict[str, Anchors] = field(default_factory=dict, repr=False)
     _changed: set[str] = field(default_factory=set, repr=False)
     """The files without anchors whose present text is not the one that was executed."""
@@ -131,6 +134,33 @@ class Result:
     def _is_lost(self, file: str) -> bool:
         """True if a file was executed, and its text of then is not available any more."""
         return file in self.report.digests and self.texts.get(file, "") is None
+
+    def after(self, previous: Result | None) -> Result:
+        """The result, which also tells what the output was in the result before it."""
+        if previous is None or previous.report.recipe != self.report.recipe:
+            return self
+        before, now = previous.report.output, self.report.output
+        if before is None or now is None or before.sqnr_db is None or now.sqnr_db is None:
+            return self
+        if words.decibels(before.sqnr_db) == words.decibels(now.sqnr_db):
+            return self
+        return replace(self, previous_db=before.sqnr_db)
+
+    @property
+    def advice(self) -> Advice | None:
+        """The advice for the present texts; None if there is none, or if their code is another one."""
+        return None if self.is_stale or self.is_previous else self.report.advice
+
+    @property
+    def output(self) -> str:
+        """The accuracy of the output in words: ``output 39.5 dB``, ``output 9.2 → 39.5 dB``."""
+        output = self.report.output
+        if output is None:
+            return "output not measured"
+        told = words.brief(output)
+        if self.previous_db is not None:
+            told = f"{words.decibels(self.previous_db).removesuffix(' dB')} → {told}"
+        return f"output {told}"
 
     def has_other_suppressions(self, file: str) -> bool:
         """True if the code of a file is the same, and its comments suppress other codes than before."""

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 
 from handlens.diagnosis.rules.worker_failed import WorkerFailed
 from handlens.report import Failure, Report, failed
-from handlens.request import RunRequest
 from handlens.targets import Target
 from handlens.workers.client import WorkerUnusable
 from handlens_server.results.result import Result, Run, result_of
+from handlens_server.runs.requests import request
 from handlens_server.runs.stages import STARTING
 from handlens_server.runs.turns import Turns
 from handlens_server.state import State
 from handlens_server.text.discovery import Discovery, discover
-from handlens_server.text.documents import Document, read
+from handlens_server.text.documents import Document
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +86,10 @@ class Runs:
         """Let a document that somebody looks at be run before others that wait for it."""
         self._turns.prioritize(document.uri)
 
+    def last_looked_at(self, uri: str) -> int:
+        """A number that is higher the later somebody has looked at a document."""
+        return self._turns.last_looked_at(uri)
+
     def start(self, document: Document, reuse_export: bool = False) -> Discovery:
         """Run every target of a document in the background; a run that is not over yet is cancelled.
 
@@ -112,7 +116,7 @@ class Runs:
         self._events.findings_changed(self._state.results.retain_only(run.uri, names), None)
         if found.failure is not None:
             report = failed("", file, "", found.failure)
-            self._show(result_of(run, None, report, self._state.documents))
+            self.show(result_of(run, None, report, self._state.documents))
         elif found.targets:
             task = asyncio.create_task(self._run(run, found, reuse_export))
             self._running[run.uri] = Running(run, task)
@@ -176,32 +180,26 @@ class Runs:
                 if self._current(run) is None:
                     return
                 result = result_of(run, target, report, self._state.documents)
+                result = result.after(self._state.results.numbers_of(run.uri, target.name))
                 thresholds = self._state.thresholds(run.file, run.project)
                 # Judging thousands of ops takes a good part of a second, in which the server must answer.
                 result = await asyncio.to_thread(result.judged, run.project, thresholds)
                 if self._current(run) is None:
                     return
-                self._show(result)
+                self.show(result)
+                if result.previous_db is not None:
+                    logger.info("run %d: %s: %s", run.generation, target.name, result.output)
 
     async def _compare(self, run: Run, target: Target, reuse_export: bool) -> Report:
-        settings, documents = self._state.settings(run.file), self._state.documents
-        root = documents.root(run.file)
-        request = RunRequest(
-            target,
-            run.text,
-            settings.recipe,
-            run.project.recipe,
-            (root, *documents.roots),
-            unsaved={file: text for file, text in run.opened.items() if text != read(file)},
-            hold_export=True,
-            reuse_export=reuse_export,
-            memory_limit_mib=settings.memory_limit_mib,
-        )
+        settings = self._state.settings(run.file)
         was_cancelled = False
         try:
+            root = self._state.documents.root(run.file)
             worker = await self._state.pool.worker(settings.interpreter, root)
             report = await worker.run(
-                request, lambda stage: self._enter(run, target, stage), settings.deadline_s
+                request(self._state, run, target, reuse_export),
+                lambda stage: self._enter(run, target, stage),
+                settings.deadline_s,
             )
             self._crashed.pop(run.uri, None)
             if report.error is not None and report.error.rule == WorkerFailed.code:
@@ -227,7 +225,8 @@ class Runs:
             self._events.stage_entered(run, target.name, stage)
             self._events.status_changed(run.uri)
 
-    def _show(self, result: Result) -> None:
+    def show(self, result: Result) -> None:
+        """Show a result in place of the one before, by the present texts and thresholds."""
         run, report = result.run, result.report
         result.catch_up(self._state.documents)
         thresholds = self._state.thresholds(run.file, run.project)

@@ -12,7 +12,8 @@ STARTING = "starting"
 class Stage:
     """How far a run is when a stage begins."""
 
-    percentage: int
+    percentage: int | None
+    """None if nobody knows."""
     description: str
 
 
@@ -22,5 +23,5 @@ STAGES = {
     "export": Stage(15, "exporting"),
     "quantize": Stage(45, "quantizing"),
     "compare": Stage(70, "comparing"),
-    "advise": Stage(90, "searching for what helps"),
+    "advise": Stage(None, "searching for what helps"),
 }

@@ -12,6 +12,7 @@ from handlens_server.background import spawn
 from handlens_server.results.result import Run
 from handlens_server.runs.freshness import Freshness
 from handlens_server.runs.runs import Runs
+from handlens_server.runs.searches import Searches
 from handlens_server.settings import RunMode, Settings
 from handlens_server.state import State
 from handlens_server.text.discovery import Discovery, discover
@@ -26,9 +27,10 @@ _DEBOUNCE_S = 0.4
 class Triggers:
     """Runs documents when something happens to them, unless the setting ``run`` says otherwise."""
 
-    def __init__(self, state: State, runs: Runs, freshness: Freshness) -> None:
+    def __init__(self, state: State, runs: Runs, freshness: Freshness, searches: Searches) -> None:
         self._state = state
         self._runs = runs
+        self._searches = searches
         self._freshness = freshness
         self._timers: dict[str, asyncio.TimerHandle] = {}
         """By the uri of a document, the timer that waits for a pause in typing."""
@@ -82,6 +84,8 @@ class Triggers:
     def reconfigured(self, document: Document, before: Settings) -> None:
         """Apply a change of the settings of a document, with no more work than the change needs."""
         now = self._state.settings(document.file)
+        if now.advise != before.advise:
+            self._searches.mode_changed(document)
         if now.interpreter != before.interpreter:
             self._runs.start(document)
         elif now.recipe != before.recipe:

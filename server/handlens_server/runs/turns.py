@@ -31,6 +31,10 @@ class Turns:
         """
         self._looked_at[uri] = next(self._clock)
 
+    def last_looked_at(self, uri: str) -> int:
+        """A number that is higher the later somebody has looked at a document; 0 if nobody has."""
+        return self._looked_at.get(uri, 0)
+
     def forget(self, uri: str) -> None:
         """Forget a document that is closed."""
         self._looked_at.pop(uri, None)
@@ -65,7 +69,7 @@ class Turns:
             self._places += 1
             return
         longest = self._waiting[0]
-        seen = max(self._waiting, key=lambda each: self._looked_at.get(each[0], 0))
+        seen = max(self._waiting, key=lambda each: self.last_looked_at(each[0]))
         chosen = longest if self._passed == _MOST_PASSED else seen
         self._passed = 0 if chosen is longest else self._passed + 1
         self._waiting.remove(chosen)

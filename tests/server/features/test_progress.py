@@ -9,9 +9,11 @@ import pytest
 from pygls.exceptions import JsonRpcInternalError
 
 from handlens_server.capabilities import Capabilities
-from handlens_server.features.progress import RunProgress, register
+from handlens_server.features.progress import Progress, register
 from handlens_server.results.result import Run
 from handlens_server.runs.runs import Runs
+from handlens_server.runs.searches import Searches
+from handlens_server.runs.stages import STAGES, STARTING
 from handlens_server.state import State
 
 
@@ -53,10 +55,10 @@ async def server() -> SimpleNamespace:
 
 
 async def test_it_begins_with_the_stage_that_the_run_has_come_to(server: Any) -> None:
-    progress = RunProgress(server, "handlens_a", cancel=lambda: None)
-    progress.show("export")
+    progress = Progress(server, "handlens_a", lambda: None, STAGES[STARTING])
+    progress.show(STAGES["export"])
     await server.work_done_progress.reply()
-    progress.show("compare")
+    progress.show(STAGES["compare"])
     progress.end("done")
     begin, report, end = server.work_done_progress.sent
     assert (begin.title, begin.message) == ("Handlens: handlens_a", "exporting")
@@ -66,23 +68,23 @@ async def test_it_begins_with_the_stage_that_the_run_has_come_to(server: Any) ->
 
 
 async def test_a_client_that_answers_after_the_end_shows_nothing(server: Any) -> None:
-    RunProgress(server, "handlens_a", cancel=lambda: None).end("done")
+    Progress(server, "handlens_a", lambda: None, STAGES[STARTING]).end("done")
     await server.work_done_progress.reply()
     assert not server.work_done_progress.sent
     assert not server.work_done_progress.tokens
 
 
 async def test_a_client_that_refuses_does_not_disturb_the_run(server: Any) -> None:
-    progress = RunProgress(server, "handlens_a", cancel=lambda: None)
+    progress = Progress(server, "handlens_a", lambda: None, STAGES[STARTING])
     await server.work_done_progress.reply(JsonRpcInternalError("no"))
-    progress.show("compare")
+    progress.show(STAGES["compare"])
     progress.end("done")
     assert not server.work_done_progress.sent
 
 
 async def test_the_button_cancels_the_run_and_the_end_does_not(server: Any) -> None:
     cancelled: list[bool] = []
-    progress = RunProgress(server, "handlens_a", cancel=lambda: cancelled.append(True))
+    progress = Progress(server, "handlens_a", lambda: cancelled.append(True), STAGES[STARTING])
     await server.work_done_progress.reply()
     assert not cancelled
     [token] = server.work_done_progress.tokens.values()
@@ -94,7 +96,8 @@ async def test_the_button_cancels_the_run_and_the_end_does_not(server: Any) -> N
 async def test_a_run_shows_its_targets_one_after_the_other(server: Any) -> None:
     state = State()
     state.capabilities = Capabilities(progress=True)
-    register(server, state, Runs(state))
+    runs = Runs(state)
+    register(server, state, runs, Searches(state, runs))
     run = Run("file:///model.py", "/model.py", 1, 1, "")
     server.work_done_progress.answer.set_result(None)
     for target in ("handlens_a", "handlens_b"):

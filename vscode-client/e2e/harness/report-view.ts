@@ -33,6 +33,27 @@ export class ReportView {
         return this.workbench.webview.getByRole('banner');
     }
 
+    /** Show what helps, and wait for its curve. */
+    async showAdvice(): Promise<void> {
+        await this.workbench.webview.getByRole('tab', { name: 'What helps' }).click();
+        await this.points.first().waitFor();
+    }
+
+    /** The points of the curve, the first of them without any change. */
+    get points(): Locator {
+        return this.workbench.webview.locator('.curve .point');
+    }
+
+    /** The rows of its table. */
+    get steps(): Locator {
+        return this.workbench.webview.getByRole('table', { name: 'Steps' }).locator('tbody').getByRole('row');
+    }
+
+    /** The changes that are chosen, and a button that makes them. */
+    get offer(): Locator {
+        return this.workbench.webview.locator('.advice-offer');
+    }
+
     row(label: RegExp): Locator {
         return this.workbench.webview.getByRole('row', { name: label });
     }

@@ -224,7 +224,7 @@ export class Workbench {
     }
 
     /** Take one of the quick fixes for a text. */
-    async quickFix(text: string, title: string, occurrence = 0): Promise<void> {
+    async quickFix(text: string, title: string | RegExp, occurrence = 0): Promise<void> {
         await this.takeAction(title, async () => {
             await this.putCaret(text, occurrence);
             await this.page.keyboard.press('Control+Period');
@@ -232,7 +232,7 @@ export class Workbench {
     }
 
     /** Take an entry of the menu of actions that `open` opens. */
-    async takeAction(title: string, open: () => Promise<void>): Promise<void> {
+    async takeAction(title: string | RegExp, open: () => Promise<void>): Promise<void> {
         await this.openActions(open, (patience) => this.actions.filter({ hasText: title }).first().click({ timeout: patience }));
     }
 

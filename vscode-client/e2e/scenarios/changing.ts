@@ -53,7 +53,7 @@ export function changing(scenario: Scenario): void {
         // What was suppressed is no loss any more.
         await workbench.untilSquiggles({ severity: 'info', text: '# handlens: ignore[HL101]' });
         await workbench.goTo(50);
-        await workbench.untilLens(/^Handlens: output 3\d\.\d dB/);
+        await workbench.untilLens(/^Handlens: output 9\.\d → 3\d\.\d dB/);
     });
 }
 

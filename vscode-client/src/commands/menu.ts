@@ -12,10 +12,14 @@ export async function menu(
 ): Promise<void> {
   const targets = status?.targets ?? [];
   const isRunning = targets.some(({ state }) => state === "running");
+  const isSearching = targets.some(({ advice }) => advice && advice.state !== "done");
   const ofTargets: Item[] = [
     isRunning
       ? { label: "$(stop-circle) Cancel", command: COMMANDS.cancel }
       : { label: "$(play) Rerun comparison", command: COMMANDS.rerun },
+    isSearching && !isRunning
+      ? { label: "$(stop-circle) Cancel the search for what helps", command: COMMANDS.cancel }
+      : { label: "$(lightbulb) Find what helps", command: COMMANDS.advise },
     { label: "$(graph-line) Show report", command: COMMANDS.showReport },
     { label: "$(globe) Open report as a page", command: COMMANDS.openReportPage },
     { label: "$(beaker) Compare with another recipe …", command: COMMANDS.compareRecipe },

@@ -3,12 +3,15 @@
 import type { OpDetail, ReportData } from "../protocol";
 
 export type {
+  AdviceData,
   LeftData,
   OpData,
   OpDetail,
   ReportData,
+  ScoresData,
   Severity,
   Status,
+  StepData,
   TargetStatus,
   Verdict,
   Verified,

@@ -1,6 +1,6 @@
 /** The messages between a panel and its page. */
 
-import type { OpDetail, ReportData, TargetStatus } from "./data";
+import type { AdviceData, OpDetail, ReportData, TargetStatus } from "./data";
 
 /** The context that the page shows beside the numbers. */
 export interface ViewState {
@@ -19,6 +19,7 @@ export interface ViewState {
 export type HostMessage =
   | { readonly type: "state"; readonly state: ViewState }
   | { readonly type: "report"; readonly report: ReportData | null }
+  | { readonly type: "advice"; readonly advice: AdviceData | null }
   | {
       readonly type: "detail";
       readonly generation: number;
@@ -33,7 +34,7 @@ export type HostMessage =
       readonly moved: boolean;
     };
 
-export const COMMANDS = ["rerun", "cancel", "trust", "log"] as const;
+export const COMMANDS = ["rerun", "cancel", "advise", "trust", "log"] as const;
 export type Command = (typeof COMMANDS)[number];
 
 export type PageMessage =
@@ -42,6 +43,8 @@ export type PageMessage =
   /** Show the source of an op, of the target where it is null, and with `focus` go there. */
   | { readonly type: "open"; readonly handle: number | null; readonly focus: boolean }
   | { readonly type: "target"; readonly name: string }
+  /** Make the first steps of the advice. */
+  | { readonly type: "apply"; readonly steps: number }
   | { readonly type: "command"; readonly command: Command };
 
 /** The message that a page sent; null if it is none of these. */
@@ -49,7 +52,7 @@ export function pageMessage(value: unknown): PageMessage | null {
   if (typeof value !== "object" || value === null) {
     return null;
   }
-  const { type, handle, focus, name, command } = value as Record<string, unknown>;
+  const { type, handle, focus, name, steps, command } = value as Record<string, unknown>;
   switch (type) {
     case "ready":
       return { type };
@@ -61,6 +64,8 @@ export function pageMessage(value: unknown): PageMessage | null {
         : null;
     case "target":
       return typeof name === "string" ? { type, name } : null;
+    case "apply":
+      return Number.isSafeInteger(steps) ? { type, steps: steps as number } : null;
     case "command":
       return COMMANDS.includes(command as Command) ? { type, command: command as Command } : null;
     default:

@@ -1,5 +1,5 @@
 import * as vscode from "vscode";
-import type { ReportData, Status } from "./data";
+import type { AdviceData, ReportData, Status } from "./data";
 import type { HostMessage, PageMessage, ViewState } from "./messages";
 import { pageMessage } from "./messages";
 import { Caret } from "./caret";
@@ -11,7 +11,11 @@ export class Session implements vscode.Disposable {
   private report: ReportData | null = null;
   /** Which result `report` is, or is about to be. */
   private known: string | undefined;
+  private advice: AdviceData | null = null;
+  /** Which advice `advice` is, or is about to be. */
+  private knownAdvice: string | undefined;
   private loading: vscode.CancellationTokenSource | undefined;
+  private asking: vscode.CancellationTokenSource | undefined;
   private detail: vscode.CancellationTokenSource | undefined;
   private ready = false;
   private readonly caret: Caret;
@@ -51,6 +55,7 @@ export class Session implements vscode.Disposable {
 
   dispose(): void {
     this.loading?.cancel();
+    this.asking?.cancel();
     this.detail?.cancel();
     vscode.Disposable.from(...this.subscriptions).dispose();
   }
@@ -72,7 +77,8 @@ export class Session implements vscode.Disposable {
   private choose(target: string): void {
     this.target = target;
     this.report = null;
-    this.known = undefined;
+    this.advice = null;
+    this.known = this.knownAdvice = undefined;
     this.update();
   }
 
@@ -82,11 +88,21 @@ export class Session implements vscode.Disposable {
     this.panel.title = state.target ? `Accuracy: ${state.target}` : `Accuracy: ${state.file}`;
     this.post({ type: "state", state });
     const each = state.status;
-    const known = each ? `${state.target} ${each.generation} ${each.state === "stale"}` : undefined;
-    // Numbers change with the end of a run, and with an edit that makes them stale.
-    if (each && each.state !== "running" && known !== this.known) {
+    if (!each || each.state === "running") {
+      return;
+    }
+    const result = `${state.target} ${each.generation} ${each.state === "stale"}`;
+    // Numbers change with the end of a run, and with an edit that makes them stale; findings, when the
+    // advice is there that withdraws some.
+    const known = `${result} ${each.advice?.state === "done"}`;
+    if (known !== this.known) {
       this.known = known;
       void this.load(state.target);
+    }
+    const knownAdvice = `${result} ${each.advice?.state} ${each.advice?.measurements}`;
+    if (knownAdvice !== this.knownAdvice) {
+      this.knownAdvice = knownAdvice;
+      void this.loadAdvice(state.target);
     }
   }
 
@@ -129,6 +145,25 @@ export class Session implements vscode.Disposable {
     }
   }
 
+  private async loadAdvice(target: string): Promise<void> {
+    this.asking?.cancel();
+    const request = new vscode.CancellationTokenSource();
+    this.asking = request;
+    try {
+      const advice = await this.source.advice(this.uri, target, request.token);
+      if (!request.token.isCancellationRequested) {
+        this.advice = advice;
+        this.post({ type: "advice", advice });
+      }
+    } catch {
+      if (this.asking === request) {
+        this.knownAdvice = undefined;
+      }
+    } finally {
+      request.dispose();
+    }
+  }
+
   private async receive(message: PageMessage): Promise<void> {
     switch (message.type) {
       case "ready":
@@ -138,11 +173,14 @@ export class Session implements vscode.Disposable {
         if (this.report) {
           this.post({ type: "report", report: this.report });
         }
+        this.post({ type: "advice", advice: this.advice });
         this.caret.refresh();
         return;
       case "target":
         this.choose(message.name);
         return void this.actions.select(this.uri, message.name);
+      case "apply":
+        return void this.actions.applyAdvice(this.uri, this.report?.target ?? "", message.steps);
       case "detail":
         return this.sendDetail(message.handle);
       case "open":
@@ -153,6 +191,8 @@ export class Session implements vscode.Disposable {
             return void this.actions.rerun(this.uri);
           case "cancel":
             return void this.actions.cancel(this.uri);
+          case "advise":
+            return void this.actions.advise(this.uri);
           case "log":
             return void this.actions.showLog();
           case "trust":

@@ -2,13 +2,14 @@
 
 import type * as vscode from "vscode";
 import type { Location } from "vscode-languageclient";
-import type { OpDetail, ReportData, Status } from "./data";
+import type { AdviceData, OpDetail, ReportData, Status } from "./data";
 
 export interface ReportSource {
   /** The last status of a document that the server sent. */
   status(uri: string): Status | undefined;
   readonly onDidChange: vscode.Event<Status>;
   report(uri: string, target: string, token: vscode.CancellationToken): Promise<ReportData | null>;
+  advice(uri: string, target: string, token: vscode.CancellationToken): Promise<AdviceData | null>;
   op(
     uri: string,
     target: string,
@@ -36,5 +37,7 @@ export interface ReportActions {
   select(uri: string, target: string): unknown;
   rerun(uri: string): unknown;
   cancel(uri: string): unknown;
+  advise(uri: string): unknown;
+  applyAdvice(uri: string, target: string, steps: number): unknown;
   showLog(): unknown;
 }

@@ -18,6 +18,7 @@ test("a panel takes from its page what its page can send, and nothing else", () 
     type: "command",
     command: "rerun",
   });
+  assert.deepEqual(pageMessage({ type: "apply", steps: 2 }), { type: "apply", steps: 2 });
   for (const wrong of [
     null,
     "ready",
@@ -25,6 +26,7 @@ test("a panel takes from its page what its page can send, and nothing else", () 
     { type: "open", handle: "3" },
     { type: "detail", handle: 1.5 },
     { type: "target", name: 7 },
+    { type: "apply", steps: "all" },
     { type: "command", command: "workbench.action.quit" },
   ]) {
     assert.equal(pageMessage(wrong), null);

@@ -1,7 +1,7 @@
 import type { ReportData, Severity, TargetStatus, Verified } from "../data";
 import { count, ratio, seconds, whole } from "../model/format";
 import type { Command, ViewState } from "../messages";
-import { ago } from "../../statusText";
+import { ago, searching } from "../../statusText";
 import { apply, button, el } from "./dom";
 import { glyph, icon, ICONS } from "./glyphs";
 import type { Send } from "./select";
@@ -79,7 +79,7 @@ export class Header {
       this.state.replaceChildren(el("span", `badge ${kind}`, { title }, text));
     }
     const running = status?.state === "running";
-    this.progress.hidden = !running;
+    this.progress.hidden = !isBusy(status ?? null);
     const percentage = running ? status.percentage : null;
     this.progress.classList.toggle("unknown", percentage === null);
     this.progress.style.setProperty("--done", `${percentage ?? 0}%`);
@@ -91,14 +91,14 @@ export class Header {
   }
 
   private renderTools(status: TargetStatus | null): void {
-    const running = status?.state === "running";
+    const running = isBusy(status);
     if (running === this.running) {
       return;
     }
     this.running = running;
     const focused = this.tools.contains(document.activeElement);
     const tool = running
-      ? this.tool("cancel", "Cancel comparison", ICONS.stop)
+      ? this.tool("cancel", "Cancel", ICONS.stop)
       : this.tool("rerun", "Run comparison", ICONS.rerun);
     this.tools.replaceChildren(tool);
     if (focused) {
@@ -114,6 +114,11 @@ export class Header {
       icon(path),
     );
   }
+}
+
+/** True while something is measured: a run, or the search behind it. */
+function isBusy(status: TargetStatus | null): boolean {
+  return status?.state === "running" || status?.advice?.state === "searching";
 }
 
 function targetList(view: ViewState, chosen: (name: string) => void): HTMLElement {
@@ -144,6 +149,9 @@ function describe(status: TargetStatus | null, stale: boolean): [string, string,
       "stale: measured before the last edits",
       "Run the comparison to measure the text as it is now",
     ];
+  }
+  if (status?.advice?.state === "searching") {
+    return ["running", searching(status.advice), "What is found is under What helps"];
   }
   const finished = status?.finished ? new Date(status.finished) : null;
   return finished
@@ -229,7 +237,9 @@ function fact(name: string, title: string | null, ...value: (Node | string | nul
 
 function facts(report: ReportData): Node[] {
   const { coverage } = report;
-  const total = Object.values(report.timings).reduce((sum, each) => sum + each, 0);
+  const total = Object.entries(report.timings)
+    .filter(([stage]) => stage !== "advise")
+    .reduce((sum, [, each]) => sum + each, 0);
   const nodes: Node[] = (report.output?.objectives ?? []).map(([name, value]) =>
     fact(name, null, value),
   );

@@ -3,6 +3,7 @@
 import "./report.css";
 import type { HostMessage, PageMessage } from "../messages";
 import { sentence } from "../model/format";
+import { AdvicePanel } from "./advice";
 import { CoveragePanel } from "./coverage";
 import { el } from "./dom";
 import { Header } from "./header";
@@ -31,6 +32,7 @@ const kept = restored(api.getState());
 const store = new Store({
   view: null,
   network: null,
+  advice: null,
   selected: -1,
   detail: null,
   caret: [],
@@ -47,6 +49,7 @@ const network = new NetworkPlot(store, send, tooltip);
 const table = new OpsTable(store, send);
 const heatmap = new HeatMap(store, send, tooltip);
 const inspector = new Inspector(store, send);
+const advice = new AdvicePanel(store, send);
 const coverage = new CoveragePanel(store, send);
 
 const live = el("p", "visually-hidden", { id: "selected-op", "aria-live": "polite" });
@@ -75,11 +78,13 @@ document.body.prepend(
       tabs(store, {
         ops: table.element,
         blocks: heatmap.element,
+        advice: advice.element,
         op: inspector.element,
         coverage: coverage.element,
       }),
       table.element,
       heatmap.element,
+      advice.element,
       coverage.element,
       inspector.element,
     ),

@@ -29,6 +29,9 @@ export function receive(
         store.set(NO_RESULT);
       }
       return;
+    case "advice":
+      store.set({ advice: message.advice });
+      return;
     case "detail": {
       const { network: shown, selected } = store.get();
       const current = shown?.ops[selected]?.handle === message.handle;
@@ -43,7 +46,7 @@ export function receive(
   }
 }
 
-const NO_RESULT = { network: null, selected: -1, detail: null, caret: [] };
+const NO_RESULT = { network: null, advice: null, selected: -1, detail: null, caret: [] };
 
 /** Shows another result, with the same op selected and the same part of the network in view. */
 function take(

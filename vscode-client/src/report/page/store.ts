@@ -1,16 +1,17 @@
-import type { OpDetail } from "../data";
+import type { AdviceData, OpDetail } from "../data";
 import type { ViewState } from "../messages";
 import type { Network } from "../model/network";
 import type { Filter, Sorting } from "../model/order";
 import type { Window } from "../model/scale";
 
-export type Tab = "ops" | "blocks" | "op" | "coverage";
+export type Tab = "ops" | "blocks" | "op" | "advice" | "coverage";
 
 /** All that the page shows. Views read it, and never each other. */
 export interface State {
   /** The panel's last message about document and target; null before the first one. */
   readonly view: ViewState | null;
   readonly network: Network | null;
+  readonly advice: AdviceData | null;
   /** The index of the selected op, −1 for none. */
   readonly selected: number;
   /** The server's details of the selected op; null until they arrive. */

@@ -4,6 +4,7 @@ import type { Store, Tab } from "./store";
 const NAMES: readonly [Tab, string][] = [
   ["ops", "Ops"],
   ["blocks", "Blocks"],
+  ["advice", "What helps"],
   ["op", "Selected op"],
   ["coverage", "Coverage and time"],
 ];

@@ -29,7 +29,7 @@ def section(document: Document) -> str:
     counts = f"{', '.join(map(str, COUNTS[:-1]))} and {COUNTS[-1]}"
     paragraphs = [
         taken(document),
-        f"The SQNR of the output in dB, with {counts} units in float:",
+        f"The SQNR of the output in dB, with {counts} changes:",
         _table(
             ["model", "recipe", "units", "before", *METHODS.values()],
             (_outputs(row) for row in rows),

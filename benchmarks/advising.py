@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import accumulate
 from typing import get_args
 
 import torch
@@ -49,7 +48,7 @@ class Method:
     """A way to choose units, and what comes of it. Tuples have an item for each of ``COUNTS``."""
 
     outputs_db: tuple[float | None, ...]
-    """The SQNR of the output with so many units in float; None without noise."""
+    """The SQNR of the output with so many changes by advice, or as much in float; None without noise."""
     predicted_db: tuple[float | None, ...]
     """The same without running the recipe: as the advice tells it, or by a switch."""
     measurements: int
@@ -174,12 +173,13 @@ def measure(workload: Workload) -> Row:
     advice_s = time.perf_counter() - start
     advice = advised.advice
     assert advice is not None
+    sizes = _sizes(bench, advice)
     measured = Measure(bench.switched, bench.switches.hold)
     methods = {
         "advice": _advised(bench, advice, before),
-        "greedy": _method(bench, measured, partial(orders.greedy, bench.units)),
-        "ablation": _method(bench, measured, partial(orders.ablation, bench.units)),
-        "injection": _method(bench, measured, partial(orders.injection, bench.units)),
+        "greedy": _method(bench, measured, sizes, partial(orders.greedy, bench.units)),
+        "ablation": _method(bench, measured, sizes, partial(orders.ablation, bench.units)),
+        "injection": _method(bench, measured, sizes, partial(orders.injection, bench.units)),
     }
     wins = [measured(unit) - before for unit in bench.units]
     return Row(
@@ -218,9 +218,7 @@ def _metric(session: Session, request: RunRequest, report: Report, advice: Advic
 
 
 def _advised(bench: Bench, advice: Advice, before: float) -> Method:
-    changed = (frozenset(step.change.handles) for step in advice.steps)
-    kept: list[Kept] = list(accumulate(changed, lambda before, more: before | more))
-    steps = [advice.steps[: sum(bench.size(each) <= most for each in kept)] for most in COUNTS]
+    steps = [advice.steps[:count] for count in COUNTS]
     entries = [[entry for step in each for entry in step.change.entries] for each in steps]
     return Method(
         tuple(finite(bench.real(each)) for each in entries),
@@ -229,9 +227,20 @@ def _advised(bench: Bench, advice: Advice, before: float) -> Method:
     )
 
 
-def _method(bench: Bench, measured: Measure, choose: Callable[[Measure, int], Kept]) -> Method:
+def _sizes(bench: Bench, advice: Advice) -> list[int]:
+    """For each of ``COUNTS``, the number of smallest units in that many changes, or else that number."""
+    kept = [
+        frozenset(handle for step in advice.steps[:count] for handle in step.change.handles)
+        for count in COUNTS
+    ]
+    return [max(count, bench.size(each)) for count, each in zip(COUNTS, kept)]
+
+
+def _method(
+    bench: Bench, measured: Measure, sizes: Sequence[int], choose: Callable[[Measure, int], Kept]
+) -> Method:
     counted = Measure(measured, measured.hold)
-    kept = [choose(counted, most) for most in COUNTS]
+    kept = [choose(counted, most) for most in sizes]
     return Method(
         tuple(finite(bench.real(sorted(each))) for each in kept),
         tuple(finite(measured(each)) for each in kept),

@@ -23,7 +23,7 @@ from torch.utils import _pytree as pytree
 
 from benchmarks import orders, preparing
 from benchmarks.advice_subjects import COUNTS, SUBJECTS, own
-from benchmarks.orders import Kept, Measure, Sizes
+from benchmarks.orders import Kept, Measure
 from benchmarks.workloads import ROOT, Workload
 from handlens.advice_report import Advice, Scores
 from handlens.advising.measuring import Measuring
@@ -48,7 +48,7 @@ class Method:
     """A way to choose units, and what comes of it. Tuples have an item for each of ``COUNTS``."""
 
     outputs_db: tuple[float | None, ...]
-    """The SQNR of the output with so many changes by advice, or as much in float; None without noise."""
+    """The SQNR of the output with so many units in float; None without noise."""
     predicted_db: tuple[float | None, ...]
     """The same without running the recipe: as the advice tells it, or by a switch."""
     measurements: int
@@ -83,7 +83,6 @@ class Row:
     title: str
     recipe: str
     units: int
-    """The smallest ones."""
     before_db: float
     quantize_s: float
     compare_s: float
@@ -115,7 +114,6 @@ class Bench:
         assert quantized.switch is not None
         switch = quantized.switch()
         self.units: list[Kept] = switch.units
-        self.size = Sizes(self.units)
         batches = list(subject.evaluation_batches())
         self.switches = Measuring(quantized, switch, batches, Objectives(self._captured, subject))
 
@@ -173,20 +171,19 @@ def measure(workload: Workload) -> Row:
     advice_s = time.perf_counter() - start
     advice = advised.advice
     assert advice is not None
-    sizes = _sizes(bench, advice)
     measured = Measure(bench.switched, bench.switches.hold)
     methods = {
         "advice": _advised(bench, advice, before),
-        "greedy": _method(bench, measured, sizes, partial(orders.greedy, bench.units)),
-        "ablation": _method(bench, measured, sizes, partial(orders.ablation, bench.units)),
-        "injection": _method(bench, measured, sizes, partial(orders.injection, bench.units)),
+        "greedy": _method(bench, measured, partial(orders.greedy, bench.units)),
+        "ablation": _method(bench, measured, partial(orders.ablation, bench.units)),
+        "injection": _method(bench, measured, partial(orders.injection, bench.units)),
     }
     wins = [measured(unit) - before for unit in bench.units]
     return Row(
         workload.name,
         workload.title,
         report.recipe,
-        bench.size(frozenset().union(*bench.units)),
+        len(bench.units),
         before,
         report.timings["quantize"],
         report.timings["compare"],
@@ -227,20 +224,9 @@ def _advised(bench: Bench, advice: Advice, before: float) -> Method:
     )
 
 
-def _sizes(bench: Bench, advice: Advice) -> list[int]:
-    """For each of ``COUNTS``, the number of smallest units in that many changes, or else that number."""
-    kept = [
-        frozenset(handle for step in advice.steps[:count] for handle in step.change.handles)
-        for count in COUNTS
-    ]
-    return [max(count, bench.size(each)) for count, each in zip(COUNTS, kept)]
-
-
-def _method(
-    bench: Bench, measured: Measure, sizes: Sequence[int], choose: Callable[[Measure, int], Kept]
-) -> Method:
+def _method(bench: Bench, measured: Measure, choose: Callable[[Measure, int], Kept]) -> Method:
     counted = Measure(measured, measured.hold)
-    kept = [choose(counted, most) for most in sizes]
+    kept = [choose(counted, most) for most in COUNTS]
     return Method(
         tuple(finite(bench.real(sorted(each))) for each in kept),
         tuple(finite(measured(each)) for each in kept),

@@ -61,6 +61,8 @@ class Accusations:
     wins_db: tuple[float | None, ...]
     """What each wins, the best unit of the op in float alone; None if no noise is left. The first is named
     first."""
+    in_set: tuple[bool, ...]
+    """For each, whether a step of the advice keeps it in float: it may win beside others only."""
     first_is_best: bool
     """True if the op that is named first is of the unit that wins most of all."""
 
@@ -191,8 +193,8 @@ def measure(workload: Workload) -> Row:
         methods,
         first[0] if first else None,
         advice_s,
-        _accusations(judge(report, (), {}, target.declaration), bench, wins),
-        _accusations(judge(advised, (), {}, target.declaration), bench, wins),
+        _accusations(judge(report, (), {}, target.declaration), advice, bench, wins),
+        _accusations(judge(advised, (), {}, target.declaration), advice, bench, wins),
         _metric(session, request, report, advice),
     )
 
@@ -234,7 +236,9 @@ def _method(bench: Bench, measured: Measure, choose: Callable[[Measure, int], Ke
     )
 
 
-def _accusations(judged: Report, bench: Bench, wins: Sequence[float]) -> Accusations:
+def _accusations(
+    judged: Report, advice: Advice, bench: Bench, wins: Sequence[float]
+) -> Accusations:
     """Args: wins: For each unit, the dB that it wins alone."""
     accused = sorted(
         (each for each in judged.findings if each.rule == LowSqnr.code),
@@ -244,7 +248,12 @@ def _accusations(judged: Report, bench: Bench, wins: Sequence[float]) -> Accusat
         max((win for unit, win in zip(bench.units, wins) if each.handle in unit), default=0.0)
         for each in accused
     ]
-    return Accusations(tuple(map(finite, of_op)), of_op[:1] == [max(wins)])
+    kept = {handle for step in advice.steps for handle in step.change.handles}
+    return Accusations(
+        tuple(map(finite, of_op)),
+        tuple(each.handle in kept for each in accused),
+        of_op[:1] == [max(wins)],
+    )
 
 
 def _told(scores: Scores) -> float | None:

@@ -298,7 +298,7 @@ def advised(**changes: Any) -> dict[str, Any]:
             "measurements": measurements,
         }
 
-    accused = {"wins_db": [5.0, 0.1], "first_is_best": True}
+    accused = {"wins_db": [5.0, 0.1, 0.1], "in_set": [True, True, False], "first_is_best": True}
     return {
         "subject": "a-x86",
         "title": "A",
@@ -317,7 +317,7 @@ def advised(**changes: Any) -> dict[str, Any]:
         "first_s": 0.1,
         "advice_s": 1.0,
         "accused": accused,
-        "accused_advised": accused | {"wins_db": [5.0]},
+        "accused_advised": accused | {"wins_db": [5.0, 0.1], "in_set": [True, True]},
         "metric": {"name": "top1", "reference": 0.96, "quantized": [0.3, 0.9]},
         **changes,
     }
@@ -332,8 +332,8 @@ def test_the_page_of_advice_has_outputs_costs_and_accusations() -> None:
     assert "differ from real runs by 0.0000 dB at most" in text
     assert "| A | `x86` | 200 ms | 0.5× | 5.0× | 3.0× | 12 | 20% of 60 |" in text
     assert "| A | `x86` | top1 | 0.960 | 0.300 → 0.900 |" in text
-    assert "| before advice | 2 | 1 | in 1 of 1" in text
-    assert "| with advice | 1 | 1 | in 1 of 1" in text
+    assert "| before advice | 3 | 1 | 2 | in 1 of 1" in text
+    assert "| with advice | 2 | 1 | 2 | in 1 of 1" in text
 
 
 def test_the_page_of_advice_quotes_the_kept_results() -> None:

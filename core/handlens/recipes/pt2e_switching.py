@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 from torch.utils import _pytree as pytree
 from torchao.quantization.pt2e.prepare import _create_obs_or_fq_from_qspec
-from torchao.quantization.pt2e.quantizer import DerivedQuantizationSpec
+from torchao.quantization.pt2e.quantizer import DerivedQuantizationSpec, QuantizationAnnotation
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from handlens.capture.handles import handle_of
@@ -89,7 +89,7 @@ class Pt2eSwitch:
     @property
     def units(self) -> list[frozenset[int]]:
         patterns = self._patterns()
-        found = [_handles(nodes) for nodes in patterns if not all(map(selects, nodes))]
+        found = [self._handles(nodes) for nodes in patterns if not all(map(selects, nodes))]
         # What shares one observer may win only if all of it is kept.
         found += [
             self._sharing(observer, patterns)
@@ -118,10 +118,20 @@ class Pt2eSwitch:
         return list({id(each): each for each in pattern.values()}.values())
 
     def _is_rounded(self, node: Node) -> bool:
-        """True if an op that is not annotated has its output rounded by those that read it."""
+        """True if the output of an op is rounded by an op that reads it."""
         name, names = self._annotated.names[node], self._annotated.names
         is_op = node.op == "call_function" and handle_of(node) is not None
         return is_op and any((name, names[each]) in self._layout.places for each in node.users)
+
+    def _handles(self, nodes: Iterable[Node]) -> frozenset[int]:
+        """The handles of the nodes that decide whether a value is quantized."""
+        found = set()
+        for node in nodes:
+            annotation = node.meta.get(Q_ANNOTATION_KEY) or QuantizationAnnotation()
+            has_own = annotation.input_qspec_map or annotation.output_qspec is not None
+            if has_own or self._is_rounded(node):
+                found.add(handle_of(node))
+        return frozenset(each for each in found if each is not None)
 
     def _belongs_to(self, node: Node, source: Node, annotated: Set[Node]) -> bool:
         if node not in annotated:
@@ -136,7 +146,7 @@ class Pt2eSwitch:
         places = {place for place, each in self._layout.places.items() if each is observer}
         readers = {place if isinstance(place, str) else place[1] for place in places}
         sharing = [nodes for nodes in patterns if any(names[each] in readers for each in nodes)]
-        return frozenset().union(*map(_handles, sharing))
+        return frozenset().union(*map(self._handles, sharing))
 
     # -- the graph ---------------------------------------------------------------------------------
 
@@ -297,16 +307,6 @@ class Pt2eSwitch:
             if each.specification == observer.specification:
                 return quantizer
         raise CannotSwitch("a quantizer has a specification that none had before")
-
-
-def _handles(nodes: Iterable[Node]) -> frozenset[int]:
-    """The handles of the nodes that decide whether a value is quantized."""
-    found = set()
-    for node in nodes:
-        annotation = node.meta.get(Q_ANNOTATION_KEY)
-        if annotation is None or annotation.input_qspec_map or annotation.output_qspec is not None:
-            found.add(handle_of(node))
-    return frozenset(each for each in found if each is not None)
 
 
 def _unwound(node: Node) -> tuple[Node, list[_Quantizer]]:

@@ -11,7 +11,7 @@ SOURCES := core server tests examples docs benchmarks
 # The version of Debian 12, for a test that attaches it to the server.
 NEOVIM := neovim=0.7.2-7
 
-.PHONY: help demo quick test neovim bench architectures audit lint format images clean
+.PHONY: help demo quick test neovim bench architectures advice audit lint format images clean
 
 help:
 	@echo "make demo     check $(EXAMPLE)"
@@ -19,6 +19,7 @@ help:
 	@echo "make test     lint, types and tests: everything that CI runs"
 	@echo "make bench    measure comparisons beside torchao's debugger and plain runs; half an hour"
 	@echo "make architectures  run many models under a few recipes for docs/models.md; half an hour"
+	@echo "make advice   hold advice against other methods for docs/advice.md; an hour"
 	@echo "make audit    ask for known vulnerabilities of what is pinned"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   let ruff rewrite the sources"
@@ -57,6 +58,9 @@ bench: $(VENV)/bench.stamp
 architectures: $(VENV)/bench.stamp build/architectures/.stamp
 	$(BIN)/python -m benchmarks architectures
 
+advice: $(VENV)/bench.stamp build/architectures/.stamp
+	$(BIN)/python -m benchmarks advice
+
 # benchmarks/architectures/beside_cpu says why they have a folder of their own. What they ask for is in .venv.
 build/architectures/.stamp: $(VENV)/torch.stamp
 	$(PIP) --no-deps --upgrade --target $(@D) $$(grep -E '^(torchvision|timm)==' constraints.txt)
@@ -86,7 +90,8 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format $(wildcard $(SOURCES))
 
 images: $(VENV)/demo.stamp
-	$(BIN)/python docs/screenshot.py $(EXAMPLE) docs/images/check.svg
+	$(BIN)/python docs/screenshot.py docs/images/check.svg check $(EXAMPLE)
+	$(BIN)/python docs/screenshot.py docs/images/advise.svg advise examples/tiny_cnn.py --reach 40
 
 clean:
 	rm -rf $(addprefix $(CLIENT)/,node_modules e2e/node_modules out bundled build.log test-results *.vsix)

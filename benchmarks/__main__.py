@@ -2,7 +2,8 @@
 
 ``run`` measures comparisons, ``show`` prints the figures, and ``readme`` copies them into the README.
 ``verify`` measures the cost of checking a result, ``latency`` how long an editor waits, ``soak`` what a
-long session leaves behind, and ``architectures`` which models Handlens works on.
+long session leaves behind, ``architectures`` which models Handlens works on, and ``advice`` how much
+advice wins.
 """
 
 from __future__ import annotations
@@ -21,16 +22,29 @@ from typing import Any
 
 import click
 
-from benchmarks import breadth, latency, machine, models_page, readme, soak, tables, verifying
+from benchmarks import (
+    advice_page,
+    breadth,
+    latency,
+    machine,
+    models_page,
+    readme,
+    soak,
+    tables,
+    verifying,
+)
+from benchmarks.advice_subjects import SUBJECTS
 from benchmarks.workloads import MEASURES, ROOT, WORKLOADS
 
 RESULTS = ROOT / "benchmarks/results/latest.json"
 LATENCIES = ROOT / "benchmarks/results/latency.json"
 ARCHITECTURES = ROOT / "benchmarks/results/architectures.json"
+ADVICE = ROOT / "benchmarks/results/advice.json"
 SOAK = ROOT / "benchmarks/results/soak.json"
 README = ROOT / "README.md"
 PROTOCOL = ROOT / "docs/lsp.md"
 MODELS = ROOT / "docs/models.md"
+ADVICE_PAGE = ROOT / "docs/advice.md"
 
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 ENVIRONMENTS: dict[str, dict[str, str]] = {"default": {}, "huge pages": {HUGE_PAGES: "1"}}
@@ -206,6 +220,50 @@ def measure_architectures(
 
     asyncio.run(measure())
     _quote(file, models_page.section(document))
+
+
+@main.command("advice")
+@click.argument("own", nargs=-1)
+@click.option("--only", multiple=True, type=click.Choice(list(SUBJECTS)))
+@click.option("--output", type=_file, default=ADVICE, show_default=True)
+@click.option("--file", type=_file, default=ADVICE_PAGE, show_default=True)
+def measure_advice(own: tuple[str, ...], only: tuple[str, ...], output: Path, file: Path) -> None:
+    """Hold advice against other methods, and write the results into docs/advice.md.
+
+    An argument FILE::TARGET@RECIPE is measured and printed only. If only some are asked for, the results of
+    the others stay in the file as they are.
+    """
+    for argument in own:
+        click.echo("\n".join(tables.advice(_advised(argument))))
+    if own and not only:
+        return
+    rows: dict[str, dict[str, Any]] = {}
+    if only and output.exists():
+        rows = {each["subject"]: each for each in json.loads(output.read_text("utf-8"))["rows"]}
+    for name in only or SUBJECTS:
+        rows[name] = _advised(name)
+        click.echo("\n".join(tables.advice(rows[name])))
+        document = {
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "machine": machine.describe(),
+            "rows": [rows[each] for each in SUBJECTS if each in rows],
+        }
+        output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+        _quote(file, advice_page.section(document))
+
+
+def _advised(subject: str) -> dict[str, Any]:
+    """The row of a subject, from a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.advising", subject],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        sys.exit(f"{done.stderr[-4000:]}\nMeasuring {subject} ended with status {done.returncode}.")
+    row: dict[str, Any] = json.loads(done.stdout)
+    return row
 
 
 if __name__ == "__main__":

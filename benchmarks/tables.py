@@ -246,3 +246,16 @@ def cell(cell: Cell) -> str:
             ],
         )
     )
+
+
+def advice(row: Document) -> Iterator[str]:
+    """Print lines about a model with advice: the outputs by method, and what the search took."""
+    yield (
+        f"{row['subject']}: {row['units']} units, {row['before_db']:.2f} dB, comparison "
+        f"{duration(row['compare_s'])}, advice {duration(row['advice_s'])}"
+    )
+    for name, method in row["methods"].items():
+        outputs = " ".join(
+            "exact" if each is None else f"{each:.2f}" for each in method["outputs_db"]
+        )
+        yield f"  {name:10} {method['measurements']:5} measurements: {outputs}"

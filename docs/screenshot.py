@@ -1,4 +1,4 @@
-"""Check a model file, and draw what the terminal shows: ``python docs/screenshot.py FILE PICTURE.svg``."""
+"""Draws what the terminal shows of a command: ``python docs/screenshot.py PICTURE.svg check FILE``."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from handlens.rendering.view import View
 FINDINGS = 1
 
 
-def main(file: str, picture: str) -> None:
-    command = ["handlens", "check", file]
-    check = subprocess.run(
-        [sys.executable, "-m", *command, "--format", "json"], stdout=subprocess.PIPE, text=True
+def main(picture: str, *arguments: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "handlens", *arguments, "--format", "json"],
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    if check.returncode > FINDINGS:
-        sys.exit(f"{' '.join(command)} ended with status {check.returncode}")
-    reports = report.load(check.stdout).reports
-    widest = max(len(line) for line in _draw(reports, width=500).export_text().splitlines())
-    svg = _draw(reports, width=widest).export_svg(title=" ".join(command), unique_id="handlens")
+    command = " ".join(("handlens", *arguments))
+    if run.returncode > FINDINGS:
+        sys.exit(f"{command} ended with status {run.returncode}")
+    document = report.load(run.stdout)
+    widest = max(len(line) for line in _draw(document, width=500).export_text().splitlines())
+    svg = _draw(document, width=widest).export_svg(title=command, unique_id="handlens")
     # The picture must not ask another site for its font; any monospaced one will do.
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
     # Some viewers drop the spaces that a line begins with.
@@ -35,7 +37,7 @@ def main(file: str, picture: str) -> None:
     Path(picture).write_text(svg, "utf-8")
 
 
-def _draw(reports: tuple[report.Report, ...], width: int) -> Console:
+def _draw(document: report.Document, width: int) -> Console:
     console = Console(
         file=io.StringIO(),
         record=True,
@@ -47,7 +49,7 @@ def _draw(reports: tuple[report.Report, ...], width: int) -> Console:
         emoji=False,
     )
     view = View(lambda name: Path(name).read_text("utf-8"), str(Path.cwd()))
-    for each in reports:
+    for each in document.reports:
         text.print_report(each, console, view)
     return console
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import breadth, models_page, rows, tables
+from benchmarks import advice_page, breadth, models_page, orders, rows, tables
+from benchmarks.advice_subjects import SUBJECTS, own
 from benchmarks.breadth import Cell
 from benchmarks.figures import COMPARISONS, CONTENDERS
 from benchmarks.measuring import QUICK, Effort, peak_above, rounds
@@ -229,3 +231,117 @@ def test_the_page_of_models_quotes_the_kept_results() -> None:
     assert [
         (each["family"], each["architecture"], each["recipe"]) for each in results["cells"]
     ] == [(*row, recipe) for row in breadth.rows() for recipe in breadth.RECIPES]
+
+
+UNITS = [frozenset({1}), frozenset({2}), frozenset({2, 3}), frozenset({4})]
+
+
+@orders.Measure
+def output(kept: frozenset[int]) -> float:
+    """Ops 2 and 3 share a quantizer, which spoils the output alone; the others add a little each."""
+    noise = (0.0 if {2, 3} <= kept else 100.0) + (4.0 if 1 not in kept else 0.0)
+    return -noise - (1.0 if 4 not in kept else 0.0)
+
+
+def test_exhaustive_greedy_finds_what_only_a_set_wins() -> None:
+    assert orders.greedy(UNITS, output, 1) == {2, 3}
+    assert orders.greedy(UNITS, output, 2) == {1, 2, 3}
+    assert orders.greedy(UNITS, output, 8) == {1, 2, 3, 4}
+
+
+def test_exhaustive_greedy_ends_when_nothing_wins() -> None:
+    assert orders.greedy(UNITS, orders.Measure(lambda kept: 5.0), 8) == set()
+    assert orders.greedy(UNITS, orders.Measure(lambda kept: math.inf), 8) == set()
+
+
+def test_a_unit_costs_as_much_as_those_in_it() -> None:
+    units = [frozenset({1}), frozenset({2}), frozenset({1, 2, 3})]
+    best_together = {frozenset({1, 2, 3}): 9.0, frozenset({1}): 5.0}
+    measure = orders.Measure(lambda kept: best_together.get(kept, 0.0))
+    assert orders.greedy(units, measure, 1) == {1}
+    assert orders.ablation(units, measure, 1) == {1}
+    assert orders.ablation(units, measure, 2) == {1, 2, 3}
+
+
+def test_ablation_ranks_in_the_quantized_model_and_injection_in_the_float_one() -> None:
+    # Ops 1 and 2 repair the output together; alone neither does, and op 4 does a little.
+    @orders.Measure
+    def together(kept: frozenset[int]) -> float:
+        return (10.0 if {1, 2} <= kept else 0.0) + (1.0 if 4 in kept else 0.0)
+
+    units = [frozenset({1}), frozenset({2}), frozenset({4})]
+    assert orders.ablation(units, together, 2) == {4, 1}
+    assert orders.injection(units, together, 2) == {1, 2}
+
+
+def test_a_set_of_ops_is_measured_once() -> None:
+    measured: list[frozenset[int]] = []
+
+    def measure(kept: frozenset[int]) -> float:
+        measured.append(kept)
+        return output(kept)
+
+    counted = orders.Measure(measure)
+    orders.greedy(UNITS, counted, 3)
+    orders.greedy(UNITS, counted, 3)
+    assert counted.count == len(measured) == len(set(measured))
+
+
+def test_every_subject_of_advice_has_a_target() -> None:
+    for subject in SUBJECTS.values():
+        assert subject.find().name == subject.target
+    tiny = own("examples/tiny_cnn.py::handlens_tiny@xnnpack")
+    assert (tiny.find().name, tiny.recipe) == ("handlens_tiny", "xnnpack")
+
+
+def advised(**changes: Any) -> dict[str, Any]:
+    def method(*outputs: float | None, measurements: int) -> dict[str, Any]:
+        return {
+            "outputs_db": outputs,
+            "predicted_db": outputs,
+            "measurements": measurements,
+        }
+
+    accused = {"wins_db": [5.0, 0.1], "first_is_best": True}
+    return {
+        "subject": "a-x86",
+        "title": "A",
+        "recipe": "x86",
+        "units": 9,
+        "before_db": 9.16,
+        "quantize_s": 0.5,
+        "compare_s": 0.2,
+        "real_run_s": 0.6,
+        "methods": {
+            "advice": method(20.0, 30.0, 40.0, None, measurements=12),
+            "greedy": method(20.0, 30.5, 40.0, None, measurements=60),
+            "ablation": method(20.0, 25.0, 26.0, 27.0, measurements=9),
+            "injection": method(18.0, 25.0, 26.0, 27.0, measurements=9),
+        },
+        "first_s": 0.1,
+        "advice_s": 1.0,
+        "accused": accused,
+        "accused_advised": accused | {"wins_db": [5.0]},
+        "metric": {"name": "top1", "reference": 0.96, "quantized": [0.3, 0.9]},
+        **changes,
+    }
+
+
+def test_the_page_of_advice_has_outputs_costs_and_accusations() -> None:
+    text = advice_page.section(DOCUMENT | {"rows": [advised()]})
+    assert (
+        "| A | `x86` | 9 | 9.2 | 20.0 · 30.0 · 40.0 · exact | 20.0 · 30.5 · 40.0 · exact |" in text
+    )
+    assert "Beside exhaustive greedy, advice is lower in 1 of 4 places, by 0.5 dB at most" in text
+    assert "differ from real runs by 0.0000 dB at most" in text
+    assert "| A | `x86` | 200 ms | 0.5× | 5.0× | 3.0× | 12 | 20% of 60 |" in text
+    assert "| A | `x86` | top1 | 0.960 | 0.300 → 0.900 |" in text
+    assert "| before advice | 2 | 1 | in 1 of 1" in text
+    assert "| with advice | 1 | 1 | in 1 of 1" in text
+
+
+def test_the_page_of_advice_quotes_the_kept_results() -> None:
+    page = (ROOT / "docs/advice.md").read_text("utf-8")
+    results = json.loads((ROOT / "benchmarks/results/advice.json").read_text("utf-8"))
+    assert replaced(page, advice_page.section(results)) == page
+    assert [each["subject"] for each in results["rows"]] == list(SUBJECTS)

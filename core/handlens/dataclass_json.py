@@ -77,8 +77,8 @@ def _read(kind: Any, data: Any) -> Any:
     if origin in (typing.Union, types.UnionType):
         if data is None and type(None) in arguments:
             return None
-        scalars = [each for each in arguments if each in (str, int) and type(data) is each]
-        return _read((scalars or [each for each in arguments if each is not type(None)])[0], data)
+        kinds = [each for each in arguments if each is not type(None)]
+        return _read(type(data) if type(data) in kinds else kinds[0], data)
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
         return float(data)
     if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):

@@ -44,7 +44,7 @@ class Related:
 
 @dataclass(frozen=True)
 class Cause(Text):
-    """Why something is as it is, and what to do about it. A cause without ``why`` is false.
+    """Why something is as it is, and what to do about it. A cause without both is false.
 
     As text it has a line for ``why`` and, if that is known, a line for ``help``.
     """
@@ -53,7 +53,7 @@ class Cause(Text):
     help: str = ""
 
     def __bool__(self) -> bool:
-        return bool(self.why)
+        return bool(self.why or self.help)
 
     def __str__(self) -> str:
         return f"{self.why}\n{self.help}" if self.help else self.why

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from handlens.capture.spans import is_installed
 from handlens.comparison import Comparison
 from handlens.comparison.compared import Outputs
 from handlens.comparison.objectives import MetricFailed, Objectives, OutputAgreement
+from handlens.diagnosis.losses import Losses
 from handlens.diagnosis.rules.export_failed import ExportFailed
 from handlens.diagnosis.rules.invalid_target import InvalidTarget as InvalidTargetRule
 from handlens.diagnosis.rules.run_failed import RunFailed
@@ -143,11 +145,16 @@ class Session:
                     self._subject,
                     self._recipe(self._subject),
                     self._quantized,
+                    Losses(report.ops, report.thresholds).charged.keys(),
                     request,
                     on_advice,
                 )
         except _Failed as error:
             advice = Advice(Scores(None), reason=error.failure.message)
+        except Exception as error:
+            # The comparison is not lost with it.
+            traceback.print_exc()
+            advice = Advice(Scores(None), reason=f"the search raised {error!r}")
         return replace(report, advice=advice, timings=self._timings)
 
     def files(self) -> Iterator[str]:

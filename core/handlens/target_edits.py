@@ -302,8 +302,9 @@ def _added_to_table(text: str, name: str, additions: Additions) -> str:
     import tomlkit
     import tomlkit.exceptions
 
-    if any(isinstance(each, int) for each in additions.adjust):
-        raise NoEdit("a key of a pyproject.toml cannot be a debug handle")
+    for entry in (*additions.keep_float, *additions.adjust):
+        if isinstance(entry, int):
+            raise NoEdit(f"a pyproject.toml names modules only, and {entry} is a debug handle")
     try:
         document = tomlkit.parse(text)
         table = document["tool"]["handlens"]["targets"][name]

@@ -39,7 +39,7 @@ class Target:
     end_column: int = 0
     references: dict[str, str] = field(default_factory=dict, hash=False)
     """The ``"module:callable"`` strings of a configured target by their keys: ``model``, …"""
-    keep_float: tuple[str | int, ...] = ()
+    keep_float: tuple[str, ...] = ()
     """What a configured target asks to keep in float."""
     adjust: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     """By module path, the kinds of change that a configured target asks for."""
@@ -175,10 +175,8 @@ def _configured(file: str) -> Iterator[Target]:
             if not isinstance(value, str):
                 raise InvalidConfiguration(f'{where} {key} is not a "module:callable" string')
         kept = table.get("keep_float", [])
-        if not isinstance(kept, list) or not all(type(each) in (str, int) for each in kept):
-            raise InvalidConfiguration(
-                f"{where} keep_float is not a list of module paths and debug handles"
-            )
+        if not isinstance(kept, list) or not all(isinstance(each, str) for each in kept):
+            raise InvalidConfiguration(f"{where} keep_float is not a list of module paths")
         adjust = _adjustments(table.get("adjust", {}), where)
         module = table["model"].partition(":")[0]
         if _is_module(file, module, project.parent):

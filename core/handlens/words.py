@@ -152,11 +152,11 @@ def objectives(accuracy: OutputAccuracy) -> list[tuple[str, str]]:
     found = []
     if (logits := accuracy.logits) is not None and accuracy.verdict != "exact":
         rows = count(logits.rows, "row")
-        found.append(("top-1", f"agrees in {_top1(logits)} of {rows}"))
+        found.append(("top-1", f"agrees in {top1(logits)} of {rows}"))
         if logits.kl_divergence is not None:
             found.append(("KL", f"{_divergence(logits.kl_divergence)} nats"))
     if accuracy.metric is not None:
-        found.append((accuracy.metric.name, _metric(accuracy.metric)))
+        found.append((accuracy.metric.name, _metrics(accuracy.metric)))
     return found
 
 
@@ -169,13 +169,14 @@ def brief(accuracy: OutputAccuracy) -> str:
     """The ratio, and what people ask for first: ``9.2 dB, top-1 97.2 %``, or the metric."""
     told = ratio(accuracy.verdict, accuracy.sqnr_db)
     if accuracy.metric is not None:
-        return f"{told}, {accuracy.metric.name} {_metric(accuracy.metric)}"
+        return f"{told}, {accuracy.metric.name} {_metrics(accuracy.metric)}"
     if accuracy.logits is not None and accuracy.verdict != "exact":
-        return f"{told}, top-1 {_top1(accuracy.logits)}"
+        return f"{told}, top-1 {top1(accuracy.logits)}"
     return told
 
 
-def _top1(logits: LogitsAgreement) -> str:
+def top1(logits: LogitsAgreement) -> str:
+    """The share of rows in which two outputs agree: ``99.2 %``."""
     # Rounding must not make all of nearly all.
     return "> 99.9 %" if 0.999 < logits.top1 < 1 else percent(logits.top1)
 
@@ -184,9 +185,13 @@ def _divergence(nats: float) -> str:
     return "< 0.001" if 0 < nats < 0.001 else number(nats)
 
 
-def _metric(metric: Metric) -> str:
-    values = (metric.reference, metric.quantized)
-    return " → ".join("not finite" if each is None else f"{each:.4g}" for each in values)
+def _metrics(metric: Metric) -> str:
+    return f"{metric_value(metric.reference)} → {metric_value(metric.quantized)}"
+
+
+def metric_value(value: float | None) -> str:
+    """The value of a target's metric with four digits: ``0.9125``."""
+    return "not finite" if value is None else f"{value:.4g}"
 
 
 def _ratio(reasons: dict[Verdict, str], verdict: Verdict, sqnr_db: float | None) -> str:

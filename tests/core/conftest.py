@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from handlens import targets
+from handlens import cli, targets
 from handlens.diagnosis import judge
 from handlens.diagnosis.thresholds import ChosenThresholds
 from handlens.report import Report
 from handlens.request import RunRequest
+from tests.core.command_line import MODEL, STAND_IN, Result, Run, StandIn, ok
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -75,3 +76,37 @@ def transformer_block() -> Report:
 @pytest.fixture(scope="session")
 def efficientnet_lite() -> Report:
     return _example("efficientnet_lite.py")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project folder with a model file, as the current folder."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "net.py").write_text(MODEL)
+    (folder / "pyproject.toml").write_text("")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def worker(tmp_path: Path, project: Path) -> StandIn:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    stand_in = StandIn(folder)
+    Path(stand_in.python).write_text(STAND_IN.format(python=sys.executable))
+    Path(stand_in.python).chmod(0o755)
+    stand_in.answers(handlens_main=ok(), handlens_other=ok("handlens_other"))
+    return stand_in
+
+
+@pytest.fixture
+def handlens(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: object) -> Result:
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(each) for each in arguments])
+        out, err = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Result(ended.value.code, out, err)
+
+    return run

@@ -11,170 +11,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
 
 import pytest
 import tomlkit
 
 from handlens import __version__, cli, report
-from handlens.dataclass_json import to_json
-from handlens.report import (
-    Coverage,
-    Failure,
-    Finding,
-    OutputAccuracy,
-    Report,
-    Severity,
-    Span,
-    Verification,
-    failed,
-)
-
-ROOT = Path(__file__).parents[2]
-MODEL = """\
-def handlens_main():
-    return 1
-
-
-def handlens_other():
-    return 2
-"""
-
-STAND_IN = '''\
-#!{python}
-"""Speaks the worker's protocol; the answers are in a file beside this one."""
-import json, os, pathlib, sys
-
-here = pathlib.Path(__file__).parent
-answers = json.loads((here / "answers.json").read_text())
-
-
-def say(**message):
-    print(json.dumps(message), flush=True)
-
-
-with open(here / "started", "a") as log:
-    log.write("x")
-if "unusable" in answers:
-    say(event="unusable", message=answers["unusable"])
-    sys.exit()
-say(event="ready", python="3", torch="9.9", torchao="9.9")
-for line in sys.stdin:
-    message = json.loads(line)
-    with open(here / "requests", "a") as log:
-        log.write(line)
-    if "cancel" in message:
-        say(event="cancelled", run=message["cancel"])
-        continue
-    name = message["request"]["target"]["name"]
-    say(event="stage", run=message["run"], stage="export")
-    print("printed by", name, file=sys.stderr, flush=True)
-    answer = answers[name]
-    if answer == "die":
-        os._exit(3)
-    if answer != "hang":
-        say(event="report", run=message["run"], report=answer)
-'''
-
-
-@dataclass
-class StandIn:
-    """A worker that answers what it was told to."""
-
-    folder: Path
-
-    @property
-    def python(self) -> str:
-        return str(self.folder / "python")
-
-    def answers(self, **answers: Report | str) -> None:
-        data = {name: to_json(a) if isinstance(a, Report) else a for name, a in answers.items()}
-        (self.folder / "answers.json").write_text(json.dumps(data))
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        log = self.folder / "requests"
-        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-
-    @property
-    def requests(self) -> list[dict[str, Any]]:
-        return [message["request"] for message in self.messages if "request" in message]
-
-    @property
-    def starts(self) -> int:
-        return len((self.folder / "started").read_text())
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project folder with a model file, as the current folder."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    (folder / "net.py").write_text(MODEL)
-    (folder / "pyproject.toml").write_text("")
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
-def worker(tmp_path: Path, project: Path) -> StandIn:
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    stand_in = StandIn(folder)
-    Path(stand_in.python).write_text(STAND_IN.format(python=sys.executable))
-    Path(stand_in.python).chmod(0o755)
-    stand_in.answers(handlens_main=ok(), handlens_other=ok("handlens_other"))
-    return stand_in
-
-
-@pytest.fixture
-def handlens(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    def run(*arguments: object) -> Result:
-        with pytest.raises(SystemExit) as ended:
-            cli.main([str(each) for each in arguments])
-        out, err = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Result(ended.value.code, out, err)
-
-    return run
-
-
-@dataclass
-class Result:
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
-
-
-def ok(
-    target: str = "handlens_main",
-    *findings: Finding,
-    output: OutputAccuracy | None = None,
-    verified: Verification | None = None,
-) -> Report:
-    return Report(
-        *(target, os.path.abspath("net.py"), "x86", "ok"),
-        output=output or OutputAccuracy("ok", 25.0, 0.1, 0.2, 0.9),
-        batches=1,
-        # A report without measurements is judged no more.
-        coverage=None if findings else Coverage(3, 3, 3),
-        findings=findings,
-        timings={"load": 0.1},
-        verified=verified,
-    )
-
-
-def finding(rule: str, severity: Severity) -> Finding:
-    span = Span(os.path.abspath("net.py"), 2, 4, 2, 12)
-    return Finding(rule, severity, "conv2d 12.3 dB", 1, span)
-
+from handlens.report import Failure, OutputAccuracy, Severity, Verification, failed
+from tests.core.command_line import MODEL, ROOT, Run, StandIn, environment, finding, ok
 
 # -- status ----------------------------------------------------------------------------------------
 
@@ -356,7 +201,7 @@ def test_a_crash_does_not_look_like_findings(
     async def crash(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli.check, "_run", crash)
+    monkeypatch.setattr(cli.running, "_run", crash)
     result = handlens("check", "net.py")
     assert result.status == 2
     assert message in result.err
@@ -531,6 +376,7 @@ def test_targets_are_listed_as_json(handlens: Run, project: Path) -> None:
         "end_column": 18,
         "references": {},
         "keep_float": [],
+        "adjust": {},
     }
 
 
@@ -609,11 +455,6 @@ def install(folder: Path, entry_point: str) -> None:
 
 
 # -- processes -------------------------------------------------------------------------------------
-
-
-def environment() -> dict[str, str]:
-    path = os.pathsep.join([str(ROOT / "core"), str(ROOT / "server")])
-    return {**os.environ, "PYTHONPATH": path}
 
 
 def test_torch_is_not_imported(project: Path) -> None:

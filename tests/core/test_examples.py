@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +14,8 @@ from handlens.loading.importing import Sources
 from handlens.loading.module import load
 from handlens.loading.subject import Subject, build
 from handlens.report import Report
+from handlens.request import AdviceRequest, RunRequest
+from handlens.session import Session
 from handlens.source_text import read
 from handlens.targets import discover
 
@@ -193,3 +197,26 @@ def test_the_transformer_survives(transformer_block: Report) -> None:
     assert transformer_block.output is not None
     assert transformer_block.output.sqnr_db is not None
     assert transformer_block.output.sqnr_db > 35
+
+
+def test_advice_gets_the_digits_back_that_8_bits_lose() -> None:
+    file = str(EXAMPLES / "digits.py")
+    request = RunRequest(discover(read(file), file)[0], advise=AdviceRequest())
+    session = Session(request, lambda stage: None)
+    assert session.export() is None
+    report = session.compare(request)
+    assert report.output is not None
+    assert report.output.metric is not None
+    recognised = report.output.metric
+    assert recognised.reference is not None
+    assert recognised.quantized is not None
+    assert recognised.reference > 0.95
+    assert recognised.quantized < 0.5
+
+    advice = session.advise(report, AdviceRequest(), lambda advice: None).advice
+    assert advice is not None
+    entries = tuple(entry for step in advice.steps for entry in step.change.entries)
+    repaired = session.compare(replace(request, keep_float=entries)).output
+    assert repaired is not None
+    assert repaired.metric is not None
+    assert repaired.metric.quantized == pytest.approx(recognised.reference, abs=0.01)

@@ -168,7 +168,7 @@ def test_a_table_has_what_it_had_and_what_was_added(
     content = tomllib.loads(text)
     expected = content["tool"]["handlens"]["targets"]["x"]
     for each in (first, second):
-        if any(isinstance(entry, int) for entry in each.adjust):
+        if any(isinstance(entry, int) for entry in (*each.keep_float, *each.adjust)):
             with pytest.raises(NoEdit, match="debug handle"):
                 add(text, CONFIGURED, each)
             continue
@@ -205,13 +205,13 @@ def added(
 @pytest.mark.parametrize(
     ("table", "changed"),
     [
-        ('model = "m:M" # é\n', 'model = "m:M" # é\nkeep_float = ["a.0", 3]\n'),
-        ('model = "m:M"\nkeep_float = ["b"]\n', 'model = "m:M"\nkeep_float = ["b", "a.0", 3]\n'),
+        ('model = "m:M" # é\n', 'model = "m:M" # é\nkeep_float = ["a.0", "c"]\n'),
+        ('model = "m:M"\nkeep_float = ["b"]\n', 'model = "m:M"\nkeep_float = ["b", "a.0", "c"]\n'),
     ],
 )
 def test_a_project_keeps_a_module_in_float(table: str, changed: str) -> None:
     text = f"# first\n[tool.handlens.targets.x]\n{table}\n[other]\nkey = 1\n"
-    assert add(text, CONFIGURED, kept("a.0", 3)).apply(text) == text.replace(table, changed)
+    assert add(text, CONFIGURED, kept("a.0", "c")).apply(text) == text.replace(table, changed)
 
 
 def test_a_project_adjusts_a_module() -> None:

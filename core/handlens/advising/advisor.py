@@ -1,27 +1,32 @@
-"""The search for advice: which ops to keep in float, one unit after the other."""
+"""The search for advice: which ops to keep in float, or to quantize otherwise, one unit after the other."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import dataclass, replace
 
-from handlens.advice_report import Advice, Alone, Change, Scores, Step
+from handlens.advice_report import Advice, Alone, Change, ChangeKind, Scores, Step
 from handlens.advising.costs import Costs
 from handlens.advising.measuring import Measuring, real_run
-from handlens.advising.naming import Names
 from handlens.advising.ranking import Parts
-from handlens.advising.search import Search, Trial, Unit
+from handlens.advising.search import WORST, Search, Trial, Unit, Value
 from handlens.capture.export import Captured
 from handlens.comparison.objectives import Objectives
 from handlens.loading.subject import Subject
 from handlens.recipes import Quantized, Recipe
+from handlens.recipes.adjusting import alternatives
+from handlens.recipes.entries import Entries
 from handlens.recipes.switching import CannotSwitch
 from handlens.request import AdviceRequest
 
 # A change that wins less is not worth it, in dB.
 WORTH_DB = 0.2
+# Alternatives are tried for so many of the units that are kept in float, the best first.
+_UNITS_TO_ADJUST = 2
+# Runs of the recipe take at most so many times as long as the search before them.
+_RUNS_PER_SEARCH = 1.0
 
 
 def advise(
@@ -29,14 +34,26 @@ def advise(
     subject: Subject,
     recipe: Recipe,
     quantized: Quantized,
+    accused: Set[int],
     request: AdviceRequest,
     on_advice: Callable[[Advice], None],
 ) -> Advice:
-    """Search until the wish is reached, the budget is spent, or nothing wins any more.
+    """Search until the wish is reached, the budget is spent, or enough changes are found.
 
-    ``on_advice`` gets the advice so far whenever a change was measured that wins.
+    Args:
+        accused: The ops that are said to lose accuracy. What each wins by itself is measured, too.
+        on_advice: Gets the advice so far whenever something was found.
     """
-    return _Advisor(captured, subject, recipe, quantized, request, on_advice).run()
+    try:
+        if quantized.switch is None:
+            raise CannotSwitch("the recipe has no switch")
+        return _Advisor(captured, subject, recipe, quantized, accused, request, on_advice).run()
+    except CannotSwitch as error:
+        return Advice(Scores(None), reason=f"ops of this model cannot be switched: {error}")
+
+
+class _Over(Exception):
+    """The budget is spent."""
 
 
 @dataclass
@@ -45,64 +62,71 @@ class _Advisor:
     subject: Subject
     recipe: Recipe
     quantized: Quantized
+    accused: Set[int]
     request: AdviceRequest
     on_advice: Callable[[Advice], None]
-    _start: float = field(default_factory=time.perf_counter)
-    _alone: list[Alone] = field(default_factory=list)
-    _steps: list[Step] = field(default_factory=list)
 
-    def run(self) -> Advice:
-        try:
-            if self.quantized.switch is None:
-                raise CannotSwitch("the recipe has none")
-            self._switch = self.quantized.switch()
-        except CannotSwitch as error:
-            return Advice(Scores(None), reason=f"ops of this model cannot be switched: {error}")
+    def __post_init__(self) -> None:
+        assert self.quantized.switch is not None
+        self._start = time.perf_counter()
+        self._switch = self.quantized.switch()
         self._units: Sequence[Unit] = self._switch.units
+        self._switchable = frozenset().union(*self._units)
+        self._entries = Entries(self.captured)
+        self._costs = Costs.of(self.quantized.reference)
         self._measuring = Measuring(
             self.quantized,
             self._switch,
             list(self.subject.evaluation_batches()),
             Objectives(self.captured, self.subject),
         )
-        self._before = self._measuring.scores(frozenset())
-        self._costs = Costs.of(self.quantized.reference)
-        self._names = Names(self.captured, self.quantized.reference, self._switch)
-        before = _decibels(self._before)
-        if before == math.inf or not self._units:
-            return self._advice(complete=True)
-        if before == -math.inf:
-            return Advice(self._before, reason="the outputs could not be compared")
-        search = Search(self._units, self._measure, self._rank, before)
-        complete = True
-        for trial in search.run(self.request.most):
-            self._note(trial)
-            if self._is_over():
-                complete = False
-                break
-            if trial.is_chosen and trial.decibels >= (self.request.reach_db or math.inf):
-                break
-        self._steps = self._worthwhile(before)
-        self._verify()
-        return self._advice(complete)
+        self._advice = Advice(
+            self._measuring.scores(frozenset()),
+            "sqnr" if self.subject.metric is None else "metric",
+            units=len(self._units),
+            reach_db=self.request.reach_db,
+            complete=False,
+        )
 
-    def _measure(self, kept: Set[int]) -> float:
+    def run(self) -> Advice:
+        """The advice. It ends early where there is nothing to win, or nothing to measure."""
+        before = _value(self._advice.before)
+        if before == WORST:
+            return replace(self._advice, complete=True, reason="the outputs cannot be compared")
+        if before.decibels == math.inf or not self._units:
+            return self._noted(complete=True)
         try:
-            return _decibels(self._measuring.scores(kept))
+            self._search(before)
+            self._check_accused()
+            self._run_recipe(time.perf_counter() - self._start)
+        except _Over:
+            return self._noted(steps=self._worthwhile(), complete=False)
+        return self._noted(complete=True)
+
+    # -- by switches -------------------------------------------------------------------------------
+
+    def _search(self, before: Value) -> None:
+        reach = self.request.reach_db
+        for trial in Search(self._units, self._measure, self._rank, before).run(self.request.most):
+            self._note(trial)
+            self._spend()
+            if trial.is_chosen and reach is not None and trial.value.decibels >= reach:
+                break
+        self._noted(steps=self._worthwhile())
+
+    def _measure(self, kept: Set[int]) -> Value:
+        try:
+            return _value(self._measuring.scores(kept))
         except CannotSwitch:
-            # It is no candidate: what cannot be predicted is not advised.
-            return -math.inf
+            # What cannot be predicted is not advised.
+            return WORST
 
     def _rank(self, kept: Set[int]) -> Sequence[Unit]:
         self._measuring.hold(kept)
         parts = self._measuring.parts()
         return sorted(
             self._units,
-            key=lambda unit: (
-                -self._part(parts, unit, kept),
-                min(unit),
-                len(unit),
-            ),
+            key=lambda unit: (-self._part(parts, unit, kept), min(unit), len(unit)),
         )
 
     def _part(self, parts: Sequence[Parts], unit: Unit, kept: Set[int]) -> float:
@@ -110,61 +134,111 @@ class _Advisor:
         return sum(each.of(unit - kept, edges) for each in parts)
 
     def _note(self, trial: Trial) -> None:
-        if not math.isfinite(trial.decibels) and trial.decibels < 0:
+        if trial.value == WORST:
             return
         kept = frozenset().union(*trial.chosen, trial.unit)
-        output = self._measuring.scores(kept)
         if trial.is_chosen:
-            change = self._change(trial.unit, kept - trial.unit)
-            self._steps.append(Step(change, output, self._costs.share(kept)))
-            self.on_advice(self._advice(complete=False))
+            change = self._change(trial.unit - frozenset().union(*trial.chosen), kept)
+            step = Step(change, self._measuring.scores(kept), self._costs.share(kept))
+            self._noted(steps=(*self._advice.steps, step))
         elif not trial.chosen:
-            change = self._change(trial.unit, frozenset())
-            self._alone.append(Alone(change, output, self._costs.share(kept)))
-            if _decibels(output) == max(_decibels(each.output) for each in self._alone):
-                self.on_advice(self._advice(complete=False))
+            self._note_alone(trial.unit)
 
-    def _change(self, unit: Unit, kept: Set[int]) -> Change:
-        return self._names.change(unit - kept)
-
-    def _worthwhile(self, before: float) -> list[Step]:
-        """The steps up to the last one that wins enough, with those before it that led nowhere else."""
-        best, count = before, 0
-        for number, step in enumerate(self._steps, 1):
-            if _decibels(step.output) >= best + WORTH_DB:
-                best, count = _decibels(step.output), number
-        return self._steps[:count]
-
-    def _verify(self) -> None:
-        """Run the recipe with all steps, and with the first: what is shown is what it gives."""
-        for index in sorted({0, len(self._steps) - 1}):
-            if self._steps and not self._is_over():
-                step = self._steps[index]
-                entries = [each for one in self._steps[: index + 1] for each in one.change.entries]
-                output = real_run(self.captured, self.subject, self.recipe, tuple(entries))
-                self._steps[index] = Step(step.change, output, step.cost, verified=True)
-
-    def _is_over(self) -> bool:
-        budget = self.request.budget_s
-        return budget is not None and time.perf_counter() - self._start > budget
-
-    def _advice(self, complete: bool) -> Advice:
-        ranked = sorted(self._alone, key=lambda each: -_decibels(each.output))
-        return Advice(
-            self._before,
-            "sqnr",
-            tuple(self._steps),
-            tuple(ranked),
-            (),
-            len(self._units),
-            self._measuring.count,
-            round(time.perf_counter() - self._start, 3),
-            self.request.reach_db,
-            complete,
+    def _note_alone(self, unit: Unit) -> None:
+        alone = Alone(
+            self._change(unit, unit), self._measuring.scores(unit), self._costs.share(unit)
         )
+        self._noted(alone=_ranked((*self._advice.alone, alone)))
+
+    def _change(self, handles: Set[int], kept: Set[int]) -> Change:
+        entries = self._entries.naming(handles, self._switchable - kept)
+        words = self._entries.words(entries)
+        return Change("keep-float", entries, tuple(sorted(handles)), words)
+
+    def _check_accused(self) -> None:
+        """Measure what each op wins by itself that is said to lose accuracy."""
+        known = {each.change.handles for each in self._advice.alone}
+        for unit in self._units:
+            if unit & self.accused and tuple(sorted(unit)) not in known:
+                if self._measure(unit) != WORST:
+                    self._note_alone(unit)
+                self._spend()
+
+    def _worthwhile(self) -> tuple[Step, ...]:
+        """The steps up to the last one that wins enough; those before it may only make room for it."""
+        best, count = _value(self._advice.before), 0
+        for number, step in enumerate(self._advice.steps, 1):
+            value = _value(step.output)
+            if value.metric > best.metric or value.decibels >= best.decibels + WORTH_DB:
+                best, count = value, number
+        return self._advice.steps[:count]
+
+    # -- by runs of the recipe ---------------------------------------------------------------------
+
+    def _run_recipe(self, searched_s: float) -> None:
+        """Run the recipe with what is recommended, and with alternatives for the best units."""
+        count = self._advice.recommended
+        if count:
+            steps = list(self._advice.steps)
+            entries = [entry for step in steps[:count] for entry in step.change.entries]
+            output = real_run(self.captured, self.subject, self.recipe, entries)
+            steps[count - 1] = replace(steps[count - 1], output=output, verified=True)
+            self._noted(steps=tuple(steps))
+        end = time.perf_counter() + _RUNS_PER_SEARCH * searched_s
+        for step in self._advice.steps[:_UNITS_TO_ADJUST]:
+            for kind in alternatives(self.quantized, step.change.handles):
+                self._spend()
+                if time.perf_counter() > end:
+                    return
+                self._note_alternative(step.change, kind)
+
+    def _note_alternative(self, kept: Change, kind: ChangeKind) -> None:
+        entries = [
+            entry
+            for entry in kept.entries
+            if kind in alternatives(self.quantized, self._entries.handles((entry,)))
+        ]
+        adjust = [(entry, kind) for entry in entries]
+        output = real_run(self.captured, self.subject, self.recipe, adjust=adjust)
+        change = replace(kept, kind=kind, entries=tuple(entries), name=self._entries.words(entries))
+        if _value(output) >= Value(_value(self._advice.before).metric, self._worth):
+            alone = Alone(change, output, self._costs.share(kept.handles))
+            self._noted(alternatives=_ranked((*self._advice.alternatives, alone)))
+
+    @property
+    def _worth(self) -> float:
+        return _value(self._advice.before).decibels + WORTH_DB
+
+    # -- the advice so far -------------------------------------------------------------------------
+
+    def _noted(self, **found: object) -> Advice:
+        """Note what was found, and tell it."""
+        self._advice = replace(
+            self._advice,
+            measurements=self._measuring.count,
+            seconds=round(time.perf_counter() - self._start, 3),
+            **found,  # type: ignore[arg-type]
+        )
+        self.on_advice(self._advice)
+        return self._advice
+
+    def _spend(self) -> None:
+        """Raise _Over if the budget is spent."""
+        budget = self.request.budget_s
+        if budget is not None and time.perf_counter() - self._start > budget:
+            raise _Over
 
 
-def _decibels(scores: Scores) -> float:
+def _ranked(changes: Iterable[Alone]) -> tuple[Alone, ...]:
+    def key(each: Alone) -> tuple[float, float, int]:
+        value = _value(each.output)
+        return -value.metric, -value.decibels, len(each.change.handles)
+
+    return tuple(sorted(changes, key=key))
+
+
+def _value(scores: Scores) -> Value:
+    metric = 0.0 if scores.metric is None else scores.metric
     if scores.exact:
-        return math.inf
-    return -math.inf if scores.sqnr_db is None else scores.sqnr_db
+        return Value(metric, math.inf)
+    return WORST if scores.sqnr_db is None else Value(metric, scores.sqnr_db)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from handlens.advice_report import Scores
+from handlens.advice_report import ChangeKind, Scores
 from handlens.advising.evaluating import Evaluator, Numbering, can_be_reused, outputs
 from handlens.advising.ranking import Parts, parts
 from handlens.capture.export import Captured
@@ -95,11 +95,19 @@ def _error(reference: Any, actual: Any) -> Tensor | None:
 
 
 def real_run(
-    captured: Captured, subject: Subject, recipe: Recipe, kept: tuple[str | int, ...]
+    captured: Captured,
+    subject: Subject,
+    recipe: Recipe,
+    keep_float: Sequence[str | int] = (),
+    adjust: Sequence[tuple[str | int, ChangeKind]] = (),
 ) -> Scores:
-    """The accuracy of the outputs with ``kept`` in float, beside what the target itself keeps."""
+    """The accuracy of the outputs that the recipe gives with changes beside those of the target itself."""
     start = RandomState()
-    wanted = replace(subject, keep_float=(*subject.keep_float, *kept))
+    wanted = replace(
+        subject,
+        keep_float=(*subject.keep_float, *keep_float),
+        adjust=(*subject.adjust, *adjust),
+    )
     quantized = recipe.quantize(captured, wanted)
     total = OutputScores(Objectives(captured, subject))
     for batch in subject.evaluation_batches():

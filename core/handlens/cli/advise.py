@@ -18,6 +18,7 @@ from handlens.cli.plans import Plan, plans_of, shown
 from handlens.cli.running import Found, run, write
 from handlens.report import Report
 from handlens.request import AdviceRequest, RunRequest
+from handlens.targets import Target
 
 
 @click.command("advise")
@@ -80,16 +81,17 @@ def command(
     if not is_applied:
         return status
 
-    def rerun(request: RunRequest) -> Report:
+    def rerun(target: Target) -> Report:
         again = Found()
-        target = f"{request.target.file}::{request.target.name}"
-        run(plans_of(target, recipe), interpreter, verbose, again)
+        run(plans_of(f"{target.file}::{target.name}", recipe), interpreter, verbose, again)
         return again.reports[0]
 
     # Standard output has one document and nothing else where programs read it.
     console = Console(stderr=output_format != "text", highlight=False, markup=False, emoji=False)
-    for plan, report in zip(plans, found.reports):
-        if isinstance(plan.run, RunRequest) and not apply(plan.run, report, rerun, console):
+    requests = [plan.run for plan in plans if isinstance(plan.run, RunRequest)]
+    texts = {each.target.file: each.text or "" for each in requests}
+    for request, report in zip(requests, found.reports):
+        if not apply(report, request.target, texts, rerun, console):
             status = COULD_NOT_RUN
     return status
 

@@ -17,53 +17,56 @@ from handlens.cli.plans import shown
 from handlens.rendering.advice import to_paste
 from handlens.rendering.view import clean
 from handlens.report import Report, digest
-from handlens.request import RunRequest
 from handlens.target_edits import Additions, NoEdit, add, declaring_file
+from handlens.targets import Target
 
 _STYLES = {"+": "green", "-": "red"}
 
 
 def apply(
-    request: RunRequest, report: Report, rerun: Callable[[RunRequest], Report], console: Console
+    report: Report,
+    target: Target,
+    texts: dict[str, str],
+    rerun: Callable[[Target], Report],
+    console: Console,
 ) -> bool:
     """Write what a report recommends into its target, run it again, and print what came of it.
+
+    Args:
+        texts: By file, the texts that were run. An edit changes them, too.
 
     Returns False if the target cannot be edited, or does not run any more.
     """
     if report.advice is None or not report.advice.changes:
         return True
-    target = f"{shown(request.target.file)}::{clean(request.target.name)}"
+    name = f"{shown(target.file)}::{clean(target.name)}"
     try:
-        file, difference = _edit(request, Additions.of(report.advice.changes))
+        file, difference = _edit(target, Additions.of(report.advice.changes), texts)
     except NoEdit as reason:
-        click.echo(f"handlens: error: {target} is left as it is: {clean(str(reason))}", err=True)
+        click.echo(f"handlens: error: {name} is left as it is: {clean(str(reason))}", err=True)
         for line in to_paste(report.advice):
             click.echo(f"  to paste: {clean(line)}", err=True)
         return False
     console.print(Text.assemble((shown(file), "bold"), ":"), soft_wrap=True)
     for line in difference:
         console.print(Text(f"  {clean(line)}", _STYLES.get(line[0], "dim")), soft_wrap=True)
-    after = rerun(request)
+    after = rerun(target)
     came = clean(after.error.message) if after.error else ", ".join(_changes(report, after))
-    console.print(Text.assemble((target, "bold"), f": {came}"), soft_wrap=True)
+    console.print(Text.assemble((name, "bold"), f": {came}"), soft_wrap=True)
     return after.error is None
 
 
-def _edit(request: RunRequest, additions: Additions) -> tuple[str, list[str]]:
-    """Add to the target of a run. Returns the file that declares it, and what has changed in there.
-
-    Raises NoEdit.
-    """
-    target = request.target
+def _edit(target: Target, additions: Additions, texts: dict[str, str]) -> tuple[str, list[str]]:
+    """Add to a target. Returns the file that declares it, and what has changed in there. Raises NoEdit."""
     file = Path(declaring_file(target))
     data = file.read_bytes()
     encoding = "utf-8"
     if target.kind == "function":
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
     text = data.decode(encoding)
-    if target.kind == "function" and digest(text) != digest(request.text or ""):
+    if digest(text) != digest(texts.setdefault(str(file), text)):
         raise NoEdit("its file was edited meanwhile")
-    changed = add(text, target, additions).apply(text)
+    changed = texts[str(file)] = add(text, target, additions).apply(text)
     file.write_bytes(changed.encode(encoding))
     lines = difflib.unified_diff(text.splitlines(), changed.splitlines(), n=1, lineterm="")
     return str(file), [line for line in lines if not line.startswith(("---", "+++", "@@"))]
@@ -79,6 +82,7 @@ def _changes(before: Report, after: Report) -> Iterator[str]:
     else:
         yield f"output {clean(words.output(old))} → {clean(words.output(new))}"
     if old.logits and new.logits:
-        yield f"top-1 {words.percent(old.logits.top1)} → {words.percent(new.logits.top1)}"
+        yield f"top-1 {words.top1(old.logits)} → {words.top1(new.logits)}"
     if old.metric and new.metric:
-        yield f"metric {old.metric.quantized:.4g} → {new.metric.quantized:.4g}"
+        values = words.metric_value(old.metric.quantized), words.metric_value(new.metric.quantized)
+        yield f"{clean(new.metric.name)} {' → '.join(values)}"

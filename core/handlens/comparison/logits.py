@@ -8,10 +8,10 @@ as logits only where the captured program leaves little doubt:
 - Its rows are those of a linear layer, or of a convolution that gives one pixel. Between them there is
   nothing but ops that leave each row as it is (a view, a dropout, a cast, a choice of rows), and
   ``softmax`` or ``log_softmax`` over the classes. There are two classes or more.
-- With neither that name nor a softmax, it must not have the shape of an input of the model, as a
-  reconstruction has; the layer must not give as many values as it takes, as one between others does; and no
-  name (of the output, the layer or the model's class) may tell of something else: a box, an embedding, a
-  projection, a regression, …
+- With neither a softmax nor a name that tells of classes (of the output, the layer or the model's class),
+  no name must tell of something else: a box, an embedding, a projection, a regression, … The output must
+  not have the shape of an input of the model, as a reconstruction has; and the layer must not give as many
+  values as it takes, as one between others does.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ _KEEP_ROWS = {
 _SOFTMAX = {"softmax": True, "_softmax": True, "log_softmax": False, "_log_softmax": False}
 """True for the ops that give probabilities, False for those that give their logarithms."""
 
+_CLASSES = re.compile(r"classif|logits|lm_head", re.IGNORECASE)
 _SOMETHING_ELSE = re.compile(
     r"box|coord|point|landmark|offset|delta|(?<!logistic)(?<!logistic_)regress"
     r"|embed|proj|feature|latent|encode|reconstruct|forecast",
@@ -66,10 +67,7 @@ def find_logits(captured: Captured, model: nn.Module) -> Logits | None:
     program = captured.program
     by_name = {node.name: node for node in program.graph.nodes}
     leaves = [by_name.get(each) for each in program.graph_signature.user_outputs]
-    spec = program.call_spec.out_spec
-    if spec is None or spec.num_leaves != len(leaves):
-        return None
-    names = _names(pytree.tree_unflatten(list(range(len(leaves))), spec))
+    names = _names(program.call_spec.out_spec, [node and example(node) for node in leaves])
     floating = [leaf for leaf, node in enumerate(leaves) if node is not None and is_floating(node)]
     named = next((leaf for leaf, name in names.items() if name == "logits"), None)
     if named in floating:
@@ -83,8 +81,8 @@ def find_logits(captured: Captured, model: nn.Module) -> Logits | None:
     source, softmax = _source(output)
     if source is None:
         return None
-    if softmax is None and leaf != named:
-        known = (names.get(leaf, ""), module_of(source), type(model).__name__)
+    known = (names.get(leaf, ""), module_of(source), type(model).__name__)
+    if softmax is None and not any(map(_CLASSES.search, known)):
         if any(map(_SOMETHING_ELSE.search, known)):
             return None
         if _is_square(source) or _has_shape_of_input(captured, output):
@@ -92,8 +90,10 @@ def find_logits(captured: Captured, model: nn.Module) -> Logits | None:
     return Logits(leaf, softmax is True)
 
 
-def _names(outputs: Any) -> dict[Any, str]:
-    """The names that the outputs have as items of a mapping, or as fields, by output."""
+def _names(structure: pytree.TreeSpec | None, leaves: list[Any]) -> dict[int, str]:
+    """The names that the outputs have as items of a mapping, or as fields, by their numbers."""
+    assert structure is not None
+    outputs = pytree.tree_unflatten(leaves, structure)
     if isinstance(outputs, Mapping):
         named = dict(outputs)
     elif isinstance(outputs, tuple) and hasattr(outputs, "_asdict"):
@@ -102,7 +102,12 @@ def _names(outputs: Any) -> dict[Any, str]:
         named = {each.name: getattr(outputs, each.name) for each in fields(outputs)}
     else:
         named = {}
-    return {leaf: str(name) for name, leaf in named.items() if isinstance(leaf, int)}
+    return {
+        leaf: str(name)
+        for name, value in named.items()
+        for leaf, tensor in enumerate(leaves)
+        if value is tensor is not None
+    }
 
 
 def _source(output: Node) -> tuple[Node | None, bool | None]:

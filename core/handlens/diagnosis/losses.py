@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from handlens.diagnosis.grouping import by_expression
@@ -23,9 +23,15 @@ class Expression:
 
 
 class Losses:
-    """The losses of a report, traced once for all rules that are about them."""
+    """The losses of a report, traced once for all rules that are about them.
 
-    def __init__(self, ops: Sequence[OpReport], thresholds: Thresholds) -> None:
+    The ops in ``refuted`` answer for none: without their losses the output is no better, as was measured.
+    """
+
+    def __init__(
+        self, ops: Sequence[OpReport], thresholds: Thresholds, refuted: Set[int] = frozenset()
+    ) -> None:
+        self._refuted = refuted
         self.neighbours = Neighbours(ops)
         self.origins = Origins(ops)
         self.charged: dict[int, OpReport] = {}
@@ -57,6 +63,7 @@ class Losses:
         named = self.origins.of(op)
         if self._loses_alone(op) and op not in named:
             named.append(op)
+        named = [origin for origin in named if origin.handle not in self._refuted]
         for origin in named:
             worst = self.charged.setdefault(origin.handle, op)
             if sqnr(op) < sqnr(worst):

@@ -8,7 +8,6 @@ from handlens import words
 from handlens.diagnosis.ranges import levels
 from handlens.report import Channels, OpReport, Quantizer, Related
 
-KEEP = "keep the op in float"
 CALIBRATE = "calibrate with inputs like those the model meets"
 
 

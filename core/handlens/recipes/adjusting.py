@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from handlens.advice_report import ChangeKind
 from handlens.capture.export import Captured
 from handlens.loading.subject import InvalidTarget, Subject
-from handlens.recipes.keeping import kept_handles
+from handlens.recipes.entries import kept_handles
 from handlens.recipes.recipe import Quantized
 
 _LACKING: dict[ChangeKind, str] = {

@@ -29,10 +29,10 @@ from handlens.capture.nodes import (
 from handlens.comparison.quantizers import cast
 from handlens.loading.subject import Subject
 from handlens.recipes.adjusting import adjustments, refusal
+from handlens.recipes.entries import kept_handles
 from handlens.recipes.half_handles import share_handles
 from handlens.recipes.half_keep_float import add_cast
 from handlens.recipes.half_switching import HalfSwitch
-from handlens.recipes.keeping import kept_handles
 from handlens.recipes.leftovers import KEPT
 from handlens.recipes.recipe import CastFailed, Quantized, float_module
 

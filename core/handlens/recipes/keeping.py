@@ -7,8 +7,7 @@ output of one, and an op that reads the kept op's output has a quantized weight.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -18,8 +17,7 @@ from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from handlens.capture.export import Captured
 from handlens.capture.handles import handle_of
-from handlens.capture.nodes import bodies, example, graph_modules, module_paths, value_of
-from handlens.loading.subject import InvalidTarget
+from handlens.capture.nodes import example, graph_modules
 from handlens.recipes.annotations import Annotated, strip
 from handlens.recipes.folding import hidden
 from handlens.recipes.leftovers import QUANTIZED
@@ -28,58 +26,6 @@ Adjust = Callable[[Graph, Callable[[int], int | None]], None]
 """Changes the annotations of a graph; the second argument is ``Keeping.survivor``."""
 
 _SCALARS_TO_FLOAT = (torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor)
-
-
-def kept_handles(
-    captured: Captured, keep_float: Iterable[str | int], key: str = "keep_float"
-) -> frozenset[int]:
-    """The handles of the ops that ``keep_float`` names. A module path names all ops that run below it.
-
-    Raises InvalidTarget for an entry that names no op; the message says that the target's ``key`` has it.
-    """
-    paths: dict[str, set[int]] = {}
-    for handle, called_in in _handles_and_paths(captured.program.graph_module, ()):
-        for path in called_in:
-            paths.setdefault(path, set()).add(handle)
-    handles = set().union(*paths.values())
-    kept: set[int] = set()
-    for entry in keep_float:
-        if isinstance(entry, int) and entry not in handles:
-            raise InvalidTarget(
-                f"{key} has {entry}, and no op has that debug handle: "
-                f"there are {min(handles, default=0)} to {max(handles, default=0)}"
-            )
-        if isinstance(entry, str) and entry not in paths:
-            raise InvalidTarget(f"{key} has {_no_module(entry, list(paths))}")
-        kept |= {entry} if isinstance(entry, int) else paths[entry]
-    return frozenset(kept)
-
-
-def _handles_and_paths(
-    model: GraphModule, callers: tuple[str, ...]
-) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """The handle of every op of a graph and its bodies, and the paths of the modules it was called in."""
-    for node in model.graph.nodes:
-        handle = handle_of(node)
-        if handle is None:
-            continue
-        called_in = *callers, *module_paths(node)
-        yield handle, called_in or ("",)
-        for body in bodies(node):
-            yield from _handles_and_paths(value_of(body), called_in)
-
-
-def _no_module(entry: str, paths: list[str]) -> str:
-    close = difflib.get_close_matches(entry, paths, 3, 0.5) or [
-        path for path in paths if path.rpartition(".")[2] == entry.rpartition(".")[2]
-    ]
-    advice = f"Is it {' or '.join(map(repr, close[:3]))}?" if close else _some(paths)
-    return f"{entry!r}, and no op runs in a module of that path. {advice}"
-
-
-def _some(paths: list[str]) -> str:
-    top = [path for path in paths if path and "." not in path]
-    return f"There are {', '.join(map(repr, top[:5]))}." if top else "The model has no submodules."
 
 
 class Keeping(Quantizer):  # type: ignore[misc]

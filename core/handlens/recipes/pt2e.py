@@ -21,8 +21,9 @@ from handlens.loading.subject import Subject
 from handlens.numeric_debugger.pt2e import convert_pt2e, prepare_pt2e
 from handlens.recipes.adjusting import adjustments
 from handlens.recipes.adjusting_annotations import adjust, possible
+from handlens.recipes.entries import kept_handles
 from handlens.recipes.folding import every_batch_norm
-from handlens.recipes.keeping import Keeping, kept_handles
+from handlens.recipes.keeping import Keeping
 from handlens.recipes.leftovers import Annotated, left_by, quantized_by
 from handlens.recipes.observing import observing
 from handlens.recipes.pt2e_switching import Pt2eSwitch

@@ -35,7 +35,7 @@ from handlens.capture.nodes import (
 )
 from handlens.loading.subject import Subject
 from handlens.recipes.adjusting import adjustments, refusal
-from handlens.recipes.keeping import kept_handles
+from handlens.recipes.entries import kept_handles
 from handlens.recipes.leftovers import (
     KEPT,
     RECURRENT,

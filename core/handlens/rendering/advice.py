@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 
 from handlens import words
 from handlens.advice_report import Advice, Alone, Cost, Scores
+from handlens.report import Report
 from handlens.target_edits import Additions
 
-COST = "what of the multiply-adds and the weight bytes leaves the number format of the recipe"
+COST = "the share of multiply-adds and weight bytes that leaves the recipe's number format"
+# How many changes that were measured alone are worth a line.
+_MOST = 5
 
 
 @dataclass(frozen=True)
@@ -31,33 +34,59 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def steps(advice: Advice) -> Table:
-    """The model without any change, then with one change after the other."""
-    outputs = [advice.before, *(step.output for step in advice.steps)]
-    header = _header("change", outputs)
-    rows = [Row(_cells(header, "no change", advice.before, "", None))]
-    for number, step in enumerate(advice.steps, 1):
-        won = _gain(advice, outputs[number - 1], step.output)
-        cells = _cells(header, words.to_do(step.change), step.output, won, step.cost)
-        rows.append(Row(cells, number, number <= advice.recommended, step.verified))
-    return Table(header, tuple(rows))
+class Tables:
+    """The tables of a report's advice."""
 
+    def __init__(self, report: Report, advice: Advice) -> None:
+        self._advice = advice
+        named = report.output.metric if report.output else None
+        self._metric = named.name if named else "metric"
 
-def alone(advice: Advice, most: int) -> Table:
-    """The changes that give the most by themselves."""
-    return _alone(advice, "alone", advice.alone[:most])
+    @property
+    def steps(self) -> Table:
+        """The model without any change, then with one change after the other."""
+        advice = self._advice
+        outputs = [advice.before, *(step.output for step in advice.steps)]
+        header = self._header("change", outputs)
+        rows = [Row(_cells(header, "no change", advice.before, "", None))]
+        for number, step in enumerate(advice.steps, 1):
+            won = _gain(advice, outputs[number - 1], step.output)
+            cells = _cells(header, words.to_do(step.change), step.output, won, step.cost)
+            rows.append(Row(cells, number, number <= advice.recommended, step.verified))
+        return Table(header, tuple(rows))
 
+    @property
+    def alone(self) -> Table:
+        """The changes that give the most by themselves."""
+        return self._measured("alone", self._advice.alone[:_MOST])
 
-def alternatives(advice: Advice, most: int) -> Table:
-    """What can be done instead of keeping ops in float, and, last, what keeping them in float gives."""
-    kept = {each.change.handles: words.scores(each.output) for each in advice.alone}
-    shown = advice.alternatives[:most]
-    table = _alone(advice, "instead of float", shown)
-    rows = [
-        replace(row, cells=(*row.cells, kept.get(each.change.handles, "")))
-        for row, each in zip(table.rows, shown)
-    ]
-    return Table((*table.header, "in float"), tuple(rows))
+    @property
+    def alternatives(self) -> Table:
+        """What can be done instead of keeping ops in float, and, last, what keeping them in float gives."""
+        kept = {each.change.handles: words.scores(each.output) for each in self._advice.alone}
+        shown = self._advice.alternatives[:_MOST]
+        table = self._measured("instead of float", shown)
+        rows = [
+            replace(row, cells=(*row.cells, kept.get(each.change.handles, "")))
+            for row, each in zip(table.rows, shown)
+        ]
+        return Table((*table.header, "in float"), tuple(rows))
+
+    def _measured(self, name: str, measured: Sequence[Alone]) -> Table:
+        header = self._header(name, [each.output for each in measured])
+        rows = []
+        for each in measured:
+            won = _gain(self._advice, self._advice.before, each.output)
+            rows.append(Row(_cells(header, words.to_do(each.change), each.output, won, each.cost)))
+        return Table(header, tuple(rows))
+
+    def _header(self, first: str, outputs: Sequence[Scores]) -> tuple[str, ...]:
+        optional = {
+            "top-1": any(each.logits for each in outputs),
+            self._metric: any(each.metric is not None for each in outputs),
+        }
+        measured = (name for name, is_there in optional.items() if is_there)
+        return (first, "output", "wins", *measured, "MACs", "weights")
 
 
 def verdict(advice: Advice) -> Iterator[str]:
@@ -103,37 +132,21 @@ def to_paste(advice: Advice) -> list[str]:
     return [f'"{key}": {literal},' for key, literal in literals.items()]
 
 
-def _alone(advice: Advice, name: str, measured: Sequence[Alone]) -> Table:
-    header = _header(name, [each.output for each in measured])
-    rows = []
-    for each in measured:
-        won = _gain(advice, advice.before, each.output)
-        rows.append(Row(_cells(header, words.to_do(each.change), each.output, won, each.cost)))
-    return Table(header, tuple(rows))
-
-
-def _header(first: str, outputs: Sequence[Scores]) -> tuple[str, ...]:
-    optional = {
-        "top-1": any(each.logits for each in outputs),
-        "metric": any(each.metric is not None for each in outputs),
-    }
-    measured = (name for name, is_there in optional.items() if is_there)
-    return (first, "output", "wins", *measured, "MACs", "weights")
-
-
 def _cells(
     header: Sequence[str], first: str, output: Scores, won: str, cost: Cost | None
 ) -> tuple[str, ...]:
+    """What the columns of a table say of an output."""
     cells = {
         header[0]: first,
         "output": words.scores(output),
         "wins": won,
-        "top-1": words.percent(output.logits.top1) if output.logits else "",
-        "metric": "" if output.metric is None else f"{output.metric:.4g}",
+        "top-1": words.top1(output.logits) if output.logits else "",
         "MACs": words.percent(cost.multiply_adds) if cost else "",
         "weights": words.percent(cost.weight_bytes) if cost else "",
     }
-    return tuple(cells[name] for name in header)
+    # The column that is none of these has the name of the target's metric.
+    metric = "" if output.metric is None else words.metric_value(output.metric)
+    return tuple(cells.get(name, metric) for name in header)
 
 
 def _gain(advice: Advice, before: Scores, after: Scores) -> str:
@@ -160,6 +173,8 @@ def _wish(advice: Advice, wish: str) -> str:
 
 
 def _nothing(advice: Advice) -> str:
+    if advice.before.exact:
+        return "There is nothing to win: the output is exactly the reference."
     if not advice.units:
         return "There is nothing to change: no op is quantized."
     most = ""

@@ -10,12 +10,11 @@ from rich.text import Text
 
 from handlens.advice_report import Advice
 from handlens.rendering import advice as shown
-from handlens.rendering.advice import Table
+from handlens.rendering.advice import Table, Tables
 from handlens.rendering.summary import row
 from handlens.rendering.view import STYLES, View, clean
 from handlens.report import Report
 
-_MOST = 5
 _NARROWEST_CHANGE = 16
 # Where no terminal shows it, a line is as long as it needs to be.
 _UNLIMITED = 500
@@ -31,7 +30,7 @@ def advice_lines(report: Report, advice: Advice, console: Console, view: View) -
         yield row("no advice", Text(clean(advice.reason), STYLES["warning"]))
         return
     yield Text()
-    for table in _tables(advice):
+    for table in _tables(report, advice):
         yield from _drawn(table, console)
         yield Text()
     for sentence in shown.verdict(advice):
@@ -46,12 +45,13 @@ def advice_lines(report: Report, advice: Advice, console: Console, view: View) -
         label = ""
 
 
-def _tables(advice: Advice) -> Iterator[Table]:
-    yield shown.steps(advice)
+def _tables(report: Report, advice: Advice) -> Iterator[Table]:
+    tables = Tables(report, advice)
+    yield tables.steps
     if not advice.steps and advice.alone:
-        yield shown.alone(advice, _MOST)
+        yield tables.alone
     if advice.alternatives:
-        yield shown.alternatives(advice, _MOST)
+        yield tables.alternatives
 
 
 def _drawn(table: Table, console: Console) -> Iterator[Text]:
@@ -59,17 +59,21 @@ def _drawn(table: Table, console: Console) -> Iterator[Text]:
     drawn.add_column(width=3, justify="right")
     change, *measured = table.header
     drawn.add_column(change, min_width=_NARROWEST_CHANGE, overflow="fold")
-    for name in measured:
-        drawn.add_column(name, justify="right", no_wrap=True)
+    for number, name in enumerate(measured, 1):
+        # Numbers are not cut off, however narrow a terminal is.
+        width = max(len(name), *(len(each.cells[number]) for each in table.rows))
+        style = "green" if name == "wins" else ""
+        drawn.add_column(name, justify="right", min_width=width, style=style)
+    drawn.add_column(min_width=1)
     for each in table.rows:
         mark = Text("✓", "green") if each.is_verified else ""
         style = "" if each.is_recommended else "dim"
         drawn.add_row(str(each.number or ""), *map(clean, each.cells), mark, style=style)
-    width = console.width if console.is_terminal else _UNLIMITED
-    # Numbers are not cut off, however narrow a terminal is.
     options = console.options.update_width(_UNLIMITED)
-    least = console.measure(drawn, options=options).minimum
-    for line in console.render_lines(drawn, options.update_width(max(width, least)), pad=False):
+    if console.is_terminal:
+        least = console.measure(drawn, options=options).minimum
+        options = options.update_width(max(console.width, least))
+    for line in console.render_lines(drawn, options, pad=False):
         text = Text.assemble(*((each.text, each.style or "") for each in line))
         text.rstrip()
         yield text

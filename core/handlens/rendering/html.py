@@ -21,6 +21,8 @@ from markupsafe import Markup
 from handlens import words
 from handlens.diagnosis.rules import RULES
 from handlens.diagnosis.rules.reference_differs import ReferenceDiffers
+from handlens.rendering import advice
+from handlens.rendering.advice_curve import Curve
 from handlens.rendering.svg import bars
 from handlens.rendering.view import SEVERITIES, View, clean
 from handlens.report import Document, Finding, OpReport, Report, Severity, Span, op_name
@@ -59,6 +61,8 @@ def render(document: Document, view: View) -> str:
         words=words,
         width=_WIDTH,
         height=_HEIGHT,
+        advising=advice,
+        curve=Curve,
     )
 
 

@@ -37,18 +37,18 @@ def render(document: Document, view: View) -> str:
     console = view.console or Console(file=io.StringIO(), color_system=None)
     with console.capture() as captured:
         for report in document.reports:
-            if report.advice is None:
-                print_report(report, console, view)
-            else:
-                _print(console, *advice_lines(report, report.advice, console, view), Text())
-        findings = [report for report in document.reports if report.advice is None]
-        if len(findings) > 1:
-            _print_total(findings, console)
+            print_report(report, console, view)
+        checked = [report for report in document.reports if report.advice is None]
+        if len(checked) > 1:
+            _print_total(checked, console)
     return captured.get()
 
 
 def print_report(report: Report, console: Console, view: View) -> None:
-    """Print the findings of a report in the order of the source, then a summary of the run."""
+    """Print the findings of a report in the order of the source and a summary of the run; or its advice."""
+    if report.advice is not None:
+        _print(console, *advice_lines(report, report.advice, console, view), Text())
+        return
     hints = [finding for finding in report.findings if finding.severity == "hint"]
     shown = [finding for finding in report.findings if view.verbose or finding.severity != "hint"]
     inherited: Counter[int | None] = Counter()

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from handlens import words
+from handlens.advised import gain, kept_alone
 from handlens.rendering import svg
 from handlens.report import Advice, Channels, Finding, OpReport, Quantizer, Verdict
 from handlens_server.cards import markup
 from handlens_server.cards.markup import code, escaped, short
-from handlens_server.results import advised
 
 _OTHERS_SHOWN = 24
 
@@ -119,8 +119,8 @@ def rows(op: OpReport, advice: Advice | None = None) -> list[tuple[str, str]]:
     if op.in_float and op.introduced_verdict == "exact":
         introduced = words.in_float(op)
     named = [("SQNR", words.accumulated(op)), ("Introduced here", introduced)]
-    if advice and (alone := advised.kept_alone(advice, op.handle)):
-        named.append(("Kept in float alone", advised.gain(advice, alone.output)))
+    if advice and (alone := kept_alone(advice, op.handle)):
+        named.append(("Kept in float alone", gain(advice, alone.output)))
     if op.in_float and op.introduced_verdict != "exact":
         named.append(("In float", words.in_float(op)))
     named += [(f"Quantized {each.role}", _quantizer(each)) for each in op.quantizers]

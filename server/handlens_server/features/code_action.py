@@ -10,6 +10,7 @@ from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
 from handlens.advice_report import Advice, Change
+from handlens.advised import Offer, gain, of_op
 from handlens.diagnosis.rules import RULES
 from handlens.diagnosis.rules.inherited_error import InheritedError
 from handlens.diagnosis.rules.unused_suppression import UnusedSuppression
@@ -19,7 +20,6 @@ from handlens.targets import Target
 from handlens_server import commands
 from handlens_server.features import diagnostics
 from handlens_server.results import advised
-from handlens_server.results.advised import Offer
 from handlens_server.results.result import Result
 from handlens_server.runs.searches import Searches
 from handlens_server.state import State
@@ -206,7 +206,7 @@ class _Actions:
         if advice is not None:
             # A finding without an op is about the output.
             whole = None if is_pending else advised.whole(advice)
-            offers = advised.of_op(advice, op.handle) if op else filter(None, [whole])
+            offers = of_op(advice, op.handle) if op else filter(None, [whole])
             for offer in offers:
                 is_pending = False
                 yield from self._fix(
@@ -234,7 +234,7 @@ class _Actions:
         """``Keep conv2 in float: output 9.2 → 39.5 dB``, with the target if there are several."""
         several = len(self.state.results.of(result.run.uri)) > 1
         named = f" for {result.name}" if several else ""
-        return f"{offer.title}{named}: {advised.gain(advice, offer.output)}"
+        return f"{offer.title}{named}: {gain(advice, offer.output)}"
 
     def _is_searched(self, result: Result) -> bool:
         return self.searches.progress(result.run.uri, result.name) is not None

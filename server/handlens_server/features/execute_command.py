@@ -13,6 +13,7 @@ from pygls.exceptions import JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 
 import handlens
+from handlens.advised import of_steps
 from handlens.rendering.formats import FORMATS
 from handlens.rendering.view import View
 from handlens.report import Document as ReportDocument
@@ -31,7 +32,6 @@ from handlens_server.commands import (
     SHOW_TARGETS,
 )
 from handlens_server.features import status
-from handlens_server.results import advised
 from handlens_server.runs.runs import Runs
 from handlens_server.runs.searches import Searches
 from handlens_server.state import State
@@ -101,7 +101,7 @@ def register(server: LanguageServer, state: State, runs: Runs, searches: Searche
         document = opened(APPLY_ADVICE, uri)
         result = state.results.of(document.uri).get(target)
         advice = result and result.advice
-        offer = advised.of_steps(advice, steps) if advice else None
+        offer = of_steps(advice, steps) if advice else None
         if result is None or result.target is None or offer is None:
             tell(f"Handlens: there is no advice for the present text of {target}.")
             return False

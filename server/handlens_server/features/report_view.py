@@ -10,6 +10,7 @@ from pygls.lsp.server import LanguageServer
 
 from handlens import words
 from handlens.advice_report import Scores
+from handlens.advised import of_steps
 from handlens.diagnosis.thresholds import thresholds_in_force
 from handlens.rendering.view import View, clean, clean_lines
 from handlens.report import Report, Span, StaysInFloat, Unmatched
@@ -182,7 +183,7 @@ def _advice(result: Result, searches: Searches) -> dict[str, Any] | None:
                 "verified": step.verified,
             }
             for count, step in enumerate(advice.steps, 1)
-            if (offer := advised.of_steps(advice, count))
+            if (offer := of_steps(advice, count))
         ],
         "recommended": len(whole.changes) if whole else 0,
         "reach_db": advice.reach_db,

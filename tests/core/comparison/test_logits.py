@@ -55,6 +55,10 @@ class LogisticRegression(Head):
     pass
 
 
+class EncoderForClassification(Head):
+    pass
+
+
 class Twice(nn.Module):
     """Two linear layers, whose results ``give`` puts together."""
 
@@ -76,7 +80,17 @@ class Named:
     hidden: Tensor
 
 
-torch.export.register_dataclass(Named)
+@dataclass
+class Checked:
+    logits: Tensor
+    hidden: Tensor
+
+    def __post_init__(self) -> None:
+        assert self.logits.shape[-1] == 5
+
+
+for each in (Named, Checked):
+    torch.export.register_dataclass(each)
 
 
 def linear(finish: Any = lambda y: y, classes: int = 5) -> nn.Module:
@@ -101,11 +115,15 @@ def found(model: nn.Module, *inputs: Tensor, **options: Any) -> Logits | None:
         # A softmax leaves no doubt, whatever the shape.
         (linear(lambda y: y.softmax(-1), classes=8), X, PROBABILITIES),
         (LogisticRegression(nn.Linear(8, 5), lambda y: y), X, LOGITS),
+        # Nor does a name.
+        (EncoderForClassification(nn.Linear(8, 8), lambda y: y), X, LOGITS),
+        (linear(lambda y: {"logits": y}, classes=8), X, LOGITS),
         (Head(nn.Conv2d(3, 5, 8), lambda y: y.flatten(1)), PICTURE, LOGITS),
         (Head(nn.Conv2d(3, 5, 8), lambda y: y[..., 0, 0].softmax(1)), PICTURE, PROBABILITIES),
         (Twice(lambda a, b: {"boxes": a, "logits": b}), X, Logits(1, False)),
         (Twice(Pair), X, Logits(1, False)),
         (Twice(lambda a, b: Named(a.log_softmax(-1), b)), X, LOGITS),
+        (Twice(Checked), X, LOGITS),
     ],
 )
 def test_rows_of_a_last_layer_are_logits(model: nn.Module, inputs: Tensor, expected: Any) -> None:
@@ -128,7 +146,7 @@ def test_rows_of_a_last_layer_are_logits(model: nn.Module, inputs: Tensor, expec
         # The last dimension is not that of the classes.
         (linear(lambda y: y.mT), X),
         (linear(lambda y: y.reshape(2, 5, 6)), X),
-        (linear(lambda y: y[..., 0]), X),
+        (linear(lambda y: y[..., 0]), X[:, :5]),
         (linear(lambda y: y.softmax(1)), X),
         (Head(nn.Conv2d(3, 5, 1), lambda y: y), PICTURE),
         (Head(nn.Conv2d(3, 5, 1), lambda y: y.flatten(1)), PICTURE),
@@ -256,5 +274,5 @@ def test_what_is_not_finite_is_told_from_what_agrees() -> None:
 def test_what_cannot_be_compared_has_no_agreement() -> None:
     assert agreement() is None
     assert agreement(([[1.0, 2.0]], [[1.0, 2.0]]), logits=None) is None
-    assert agreement(([[1.0, 2.0]], [[1.0, 2.0], [0.0, 1.0]])) is None
+    assert agreement(([[1.0, 2.0]], [[1.0, 2.0]]), ([[1.0, 2.0]], [[1.0, 2.0], [0.0, 1.0]])) is None
     assert agreement((torch.zeros(0, 3), torch.zeros(0, 3))) is None

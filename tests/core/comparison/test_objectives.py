@@ -122,7 +122,8 @@ def test_what_a_metric_does_to_its_arguments_and_to_random_numbers_stays_with_it
         return random.random()
 
     agreement = OutputAgreement(objectives(metric))
-    measured, now = outputs(RIGHT.clone(), RIGHT.clone()), batch()
+    measured = outputs(RIGHT.clone(), RIGHT.clone())
+    now = Batch(1, ((X,), {}), (X.clone(), LABELS))
     before = torch.get_rng_state(), random.getstate()
     agreement.add(measured, now)
     assert torch.equal(measured.actual[0], RIGHT)

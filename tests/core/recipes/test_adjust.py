@@ -232,6 +232,19 @@ def test_what_is_kept_in_float_is_not_adjusted() -> None:
     assert all(node.args[1].op == "get_attr" for node in named(result.actual, "conv2d"))
 
 
+def test_a_layer_that_is_kept_in_float_may_be_adjusted() -> None:
+    model = nn.Sequential(nn.Linear(128, 16), nn.Linear(16, 16))
+    result = quantize(
+        model,
+        torch.randn(2, 128),
+        recipe="int8-weight-only",
+        adjust=(("0", "weight-finer-group"),),
+        keep_float=("0",),
+    )
+    ((weight,),) = result.described.values()
+    assert weight.granularity == "per-channel"
+
+
 def test_an_op_is_adjusted_also_if_its_neighbours_are_kept_in_float() -> None:
     adjust = (("second", "activation-16-bit"),)
     result = quantize(
@@ -274,6 +287,11 @@ def test_later_entries_go_before_earlier_ones() -> None:
     handles = {node.name: handle for handle, node in ops(result.reference).items()}
     assert "observer-min-max" in result.alternatives[handles["conv2d"]]
     assert "observer-histogram" in result.alternatives[handles["linear"]]
+
+
+def test_sixteen_bits_have_the_observer_that_is_asked_for() -> None:
+    adjust = (("first", "observer-histogram"), ("first", "activation-16-bit"))
+    assert kinds(Convolutions(), IMAGES, "x86", "first", adjust=adjust) == {"observer-min-max"}
 
 
 def test_joined_recipes_are_adjusted() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from handlens.advice_report import Advice, Alone, Change, ChangeKind, Cost, Scores, Step
+from handlens.advised import gain, of_op
 from handlens_server.results import advised
 
 FREE = Cost(0.0, 0.0)
@@ -39,22 +40,19 @@ ADVICE = Advice(
 
 
 def offered(handle: int, advice: Advice = ADVICE) -> list[str]:
-    return [
-        f"{offer.title}: {advised.gain(advice, offer.output)}"
-        for offer in advised.of_op(advice, handle)
-    ]
+    return [f"{offer.title}: {gain(advice, offer.output)}" for offer in of_op(advice, handle)]
 
 
 def test_an_op_that_wins_alone_is_offered_alone() -> None:
     assert offered(1) == offered(2) == ["Keep conv in float: output 9.2 → 39.5 dB"]
-    [offer] = advised.of_op(ADVICE, 1)
+    [offer] = of_op(ADVICE, 1)
     assert advised.is_best(ADVICE, offer)
 
 
 def test_an_op_that_wins_nothing_alone_is_offered_with_what_it_needs() -> None:
     assert offered(3) == ["Keep conv and norm in float: output 9.2 → 41.0 dB"]
     assert offered(4) == ["Keep conv, norm and relu in float: output 9.2 → 42.6 dB"]
-    assert not any(advised.is_best(ADVICE, offer) for offer in advised.of_op(ADVICE, 3))
+    assert not any(advised.is_best(ADVICE, offer) for offer in of_op(ADVICE, 3))
 
 
 def test_what_can_be_done_instead_is_offered_too() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from handlens.diagnosis.causes.loss import Loss
-from handlens.diagnosis.phrases import KEEP, number_format
+from handlens.diagnosis.phrases import number_format
 from handlens.report import NO_CAUSE, Cause, OpReport, Quantizer
 from handlens.words import portion
 
@@ -14,7 +14,7 @@ def explain(loss: Loss) -> Cause:
         return NO_CAUSE
     share = portion(loss.own_weight_share)
     return Cause(
-        f"its weight ({_format(loss.op, weights[0])}) accounts for {share} of what it loses", KEEP
+        f"its weight ({_format(loss.op, weights[0])}) accounts for {share} of what it loses"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from handlens.diagnosis.causes.loss import NEAR_FLOOR_DB, Loss
-from handlens.diagnosis.phrases import KEEP
 from handlens.diagnosis.ranges import levels
 from handlens.report import NO_CAUSE, Cause
 
@@ -15,6 +14,4 @@ def explain(loss: Loss) -> Cause:
     if not steps or steps > _FEW or not loss.is_rounding(NEAR_FLOOR_DB):
         return NO_CAUSE
     floor = loss.op.floor_sqnr_db
-    return Cause(
-        f"its output has {steps} steps, and rounding to them gives {floor:.1f} dB at best", KEEP
-    )
+    return Cause(f"its output has {steps} steps, and rounding to them gives {floor:.1f} dB at best")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from handlens.diagnosis.causes.loss import Loss
-from handlens.diagnosis.phrases import KEEP, loudest_channel
+from handlens.diagnosis.phrases import loudest_channel
 from handlens.diagnosis.ranges import FAR_LOUDER, ends, levels, loud_channel
 from handlens.report import NO_CAUSE, Cause
 
@@ -25,9 +25,9 @@ def explain(loss: Loss) -> Cause:
         return NO_CAUSE
     readers = loss.neighbours.readers(op)
     weighted = bool(readers) and all(each.name in _WEIGHTED for each in readers)
-    equalize = "move that channel's size into the next weight (cross-layer equalization), or "
+    equalize = "move that channel's size into the next weight (cross-layer equalization)"
     return Cause(
         f"{loudest_channel(channels)}, and one scale for all {channels.count} leaves the median channel "
         f"{steps} of {count} steps",
-        (equalize if weighted else "") + KEEP,
+        equalize if weighted else "",
     )

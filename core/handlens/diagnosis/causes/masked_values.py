@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from handlens.diagnosis.causes.loss import Loss
-from handlens.diagnosis.phrases import KEEP
 from handlens.diagnosis.ranges import levels, steps_used
 from handlens.report import NO_CAUSE, Cause
 from handlens.words import interval, number
@@ -18,5 +17,4 @@ def explain(loss: Loss) -> Cause:
     return Cause(
         f"its masked values reach {number(op.masked_min)} and set the scale: the others, "
         f"{interval(low, high)}, use {steps} of {levels(output)} steps",
-        KEEP,
     )

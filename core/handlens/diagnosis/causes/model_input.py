@@ -6,7 +6,7 @@ import math
 
 from handlens.diagnosis.causes.clipping import clipped
 from handlens.diagnosis.causes.loss import MOST, Loss
-from handlens.diagnosis.phrases import CALIBRATE, KEEP, number_format
+from handlens.diagnosis.phrases import CALIBRATE, number_format
 from handlens.diagnosis.ranges import ends, levels, steps_used
 from handlens.report import NO_CAUSE, Cause, ModelInput
 from handlens.words import interval, portion
@@ -24,7 +24,6 @@ def explain(loss: Loss) -> Cause:
     return _wide_range(worst) or Cause(
         f"the model's input {worst.name} ({number_format(worst.quantizer)}) accounts for "
         f"{portion(share)} of what it loses",
-        KEEP,
     )
 
 

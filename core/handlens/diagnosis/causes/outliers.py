@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from handlens.diagnosis.causes.loss import NEAR_FLOOR_DB, Loss
-from handlens.diagnosis.phrases import KEEP
 from handlens.diagnosis.ranges import largest
 from handlens.report import NO_CAUSE, Cause
 from handlens.words import number
@@ -24,5 +23,4 @@ def explain(loss: Loss) -> Cause:
     return Cause(
         f"a few values reach {number(largest(op))} where the rms is {number(op.reference_rms)}: "
         f"steps of {number(output.scale[1])} cover them and are too coarse for the others",
-        KEEP,
     )

@@ -30,6 +30,5 @@ def explain(loss: Loss) -> Cause:
             f"the {reader.name}{line} gives it one scale with {louder}, which reaches "
             f"{number(largest(loudest))}: its own values, {interval(low, high)}, use "
             f"{steps} of {levels(output)} steps",
-            f"keep the {reader.name} in float",
         )
     return NO_CAUSE

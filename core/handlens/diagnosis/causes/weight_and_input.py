@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from handlens.diagnosis.causes.loss import MOST, Loss
-from handlens.diagnosis.phrases import KEEP
 from handlens.report import NO_CAUSE, Cause
 from handlens.words import portion
 
@@ -17,6 +16,4 @@ def explain(loss: Loss) -> Cause:
         input_ = "the model's input"
     else:
         return NO_CAUSE
-    return Cause(
-        f"its weight and {input_}, both quantized, account for {share} of what it loses", KEEP
-    )
+    return Cause(f"its weight and {input_}, both quantized, account for {share} of what it loses")

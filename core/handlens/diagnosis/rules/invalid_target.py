@@ -18,9 +18,11 @@ class InvalidTarget(Rule):
     | `example_kwargs` | a mapping of keyword inputs; optional |
     | `dynamic_shapes` | as `torch.export.export` takes it; optional |
     | `calibration` | an iterable of input tuples; optional, the example inputs unless given |
-    | `evaluation` | an iterable of input tuples; optional, the example inputs unless given |
+    | `evaluation` | an iterable of input tuples; optional, the example inputs unless given. With a `metric`, the batches may have labels beside the inputs |
     | `recipe` | the name of a [recipe](../recipes.md), or a callable that returns a torchao `Quantizer`; optional |
     | `keep_float` | a list of module paths and debug handles that [stay in float](../recipes.md#keeping-modules-in-float); optional |
+    | `metric` | a function [`metric(outputs, batch)`](../metric.md) that gives a number, higher if better; optional |
+    | `adjust` | a mapping of module paths and debug handles to [kinds of change](../recipes.md#adjusting-before-keeping-in-float); optional |
 
     ## Example
 
@@ -33,7 +35,7 @@ class InvalidTarget(Rule):
 
     The message names what was given and what is expected. For targets in pyproject.toml
     (`[tool.handlens.targets.<name>]`), every value is a `"module:callable"` string, but `recipe`,
-    which may be a name, and `keep_float`, which is a list of module paths.
+    which may be a name, `keep_float`, which is a list of module paths, and `adjust`, a table of them.
 
     A failure cannot be suppressed.
     """

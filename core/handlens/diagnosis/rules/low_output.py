@@ -36,7 +36,8 @@ class LowOutput(Rule):
       finer scales or more bits, calibration with more inputs, or the most sensitive part of the
       model in float ([`keep_float`](../recipes.md#keeping-modules-in-float)) moves the sum.
     - The ratio is of the output's values. Whether 17 dB matters is for your metric to say: a
-      classifier may give the same answers. Set `warning-db` and its like in `[tool.handlens]` to
+      classifier may give the same answers. A target's own [`metric`](../metric.md) is measured
+      of both models, and how far logits agree stands beside the ratio. Set `warning-db` and its like in `[tool.handlens]` to
       what suits the model.
 
     In CI, `--fail-under 20` asks for an output of 20 dB, whatever the thresholds are.

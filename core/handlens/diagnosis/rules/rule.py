@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+from handlens.advised import refuted
 from handlens.diagnosis.losses import Losses
 from handlens.report import Coverage, Finding, Report, Span, Thresholds
 
@@ -26,7 +27,8 @@ class Measured:
 
     @cached_property
     def losses(self) -> Losses:
-        return Losses(self.report.ops, self.thresholds)
+        advice = self.report.advice
+        return Losses(self.report.ops, self.thresholds, refuted(advice) if advice else frozenset())
 
 
 class Rule:

@@ -4,8 +4,8 @@ from handlens.diagnosis.rules.rule import Rule
 
 
 class RunFailed(Rule):
-    """The model was exported, and what follows failed: calibrating, quantizing or casting it, or
-    running an evaluation input.
+    """The model was exported, and what follows failed: calibrating, quantizing or casting it,
+    running an evaluation input, or the target's own metric.
 
         net.py:21:18: HL303 error: masked_fill of the quantized model failed on evaluation batch 1: RuntimeError: value cannot be converted to type c10::Half without overflow
            = cause: the constant -1e+09 is beyond the range of float16, which ends at 65504
@@ -13,7 +13,7 @@ class RunFailed(Rule):
 
     The error is on the line of the operation that failed, or that the quantizer was looking at; or
     in your own code if that raised it: a custom operation, a quantizer, the generator of the
-    batches. The message says which of the two models fails. "Of the float model" means that it
+    batches, a [metric](../metric.md). The message says which of the two models fails. "Of the float model" means that it
     raises on the same input without being quantized.
 
     ## Example

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import accumulate
 from typing import get_args
 
 import torch
@@ -24,7 +23,7 @@ from torch.utils import _pytree as pytree
 
 from benchmarks import orders, preparing
 from benchmarks.advice_subjects import COUNTS, SUBJECTS, own
-from benchmarks.orders import Kept, Measure, Sizes
+from benchmarks.orders import Kept, Measure
 from benchmarks.workloads import ROOT, Workload
 from handlens.advice_report import Advice, Scores
 from handlens.advising.measuring import Measuring
@@ -62,6 +61,8 @@ class Accusations:
     wins_db: tuple[float | None, ...]
     """What each wins, the best unit of the op in float alone; None if no noise is left. The first is named
     first."""
+    in_set: tuple[bool, ...]
+    """For each, whether a step of the advice keeps it in float: it may win beside others only."""
     first_is_best: bool
     """True if the op that is named first is of the unit that wins most of all."""
 
@@ -84,7 +85,6 @@ class Row:
     title: str
     recipe: str
     units: int
-    """The smallest ones."""
     before_db: float
     quantize_s: float
     compare_s: float
@@ -116,7 +116,6 @@ class Bench:
         assert quantized.switch is not None
         switch = quantized.switch()
         self.units: list[Kept] = switch.units
-        self.size = Sizes(self.units)
         batches = list(subject.evaluation_batches())
         self.switches = Measuring(quantized, switch, batches, Objectives(self._captured, subject))
 
@@ -186,7 +185,7 @@ def measure(workload: Workload) -> Row:
         workload.name,
         workload.title,
         report.recipe,
-        bench.size(frozenset().union(*bench.units)),
+        len(bench.units),
         before,
         report.timings["quantize"],
         report.timings["compare"],
@@ -194,8 +193,8 @@ def measure(workload: Workload) -> Row:
         methods,
         first[0] if first else None,
         advice_s,
-        _accusations(judge(report, (), {}, target.declaration), bench, wins),
-        _accusations(judge(advised, (), {}, target.declaration), bench, wins),
+        _accusations(judge(report, (), {}, target.declaration), advice, bench, wins),
+        _accusations(judge(advised, (), {}, target.declaration), advice, bench, wins),
         _metric(session, request, report, advice),
     )
 
@@ -218,9 +217,7 @@ def _metric(session: Session, request: RunRequest, report: Report, advice: Advic
 
 
 def _advised(bench: Bench, advice: Advice, before: float) -> Method:
-    changed = (frozenset(step.change.handles) for step in advice.steps)
-    kept: list[Kept] = list(accumulate(changed, lambda before, more: before | more))
-    steps = [advice.steps[: sum(bench.size(each) <= most for each in kept)] for most in COUNTS]
+    steps = [advice.steps[:count] for count in COUNTS]
     entries = [[entry for step in each for entry in step.change.entries] for each in steps]
     return Method(
         tuple(finite(bench.real(each)) for each in entries),
@@ -239,7 +236,9 @@ def _method(bench: Bench, measured: Measure, choose: Callable[[Measure, int], Ke
     )
 
 
-def _accusations(judged: Report, bench: Bench, wins: Sequence[float]) -> Accusations:
+def _accusations(
+    judged: Report, advice: Advice, bench: Bench, wins: Sequence[float]
+) -> Accusations:
     """Args: wins: For each unit, the dB that it wins alone."""
     accused = sorted(
         (each for each in judged.findings if each.rule == LowSqnr.code),
@@ -249,7 +248,12 @@ def _accusations(judged: Report, bench: Bench, wins: Sequence[float]) -> Accusat
         max((win for unit, win in zip(bench.units, wins) if each.handle in unit), default=0.0)
         for each in accused
     ]
-    return Accusations(tuple(map(finite, of_op)), of_op[:1] == [max(wins)])
+    kept = {handle for step in advice.steps for handle in step.change.handles}
+    return Accusations(
+        tuple(map(finite, of_op)),
+        tuple(each.handle in kept for each in accused),
+        of_op[:1] == [max(wins)],
+    )
 
 
 def _told(scores: Scores) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 Kept = frozenset[int]
@@ -30,33 +29,15 @@ class Measure:
         return len(self._known)
 
 
-class Sizes:
-    """How many of the smallest units a set of ops holds. A larger unit costs as much as those in it."""
-
-    def __init__(self, units: Sequence[Kept]) -> None:
-        self._smallest = [each for each in units if not any(other < each for other in units)]
-
-    def __call__(self, kept: Kept) -> int:
-        return sum(each <= kept for each in self._smallest)
-
-
 def greedy(units: Sequence[Kept], measure: Measure, most: int) -> Kept:
-    """The unit that wins most for its size beside those before it, all measured anew; until none wins."""
-    size = Sizes(units)
+    """The best unit beside those before it, each time all others measured anew; until none wins."""
     kept: Kept = frozenset()
-    now = measure(kept)
-    while size(kept) < most and now < math.inf:
+    for _ in range(most):
         measure.hold(kept)
-        wins = {
-            unit: (measure(kept | unit) - now) / (size(kept | unit) - size(kept))
-            for unit in units
-            if size(kept) < size(kept | unit) <= most
-        }
-        best = max(wins, key=wins.__getitem__, default=None)
-        if best is None or wins[best] <= 0:
+        best = max((kept | unit for unit in units), key=measure)
+        if measure(best) <= measure(kept):
             break
-        kept |= best
-        now = measure(kept)
+        kept = best
     return kept
 
 
@@ -74,10 +55,11 @@ def injection(units: Sequence[Kept], measure: Measure, most: int) -> Kept:
 
 
 def _first(order: Sequence[Kept], most: int) -> Kept:
-    """The first units of an order, up to a size; one that is too large for the rest is passed over."""
-    size = Sizes(order)
+    """The first units of an order, without those that are part of others before them."""
     kept: Kept = frozenset()
+    count = 0
     for unit in order:
-        if size(kept | unit) <= most:
+        if count < most and not unit <= kept:
             kept |= unit
+            count += 1
     return kept

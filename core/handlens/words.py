@@ -145,14 +145,14 @@ def output(accuracy: OutputAccuracy) -> str:
 
 
 def objectives(accuracy: OutputAccuracy) -> list[tuple[str, str]]:
-    """What there is of the output beside its ratio, each with its name: ``top-1``, ``KL``, a metric.
+    """What there is of the output beside its ratio, each after its name: ``97.2 % of 64 rows``.
 
     Nothing is said of logits that are exactly the reference's.
     """
     found = []
     if (logits := accuracy.logits) is not None and accuracy.verdict != "exact":
         rows = count(logits.rows, "row")
-        found.append(("top-1", f"agrees in {top1(logits)} of {rows}"))
+        found.append(("top-1 agrees in", f"{top1(logits)} of {rows}"))
         if logits.kl_divergence is not None:
             found.append(("KL", f"{_divergence(logits.kl_divergence)} nats"))
     if accuracy.metric is not None:

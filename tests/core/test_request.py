@@ -8,7 +8,7 @@ from dataclasses import asdict
 import pytest
 
 from handlens.dataclass_json import from_json
-from handlens.request import RunRequest
+from handlens.request import AdviceRequest, RunRequest
 from handlens.targets import Target
 
 
@@ -27,3 +27,10 @@ def test_what_is_no_adjustment_is_refused(adjust: object) -> None:
     data = asdict(RunRequest(Target("main", "function", "model.py")))
     with pytest.raises(ValueError, match="not a RunRequest"):
         from_json(RunRequest, {**data, "adjust": adjust})
+
+
+def test_only_a_run_that_is_asked_for_advice_has_that_stage() -> None:
+    target = Target("main", "function", "model.py")
+    compared = ("load", "export", "quantize", "compare")
+    assert RunRequest(target).stages == compared
+    assert RunRequest(target, advise=AdviceRequest()).stages == (*compared, "advise")

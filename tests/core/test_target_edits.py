@@ -105,6 +105,9 @@ def test_an_adjustment_joins_those_that_are_there() -> None:
     assert '"adjust": {"a": ["weight-8-bit", "activation-16-bit"]}' in text
     with pytest.raises(NoEdit, match="handlens_x has a already"):
         add(text, FUNCTION, Additions(adjust={"a": one}))
+    text = text.replace('["weight-8-bit",', '["weight-8-bit",  # for now\n       ')
+    with pytest.raises(NoEdit, match="has a comment in it"):
+        add(text, FUNCTION, Additions(adjust={"a": ("observer-min-max",)}))
 
 
 @pytest.mark.parametrize(

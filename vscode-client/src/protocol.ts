@@ -117,7 +117,7 @@ export interface ReportData {
     cosine: number | null;
     /** Why it was not compared. */
     reason: string;
-    /** The names of what there is beside the ratio (top-1, KL, a metric), and their values in words. */
+    /** The names of what there is beside the ratio (top-1 agrees in, KL, a metric), and their values in words. */
     objectives: [string, string][];
   } | null;
   verified: {

@@ -220,7 +220,10 @@ class Pt2eSwitch:
                 continue
             twin = actual.get(node.name)
             if twin is None or twin.target != node.target:
-                raise CannotSwitch(f"{node.name} is not in the quantized graph")
+                if self._touches(node):
+                    raise CannotSwitch(f"{node.name} is not in the quantized graph")
+                # What depends on constants alone may have been computed by torchao.
+                continue
             self._readers[node.name] = twin
             theirs = pytree.tree_leaves((node.args, node.kwargs))
             mine = pytree.tree_leaves((twin.args, twin.kwargs))
@@ -229,6 +232,11 @@ class Pt2eSwitch:
             for position, (source, read) in enumerate(zip(theirs, mine)):
                 if isinstance(read, Node) and is_dequantize(read):
                     yield self._edge(node, source, read, position)
+
+    def _touches(self, node: Node) -> bool:
+        """True if a quantizer stands at the output of a node of the reference, or at one of its inputs."""
+        places = {node.name, *((each.name, node.name) for each in node.all_input_nodes)}
+        return not places.isdisjoint(self._layout.places)
 
     def _edge(self, reader: Node, source: Node, read: Node, position: int) -> _Edge:
         root, quantizers = _unwound(read)

@@ -122,7 +122,9 @@ def effort(advice: Advice) -> str:
 def verification(advice: Advice) -> str:
     """How many steps a real run has confirmed."""
     verified = sum(step.verified for step in advice.steps)
-    of = "all" if verified == len(advice.steps) else f"{verified} of {len(advice.steps)}"
+    of = f"{verified} of {len(advice.steps)}"
+    if verified in (0, len(advice.steps)):
+        of = "all" if verified else "none of the"
     return f"{of} outputs by a run of the recipe with these changes"
 
 

@@ -37,7 +37,9 @@ def advice_lines(report: Report, advice: Advice, console: Console, view: View) -
         yield Text(f"  {clean(sentence)}", STYLES["warning"] if advice.falls_short else "")
     yield row("measured", Text(shown.effort(advice)))
     if advice.steps:
-        yield row("verified", Text.assemble(("✓ ", "green"), shown.verification(advice)))
+        is_verified = any(step.verified for step in advice.steps)
+        mark = ("✓ ", "green") if is_verified else ""
+        yield row("verified", Text.assemble(mark, shown.verification(advice)))
         yield row("MACs, weights", Text(shown.COST))
     label = "to paste"
     for line in shown.to_paste(advice):
@@ -64,11 +66,12 @@ def _drawn(table: Table, console: Console) -> Iterator[Text]:
         width = max(len(name), *(len(each.cells[number]) for each in table.rows))
         style = "green" if name == "wins" else ""
         drawn.add_column(name, justify="right", min_width=width, style=style)
-    drawn.add_column(min_width=1)
+    if any(each.is_verified for each in table.rows):
+        drawn.add_column(min_width=1)
     for each in table.rows:
-        mark = Text("✓", "green") if each.is_verified else ""
+        mark = [Text("✓", "green")] if each.is_verified else []
         style = "" if each.is_recommended else "dim"
-        drawn.add_row(str(each.number or ""), *map(clean, each.cells), mark, style=style)
+        drawn.add_row(str(each.number or ""), *map(clean, each.cells), *mark, style=style)
     options = console.options.update_width(_UNLIMITED)
     if console.is_terminal:
         least = console.measure(drawn, options=options).minimum

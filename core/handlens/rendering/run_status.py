@@ -61,7 +61,10 @@ class RunStatus:
     def advice(self, advice: Advice) -> None:
         """Show the best that the search for advice has found so far."""
         if self._task is not None:
-            self._progress.update(self._task, best=clean(so_far(advice)))
+            # What was done before has no room beside it in a terminal of the usual width.
+            self._progress.update(
+                self._task, stages=f"[bold]{self._ahead[-1]}[/]", best=clean(so_far(advice))
+            )
 
     def output(self, line: str) -> None:
         """Remember a line that the run printed, and show it if that is asked for."""

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from handlens.advice_report import Advice, Scores
 from handlens.rendering import html
-from handlens.rendering.advice import so_far
+from handlens.rendering.advice import Tables, so_far
 from handlens.rendering.advice_curve import Curve
 from handlens.rendering.text import render
 from handlens.rendering.view import View
@@ -54,6 +54,15 @@ def test_each_step_has_its_output_its_gain_and_its_cost() -> None:
         "verified ✓ 1 of 2 outputs by a run of the recipe with these changes"
     )
     assert row(shown, "to paste") == 'to paste "keep_float": ["conv2", "head"],'
+
+
+def test_outputs_that_no_run_has_confirmed_have_no_mark() -> None:
+    unverified = replace(ADVICE, steps=(replace(ADVICE.steps[0], verified=False),))
+    shown = text(unverified)
+    assert "✓" not in shown
+    assert row(shown, "verified") == (
+        "verified none of the outputs by a run of the recipe with these changes"
+    )
 
 
 def test_columns_are_there_for_what_was_measured() -> None:
@@ -105,9 +114,10 @@ def test_a_sentence_says_what_came_of_the_search(advice: Advice, sentence: str) 
 
 
 def test_steps_beyond_the_wish_are_not_recommended() -> None:
-    assert row(text(replace(ADVICE, reach_db=39.0)), "to paste") == (
-        'to paste "keep_float": ["conv2"],'
-    )
+    advice = replace(ADVICE, reach_db=39.0)
+    assert row(text(advice), "to paste") == 'to paste "keep_float": ["conv2"],'
+    steps = Tables(document(advice).reports[0], advice).steps
+    assert [each.is_recommended for each in steps.rows] == [True, True, False]
 
 
 def test_a_search_that_was_ended_early_says_nothing_of_what_was_not_tried() -> None:

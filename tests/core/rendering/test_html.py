@@ -152,7 +152,7 @@ def test_the_page_says_how_logits_agree_and_what_the_metric_gives() -> None:
     logits, metric = LogitsAgreement(0.972, 0.031, 64), Metric(HOSTILE, 0.982, 0.914)
     output = OutputAccuracy("ok", 17.25, 0.1, 0.2, 0.99, "", logits, metric)
     page = render(report([losing_op(0, 20.0)], output=output))
-    assert "<div><dt>top-1</dt><dd>agrees in 97.2 % of 64 rows</dd></div>" in page
+    assert "<div><dt>top-1 agrees in</dt><dd>97.2 % of 64 rows</dd></div>" in page
     assert "<div><dt>KL</dt><dd>0.031 nats</dd></div>" in page
     assert "<dd>0.982 → 0.914</dd>" in page
     assert HOSTILE not in page

@@ -32,6 +32,6 @@ export function notebooks(scenario: Scenario): void {
     });
 
     scenario('with a notebook has the lens of its target in the cell that declares it', async (workbench) => {
-        await workbench.untilLens(/^Handlens: output 9\.\d dB, top-1 \d+(\.\d)? % · worst conv2d \d+\.\d dB · rerun$/);
+        await workbench.untilLens(/^Handlens: output 9\.\d dB, top-1 [\d.]+ % · worst conv2d \d+\.\d dB · rerun$/);
     });
 }

@@ -45,7 +45,7 @@ export function reading(scenario: Scenario): void {
 
     scenario('has a lens above its target with the accuracy of the output', async (workbench) => {
         await workbench.goTo(48);
-        await workbench.untilLens(/^Handlens: output 9\.\d dB, top-1 \d+(\.\d)? % · worst conv2d \d+\.\d dB · rerun$/);
+        await workbench.untilLens(/^Handlens: output 9\.\d dB, top-1 [\d.]+ % · worst conv2d \d+\.\d dB · rerun$/);
     });
 
     scenario('has its state among the language status items', async (workbench) => {

@@ -103,7 +103,7 @@ test("the summary says how logits agree and what the metric gives", () => {
   const { output } = report([]);
   assert.ok(output);
   const objectives: [string, string][] = [
-    ["top-1", "agrees in 97.2 % of 64 rows"],
+    ["top-1 agrees in", "97.2 % of 64 rows"],
     ["accuracy", "0.982 → 0.914"],
   ];
   assert.equal(

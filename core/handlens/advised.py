@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -98,7 +99,7 @@ def gain(advice: Advice, output: Scores) -> str:
 def named(changes: Sequence[Change], most: int = _MOST_NAMED) -> str:
     """The ops of some changes, or how many there are."""
     # The name of a unit lists its ops.
-    names = [name for change in changes for name in change.name.split(", ")]
+    names = [name for change in changes for name in re.split(", | and ", change.name)]
     if len(names) <= most or len(changes) == 1:
         return words.listed(names)
     return words.count(len({handle for each in changes for handle in each.handles}), "op")

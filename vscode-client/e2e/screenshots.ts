@@ -92,7 +92,7 @@ function advice(name: string): Act {
             { severity: 'error', text: 'self.conv2(x)' },
         );
         await workbench.quickFixes('self.conv2(x)');
-        await pictures.take(page, `quick-fix-${name}`, { x: 0, y: 200, width: 1000, height: 520 });
+        await pictures.take(page, `quick-fix-${name}`, { x: 0, y: 300, width: 1000, height: 560 });
         await page.keyboard.press('Escape');
         const view = new ReportView(workbench);
         await view.open();

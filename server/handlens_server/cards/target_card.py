@@ -9,6 +9,7 @@ from handlens import words
 from handlens.report import Report, op_name
 from handlens_server.cards import markup
 from handlens_server.cards.markup import code, escaped, short
+from handlens_server.results import advised
 
 
 def markdown(report: Report) -> str:
@@ -28,9 +29,12 @@ def plain(report: Report) -> str:
 
 
 def rows(report: Report) -> Iterator[tuple[str, str]]:
-    """The rows of the table: the output, what it was checked against, and what was quantized by whom."""
+    """The rows of the table: the output, what helps it, what it was checked against, and what was quantized
+    by whom."""
     output, verified, coverage = report.output, report.verified, report.coverage
     yield "Output", words.output(output) + words.beside(output) if output else "not measured"
+    if report.advice and advised.whole(report.advice):
+        yield "What helps", advised.summary(report.advice)
     if verified:
         yield "Verified", words.verified(verified)
         if verified.actual_sqnr_db is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from handlens.advice_report import Advice, Change, Cost, Scores, Step
 from handlens.report import (
     Coverage,
     Difference,
@@ -51,6 +52,15 @@ def test_it_says_how_logits_agree_and_what_the_metric_gives() -> None:
         "9.2 dB · top-1 agrees in 97.2 % of 64 rows · KL 0.031 nats · top_5 0.982 → 0.914"
     )
     assert r"top\_5 0.982" in target_card.markdown(replace(REPORT, output=output))
+
+
+def test_it_says_what_helps_once_that_was_measured() -> None:
+    change = Change("keep-float", ("conv2",), (4,), "conv2")
+    advice = Advice(Scores(19.53), steps=(Step(change, Scores(39.46), Cost(0.4, 0.1)),))
+    [_, _, row, *_] = target_card.plain(replace(REPORT, advice=advice)).splitlines()
+    assert row.split(maxsplit=2) == ["What", "helps", "keep conv2 in float: output 19.5 → 39.5 dB"]
+    nothing = replace(REPORT, advice=Advice(Scores(19.53)))
+    assert "What helps" not in target_card.plain(nothing)
 
 
 def test_a_reference_that_is_not_the_model_comes_first() -> None:

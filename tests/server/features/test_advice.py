@@ -215,12 +215,20 @@ async def test_the_search_shows_its_progress(serving: Serving, tmp_path: Path, m
     async with serving(tmp_path, advise="auto") as client:
         document = client.open("net.py", model)
         await client.diagnostics(document)
-        await searched(client)
-        said = [str(each.message) for _, each in client.progress_values]
-        first = said.index("searching for what helps")
-        assert said[first - 1] == "done", "the comparison is over"
-        assert re.fullmatch(r"searching for what helps: .+ → \d+\.\d dB so far", said[first + 1])
-        assert said[-1] == "done"
+
+        def messages() -> list[str]:
+            return [str(each.message) for _, each in client.progress_values]
+
+        # Once for the comparison, and once for the search.
+        await client.until(lambda: messages().count("done") == 2)
+        said = messages()
+        # The comparison is over before the search begins.
+        search = said[said.index("done") + 1 :]
+        assert search[0].startswith("searching for what helps")
+        found = [each for each in search if each.endswith(" so far")]
+        assert all(re.search(r"helps: .+ → (\d+\.\d dB|exact) so far$", each) for each in found)
+        assert found
+        assert search[-1] == "done"
 
 
 @pytest.mark.parametrize("act", ["edit", "save", "rerun", "close", "cancel"])

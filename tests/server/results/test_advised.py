@@ -55,6 +55,12 @@ def test_an_op_that_wins_nothing_alone_is_offered_with_what_it_needs() -> None:
     assert not any(advised.is_best(ADVICE, offer) for offer in of_op(ADVICE, 3))
 
 
+def test_the_ops_of_several_units_are_one_list() -> None:
+    pool = change("pool and flatten", 7, 8)
+    advice = replace(ADVICE, steps=(ADVICE.steps[1], Step(pool, Scores(41.0), FREE)))
+    assert offered(7, advice) == ["Keep norm, pool and flatten in float: output 9.2 → 41.0 dB"]
+
+
 def test_what_can_be_done_instead_is_offered_too() -> None:
     assert offered(5) == [
         "Keep linear in float: output 9.2 → 9.5 dB",

@@ -31,7 +31,7 @@ inWindow(
             await report.points.nth(1).click();
             await report.offer.filter({ hasText: /^Keep conv2 in float\s*output 9\.\d → 39\.\d dB/ }).waitFor();
             await report.offer.getByRole('button', { name: 'Apply' }).click();
-            await workbench.goTo(58);
+            await workbench.putCaret('torch.manual_seed(0)');
             await workbench.untilText('"keep_float": [');
             await workbench.page.keyboard.press('Control+Z');
             await workbench.page.locator('.part.editor .tab.dirty').waitFor({ state: 'detached' });

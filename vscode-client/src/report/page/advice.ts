@@ -11,7 +11,7 @@ import type { Store } from "./store";
 /** The height of the head, and of the space around it. */
 const HEAD = 84;
 const LEAST_HEIGHT = 140;
-const MOST_HEIGHT = 260;
+const MOST_HEIGHT = 200;
 const MARGIN = { left: 46, right: 64, top: 22, bottom: 34 };
 const LEAST_WIDTH = 260;
 

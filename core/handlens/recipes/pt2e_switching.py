@@ -57,7 +57,7 @@ class _Edge:
     position: int
     """Among the leaves of the arguments of the reader."""
     constant: Node | None
-    """The node of the reference that is read, if it is a constant."""
+    """The node of the reference that is read, if torchao has quantized its value beforehand."""
     root: Node
     """The node of the quantized graph at the head of the quantizers."""
 
@@ -204,9 +204,7 @@ class Pt2eSwitch:
         if edge.constant is not None:
             if chain:
                 raise CannotSwitch(f"the constant {edge.source} has another quantizer")
-            name = f"float_{edge.source}"
-            setattr(model, name, value_of(edge.constant))
-            return graph.get_attr(name)
+            return _with_constants(edge.constant, model)
         node = copies[edge.root]
         for quantizer in map(self._quantizer, chain):
             quantize, dequantize = quantizer.quantize, quantizer.dequantize
@@ -258,7 +256,7 @@ class Pt2eSwitch:
             if observer not in self._quantizers:
                 self._quantizers[observer] = quantizer
                 self._observers[observer.sources].append(observer)
-        constant = source if source.op == "get_attr" else None
+        constant = source if quantizers[0].quantize is None else None
         return _Edge(source.name, reader.name, is_tensor, position, constant, root)
 
     # -- ranges ------------------------------------------------------------------------------------
@@ -307,6 +305,17 @@ class Pt2eSwitch:
             if each.specification == observer.specification:
                 return quantizer
         raise CannotSwitch("a quantizer has a specification that none had before")
+
+
+def _with_constants(node: Node, model: GraphModule) -> Node:
+    """Add a node of the reference that depends on constants alone, and the nodes that it reads."""
+    if node.op == "placeholder":
+        raise CannotSwitch(f"{node.name} is no constant")
+    copy = model.graph.node_copy(node, lambda each: _with_constants(each, model))
+    if node.op == "get_attr":
+        copy.target = f"float_{node.name}"
+        setattr(model, copy.target, value_of(node))
+    return copy
 
 
 def _unwound(node: Node) -> tuple[Node, list[_Quantizer]]:

@@ -19,8 +19,8 @@ WINS_DB = 0.2
 """What an op that HL101 names should win, kept in float alone."""
 SAME_DB = 0.01
 """The difference up to which two outputs count as equal."""
-NO_NOISE_DB = 200.0
-"""Counts for an output without any noise where a difference is taken."""
+MOST_DB = 100.0
+"""What an output counts as at most, where a difference is taken."""
 
 
 def section(document: Document) -> str:
@@ -89,7 +89,8 @@ def _summary(rows: Sequence[Document]) -> Iterator[str]:
     for name, title in METHODS.items():
         if name == "advice":
             continue
-        gaps = [gap for row in rows for gap in _gaps(row, name)]
+        # By a metric, advice seeks something else.
+        gaps = [gap for row in rows if row["metric"] is None for gap in _gaps(row, name)]
         lower, higher = (sum(sign * gap > SAME_DB for gap in gaps) for sign in (1, -1))
         yield (
             f"- Beside {title}, advice is lower in {lower} of {len(gaps)} places, by {max(gaps):.1f} dB "
@@ -154,7 +155,7 @@ def _accusations(name: str, accused: Sequence[Document]) -> list[str]:
 
 
 def _number(ratio: float | None) -> float:
-    return NO_NOISE_DB if ratio is None else ratio
+    return MOST_DB if ratio is None else min(ratio, MOST_DB)
 
 
 def _decibels(ratio: float | None) -> str:

@@ -318,13 +318,14 @@ def advised(**changes: Any) -> dict[str, Any]:
         "advice_s": 1.0,
         "accused": accused,
         "accused_advised": accused | {"wins_db": [5.0, 0.1], "in_set": [True, True]},
-        "metric": {"name": "top1", "reference": 0.96, "quantized": [0.3, 0.9]},
+        "metric": None,
         **changes,
     }
 
 
 def test_the_page_of_advice_has_outputs_costs_and_accusations() -> None:
-    text = advice_page.section(DOCUMENT | {"rows": [advised()]})
+    by_metric = advised(metric={"name": "top1", "reference": 0.96, "quantized": [0.3, 0.9]})
+    text = advice_page.section(DOCUMENT | {"rows": [advised(), by_metric]})
     assert (
         "| A | `x86` | 9 | 9.2 | 20.0 · 30.0 · 40.0 · exact | 20.0 · 30.5 · 40.0 · exact |" in text
     )
@@ -332,8 +333,8 @@ def test_the_page_of_advice_has_outputs_costs_and_accusations() -> None:
     assert "differ from real runs by 0.0000 dB at most" in text
     assert "| A | `x86` | 200 ms | 0.5× | 5.0× | 3.0× | 12 | 20% of 60 |" in text
     assert "| A | `x86` | top1 | 0.960 | 0.300 → 0.900 |" in text
-    assert "| before advice | 3 | 1 | 2 | in 1 of 1" in text
-    assert "| with advice | 2 | 1 | 2 | in 1 of 1" in text
+    assert "| before advice | 6 | 2 | 4 | in 2 of 2" in text
+    assert "| with advice | 4 | 2 | 4 | in 2 of 2" in text
 
 
 def test_the_page_of_advice_quotes_the_kept_results() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from handlens.advice_report import Advice, Alone, Change, ChangeKind, Scores, Step
 from handlens.advising.costs import Costs
 from handlens.advising.measuring import Measuring, real_run
-from handlens.advising.ranking import Parts
+from handlens.advising.ranking import Part, Parts
 from handlens.advising.search import WORST, Search, Trial, Unit, Value
 from handlens.capture.export import Captured
 from handlens.comparison.objectives import Objectives
@@ -26,7 +27,7 @@ WORTH_DB = 0.2
 # Alternatives are tried for so many of the units that are kept in float, the best first.
 _UNITS_TO_ADJUST = 2
 # Runs of the recipe take at most so many times as long as the search before them.
-_RUNS_PER_SEARCH = 1.0
+_RUNS_PER_SEARCH = 0.5
 
 
 def advise(
@@ -122,16 +123,19 @@ class _Advisor:
             return WORST
 
     def _rank(self, kept: Set[int]) -> Sequence[Unit]:
+        """Two that are likely to win by the sign of their errors, one by their size, and so on."""
         self._measuring.hold(kept)
         parts = self._measuring.parts()
-        return sorted(
-            self._units,
-            key=lambda unit: (-self._part(parts, unit, kept), min(unit), len(unit)),
-        )
+        of_unit = {unit: self._part(parts, unit, kept) for unit in self._units}
+        units = sorted(self._units, key=lambda unit: (min(unit), len(unit)))
+        along = sorted(units, key=lambda unit: -of_unit[unit].along)
+        spread = sorted(units, key=lambda unit: -of_unit[unit].spread)
+        in_turn = zip(along[::2], along[1::2] + [along[-1]], spread)
+        return list(dict.fromkeys((*itertools.chain.from_iterable(in_turn), *along)))
 
-    def _part(self, parts: Sequence[Parts], unit: Unit, kept: Set[int]) -> float:
+    def _part(self, parts: Sequence[Parts], unit: Unit, kept: Set[int]) -> Part:
         edges = self._switch.rounded_edges(unit | kept) - self._switch.rounded_edges(kept)
-        return sum(each.of(unit - kept, edges) for each in parts)
+        return sum((each.of(unit - kept, edges) for each in parts), Part())
 
     def _note(self, trial: Trial) -> None:
         if trial.value == WORST:

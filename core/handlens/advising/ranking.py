@@ -6,7 +6,8 @@ squared error of the output, the part of the op is the sum of g·d over the elem
 squared error loses with d, to first order and up to a factor. It is negative where the errors of two ops
 make up for each other.
 
-The parts say which units are worth measuring. They are never shown.
+The sum of (g·d)² is the part that the op would have if its error had nothing to do with that of the others.
+Both say which units are worth measuring. They are never shown.
 """
 
 from __future__ import annotations
@@ -35,19 +36,33 @@ from handlens.comparison.memory import written_by
 from handlens.recipes.regions import CALLED_ONCE
 
 
+@dataclass(frozen=True)
+class Part:
+    """What the error of an op does to the error of the output, to first order."""
+
+    along: float = 0.0
+    """The part of the output's error that goes away with the op's: Σ g·d. Negative where errors cancel."""
+    spread: float = 0.0
+    """Σ (g·d)², which grows with the noise that the op makes at the output, whatever its direction."""
+
+    def __add__(self, other: Part) -> Part:
+        return Part(self.along + other.along, self.spread + other.spread)
+
+
 @dataclass
 class Parts:
     """The parts of ops, and of quantizers between two ops, in the error of the output."""
 
-    ops: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    ops: dict[int, Part] = field(default_factory=lambda: defaultdict(Part))
     """By handle, of what an op computes from its quantized inputs."""
-    edges: dict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
+    edges: dict[tuple[str, str], Part] = field(default_factory=lambda: defaultdict(Part))
     """By the names of both nodes, of what the quantizers between them change."""
 
-    def of(self, handles: Set[int], edges: Set[tuple[str, str]]) -> float:
+    def of(self, handles: Set[int], edges: Set[tuple[str, str]]) -> Part:
         """The part of some ops and of some quantizers."""
-        ours = [self.ops.get(each, 0.0) for each in handles]
-        return sum(ours) + sum(self.edges.get(each, 0.0) for each in edges)
+        ours = [self.ops[each] for each in handles if each in self.ops]
+        ours += [self.edges[each] for each in edges if each in self.edges]
+        return sum(ours, Part())
 
 
 def parts(
@@ -71,9 +86,7 @@ class _Replace(torch.autograd.Function):
     """Gives ``actual`` in place of ``computed``, and lets the derivative pass."""
 
     @staticmethod
-    def forward(
-        ctx: Any, computed: Tensor, actual: Tensor, note: Callable[[float], None]
-    ) -> Tensor:
+    def forward(ctx: Any, computed: Tensor, actual: Tensor, note: Callable[[Part], None]) -> Tensor:
         # Eight bits of the error are enough to rank by, and the errors of all ops are held at once.
         ctx.save_for_backward((actual - computed).to(torch.bfloat16))
         ctx.note = note
@@ -82,7 +95,8 @@ class _Replace(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (error,) = ctx.saved_tensors
-        ctx.note(float((gradient * error).sum()))
+        product = gradient * error
+        ctx.note(Part(float(product.sum()), float(product.square().sum())))
         return gradient, None, None
 
 
@@ -137,7 +151,7 @@ class _Overlay:
         if handle is None or not _is_like(actual, value):
             return value
 
-        def note(part: float) -> None:
+        def note(part: Part) -> None:
             self._found.ops[handle] += part
 
         return self._replaced(value, actual, note)
@@ -175,12 +189,12 @@ class _Overlay:
         if not _is_like(actual, value):
             return value
 
-        def note(part: float) -> None:
+        def note(part: Part) -> None:
             self._found.edges[(source.name, reader.name)] += part
 
         return self._replaced(value, actual, note)
 
-    def _replaced(self, value: Tensor, actual: Tensor, note: Callable[[float], None]) -> Tensor:
+    def _replaced(self, value: Tensor, actual: Tensor, note: Callable[[Part], None]) -> Tensor:
         # What depends on constants alone has a part, too: a quantized weight, for one.
         computed = value if value.requires_grad else value.detach().requires_grad_()
         made: Tensor = _Replace.apply(computed, actual.to(value.dtype), note)  # type: ignore[no-untyped-call]

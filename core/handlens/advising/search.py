@@ -8,11 +8,14 @@ from dataclasses import dataclass
 
 Unit = frozenset[int]
 
-# One unit of so many is measured before each choice, and so many at least.
-_ONE_OF = 10
-_LEAST = 4
-# Two outputs are equally good if they differ by less, in dB.
-_SAME_DB = 0.02
+# How many units are measured before the first choice, and before each of the others: of a small model so
+# many, of a large one a share.
+_FIRST = 8
+_NEXT, _NEXT_OF_MANY = 6, 4
+_ONE_OF = 12
+_MANY = 50
+# Of two outputs that differ by less, in dB, the one of the smaller unit is better.
+_CLOSE_DB = 0.25
 
 
 @dataclass(frozen=True, order=True)
@@ -23,10 +26,6 @@ class Value:
     """The target's own metric; 0 if it has none."""
     decibels: float
     """The SQNR; infinite if the output is exact."""
-
-    def gain(self, before: Value, size: int) -> Value:
-        """What this is more than ``before``, for each of ``size`` changes."""
-        return Value((self.metric - before.metric) / size, (self.decibels - before.decibels) / size)
 
 
 WORST = Value(-math.inf, -math.inf)
@@ -48,7 +47,7 @@ class Trial:
 class Search:
     """Chooses units, one after the other: of those that rank first, the one that is measured to win most.
 
-    Deterministic: equal outputs are decided by the size of the unit, then by rank.
+    Deterministic: close outputs are decided by the size of the unit, then by rank.
     """
 
     units: Sequence[Unit]
@@ -67,7 +66,7 @@ class Search:
         while len(chosen) < most and now.decibels < math.inf:
             ranked = [each for each in self.rank(kept) if not each <= kept]
             tried: dict[Unit, Value] = {}
-            for unit in ranked[: max(_LEAST, len(ranked) // _ONE_OF)]:
+            for unit in ranked[: self._shortlist(len(ranked), len(chosen))]:
                 tried[unit] = self.measure(kept | unit)
                 yield Trial(unit, chosen, tried[unit])
             if max(tried.values(), default=WORST) == WORST:
@@ -76,20 +75,18 @@ class Search:
             yield Trial(best, chosen, tried[best], is_chosen=True)
             chosen, kept, now = (*chosen, best), kept | best, tried[best]
 
+    def _shortlist(self, count: int, chosen: int) -> int:
+        """How many of ``count`` units to measure."""
+        least = _NEXT if len(self.units) < _MANY else _NEXT_OF_MANY
+        return max(least if chosen else _FIRST, count // _ONE_OF)
+
     def _best(self, tried: dict[Unit, Value], ranked: Sequence[Unit], now: Value) -> Unit:
-        """The unit that wins most for each of the smallest units that it consists of."""
         place = {unit: index for index, unit in enumerate(ranked)}
-        won = {unit: value.gain(now, self._size(unit)) for unit, value in tried.items()}
-        most = max(won.values())
-        if most <= Value(0.0, _SAME_DB):
+        most = max(tried.values())
+        if most <= now:
             # Where no unit wins alone, the likeliest makes room for the next.
             possible = [unit for unit, value in tried.items() if value > WORST]
             return min(possible, key=place.__getitem__)
-        least = Value(most.metric, most.decibels - _SAME_DB)
-        good = [unit for unit, gain in won.items() if gain >= least]
+        least = max(Value(most.metric, most.decibels - _CLOSE_DB), now)
+        good = [unit for unit, value in tried.items() if value >= least]
         return min(good, key=lambda each: (len(each), place[each]))
-
-    def _size(self, unit: Unit) -> int:
-        parts = [each for each in self.units if each < unit]
-        smallest = [each for each in parts if not any(other < each for other in parts)]
-        return max(1, len(smallest))

@@ -44,6 +44,8 @@ class Network(nn.Module):
             return nn.Conv2d(2 * WIDTH, WIDTH, 1)
         if kind == "linear":
             return nn.Linear(WIDTH, WIDTH)
+        if kind == "position":
+            return nn.Embedding(4, WIDTH)
         return nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,6 +67,9 @@ class Network(nn.Module):
             return nn.functional.max_pool2d(first, 3, stride=1, padding=1)
         if kind == "gate":
             return first * torch.sigmoid(second)
+        if kind == "position":
+            # torchao computes beforehand what depends on constants alone.
+            return first + module(torch.arange(4)).t().unsqueeze(-1)  # type: ignore[no-any-return]
         if kind == "cat":
             return module(torch.cat((first, second), dim=1))  # type: ignore[no-any-return]
         if kind == "linear":
@@ -72,7 +77,7 @@ class Network(nn.Module):
         return module(first)  # type: ignore[no-any-return]
 
 
-KINDS = ["conv", "conv_bn", "linear", "cat", "add", "relu6", "in_place", "pool", "gate"]
+KINDS = ["conv", "conv_bn", "linear", "cat", "add", "relu6", "in_place", "pool", "gate", "position"]
 layers = st.lists(
     st.tuples(st.sampled_from(KINDS), st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=6
 )

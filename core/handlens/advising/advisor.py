@@ -130,7 +130,7 @@ class _Advisor:
         units = sorted(self._units, key=lambda unit: (min(unit), len(unit)))
         along = sorted(units, key=lambda unit: -of_unit[unit].along)
         spread = sorted(units, key=lambda unit: -of_unit[unit].spread)
-        in_turn = zip(along[::2], along[1::2] + [along[-1]], spread)
+        in_turn = zip(along[::2], [*along[1::2], along[-1]], spread)
         return list(dict.fromkeys((*itertools.chain.from_iterable(in_turn), *along)))
 
     def _part(self, parts: Sequence[Parts], unit: Unit, kept: Set[int]) -> Part:

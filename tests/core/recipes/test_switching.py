@@ -69,12 +69,12 @@ class Network(nn.Module):
             return first * torch.sigmoid(second)
         if kind == "position":
             # torchao computes beforehand what depends on constants alone.
-            return first + module(torch.arange(4)).t().unsqueeze(-1)  # type: ignore[no-any-return]
+            return first + module(torch.arange(4)).t().unsqueeze(-1)
         if kind == "cat":
-            return module(torch.cat((first, second), dim=1))  # type: ignore[no-any-return]
+            return module(torch.cat((first, second), dim=1))
         if kind == "linear":
-            return module(first.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
-        return module(first)  # type: ignore[no-any-return]
+            return module(first.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return module(first)
 
 
 KINDS = ["conv", "conv_bn", "linear", "cat", "add", "relu6", "in_place", "pool", "gate", "position"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
+from typing import Any
 
 from handlens.advice_report import Advice, Alone, Change, ChangeKind, Scores, Step
 from handlens.advising.costs import Costs
@@ -24,6 +24,8 @@ from handlens.request import AdviceRequest
 
 # A change that wins less is not worth it, in dB.
 WORTH_DB = 0.2
+# How many units come first by the direction of their error, and how many next by its size alone.
+_ALONG, _SPREAD = 4, 2
 # Alternatives are tried for so many of the units that are kept in float, the best first.
 _UNITS_TO_ADJUST = 2
 # Runs of the recipe take at most so many times as long as the search before them.
@@ -70,6 +72,7 @@ class _Advisor:
     def __post_init__(self) -> None:
         assert self.quantized.switch is not None
         self._start = time.perf_counter()
+        self._run_s = self._runs_s = 0.0
         self._switch = self.quantized.switch()
         self._units: Sequence[Unit] = self._switch.units
         self._switchable = frozenset().union(*self._units)
@@ -122,16 +125,17 @@ class _Advisor:
             # What cannot be predicted is not advised.
             return WORST
 
-    def _rank(self, kept: Set[int]) -> Sequence[Unit]:
-        """Two that are likely to win by the sign of their errors, one by their size, and so on."""
+    def _rank(self, kept: Set[int]) -> Sequence[Unit] | None:
+        """All units by the direction of their errors; early among them those of the largest errors."""
         self._measuring.hold(kept)
         parts = self._measuring.parts()
+        if not parts:
+            return None
         of_unit = {unit: self._part(parts, unit, kept) for unit in self._units}
         units = sorted(self._units, key=lambda unit: (min(unit), len(unit)))
         along = sorted(units, key=lambda unit: -of_unit[unit].along)
         spread = sorted(units, key=lambda unit: -of_unit[unit].spread)
-        in_turn = zip(along[::2], [*along[1::2], along[-1]], spread)
-        return list(dict.fromkeys((*itertools.chain.from_iterable(in_turn), *along)))
+        return list(dict.fromkeys((*along[:_ALONG], *spread[:_SPREAD], *along)))
 
     def _part(self, parts: Sequence[Parts], unit: Unit, kept: Set[int]) -> Part:
         edges = self._switch.rounded_edges(unit | kept) - self._switch.rounded_edges(kept)
@@ -185,14 +189,13 @@ class _Advisor:
         if count:
             steps = list(self._advice.steps)
             entries = [entry for step in steps[:count] for entry in step.change.entries]
-            output = real_run(self.captured, self.subject, self.recipe, entries)
+            output = self._run(keep_float=entries)
             steps[count - 1] = replace(steps[count - 1], output=output, verified=True)
             self._noted(steps=tuple(steps))
-        end = time.perf_counter() + _RUNS_PER_SEARCH * searched_s
         for step in self._advice.steps[:_UNITS_TO_ADJUST]:
             for kind in alternatives(self.quantized, step.change.handles):
                 self._spend()
-                if time.perf_counter() > end:
+                if self._runs_s + self._run_s > _RUNS_PER_SEARCH * searched_s:
                     return
                 self._note_alternative(step.change, kind)
 
@@ -203,11 +206,18 @@ class _Advisor:
             if kind in alternatives(self.quantized, self._entries.handles((entry,)))
         ]
         adjust = [(entry, kind) for entry in entries]
-        output = real_run(self.captured, self.subject, self.recipe, adjust=adjust)
+        output = self._run(adjust=adjust)
         change = replace(kept, kind=kind, entries=tuple(entries), name=self._entries.words(entries))
         if _value(output) >= Value(_value(self._advice.before).metric, self._worth):
             alone = Alone(change, output, self._costs.share(kept.handles))
             self._noted(alternatives=_ranked((*self._advice.alternatives, alone)))
+
+    def _run(self, **changes: Any) -> Scores:
+        start = time.perf_counter()
+        output = real_run(self.captured, self.subject, self.recipe, **changes)
+        self._run_s = time.perf_counter() - start
+        self._runs_s += self._run_s
+        return output
 
     @property
     def _worth(self) -> float:

@@ -48,10 +48,10 @@ def can_be_reused(model: GraphModule) -> bool:
 
     An op may change an input in place if nothing reads the memory of that input afterwards.
     """
-    memory = Memory(model)
-    for node in model.graph.nodes:
-        if not has_effect(node):
-            continue
+    effects = [node for node in model.graph.nodes if has_effect(node)]
+    memory = Memory(model) if effects else None
+    for node in effects:
+        assert memory is not None
         written = written_by(node)
         if not written or is_random(node) or bodies(node):
             return False
@@ -109,27 +109,30 @@ class Numbering:
 class Evaluator:
     """The outputs of graphs on one batch."""
 
-    def __init__(self, inputs: Inputs, start: RandomState, reuses: bool) -> None:
-        """With ``reuses``, results are held; ``can_be_reused`` must be true for every graph."""
+    def __init__(self, inputs: Inputs, start: RandomState) -> None:
         self.leaves = pytree.tree_leaves(inputs)
         """The inputs of the graphs."""
-        self._inputs, self._start, self._reuses = inputs, start, reuses
+        self._inputs, self._start = inputs, start
         self._constants: dict[int, Any] = {}
         """By number, the values of nodes that depend on constants alone."""
         self._fused: dict[int, FakeQuantizer | None] = {}
         """By number of a dequantize node, what computes it together with its quantize node."""
         self._held: dict[int, Any] = {}
 
-    def outputs(self, model: GraphModule, numbers: dict[Node, int]) -> list[Any]:
-        """The leaves of the outputs of a graph, whose nodes have these numbers."""
-        if not self._reuses:
+    def outputs(self, model: GraphModule, numbers: dict[Node, int] | None) -> list[Any]:
+        """The leaves of the outputs of a graph, whose nodes have these numbers.
+
+        Without numbers, nothing is reused; they may be given if ``can_be_reused`` is true for the graph.
+        """
+        if numbers is None:
             return outputs(model, self._inputs, self._start)
         return _Run(self, model, numbers).outputs()
 
     def hold(self, model: GraphModule, numbers: dict[Node, int]) -> list[Any]:
         """Hold the results of a graph's ops from now on, instead of those that were held.
 
-        Quantized values are not held: they are quickly computed. Returns the leaves of the outputs.
+        ``can_be_reused`` must be true for the graph. Quantized values are not held: they are quickly
+        computed. Returns the leaves of the outputs.
         """
         results: dict[int, Any] = {}
         leaves = _Run(self, model, numbers).outputs(results)

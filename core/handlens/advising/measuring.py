@@ -33,10 +33,8 @@ class Measuring:
     ) -> None:
         start = RandomState()
         self._quantized, self._switch = quantized, switch
-        reuses = can_be_reused(quantized.actual)
-        self._evaluators = [Evaluator(each.inputs, start, reuses) for each in batches]
+        self._evaluators = [Evaluator(each.inputs, start) for each in batches]
         self._batches, self._objectives = batches, objectives
-        self._reuses = reuses
         self._numbering = Numbering()
         self._references = [outputs(quantized.reference, each.inputs, start) for each in batches]
         self._scores: dict[frozenset[int], Scores] = {}
@@ -55,7 +53,7 @@ class Measuring:
         key = frozenset(kept)
         if key not in self._scores:
             model = self._switch.graph(key)
-            numbers = self._numbering.of(model)
+            numbers = self._numbering.of(model) if can_be_reused(model) else None
             total = OutputScores(self._objectives)
             for evaluator, reference, batch in zip(
                 self._evaluators, self._references, self._batches
@@ -65,14 +63,18 @@ class Measuring:
         return self._scores[key]
 
     def hold(self, kept: Set[int]) -> None:
-        """Hold the results of the ops with ``kept`` in float: other sets are measured from there."""
+        """Hold the results of the ops with ``kept`` in float: other sets are measured from there.
+
+        Nothing is held of a graph whose results cannot be reused.
+        """
         self._graph = self._switch.graph(kept)
-        if self._reuses:
+        self._outputs = []
+        if can_be_reused(self._graph) and can_be_reused(self._quantized.reference):
             self._numbers = self._numbering.of(self._graph)
             self._outputs = [each.hold(self._graph, self._numbers) for each in self._evaluators]
 
     def parts(self) -> list[Parts]:
-        """By batch, the parts of all ops in the error of the outputs, of the graph that is held."""
+        """By batch, the parts of all ops in the error of the outputs; empty if no graph is held."""
         return [
             parts(
                 self._quantized.reference,

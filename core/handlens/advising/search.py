@@ -53,8 +53,9 @@ class Search:
     units: Sequence[Unit]
     measure: Callable[[Set[int]], Value]
     """The output with a set of ops in float."""
-    rank: Callable[[Set[int]], Sequence[Unit]]
-    """All units, those that are likely to win most first, with a set of ops in float already."""
+    rank: Callable[[Set[int]], Sequence[Unit] | None]
+    """All units, those that are likely to win most first, with a set of ops in float already; None if that
+    is not known."""
     before: Value
     """The output without any change."""
 
@@ -64,9 +65,11 @@ class Search:
         kept: frozenset[int] = frozenset()
         now = self.before
         while len(chosen) < most and now.decibels < math.inf:
-            ranked = [each for each in self.rank(kept) if not each <= kept]
+            likely = self.rank(kept)
+            ranked = [each for each in likely or self.units if not each <= kept]
+            most_tried = self._shortlist(len(ranked), len(chosen)) if likely else len(ranked)
             tried: dict[Unit, Value] = {}
-            for unit in ranked[: self._shortlist(len(ranked), len(chosen))]:
+            for unit in ranked[:most_tried]:
                 tried[unit] = self.measure(kept | unit)
                 yield Trial(unit, chosen, tried[unit])
             if max(tried.values(), default=WORST) == WORST:

@@ -200,12 +200,8 @@ class Pt2eSwitch:
         self, edge: _Edge, chain: Sequence[Observer], model: GraphModule, copies: dict[Node, Node]
     ) -> Node:
         """Add the quantizers of a chain before the reader. Returns the node to read."""
-        graph = model.graph
-        if edge.constant is not None:
-            if chain:
-                raise CannotSwitch(f"the constant {edge.source} has another quantizer")
-            return _with_constants(edge.constant, model)
-        node = copies[edge.root]
+        graph, constant = model.graph, edge.constant
+        node = copies[edge.root] if constant is None else _with_constants(constant, model)
         for quantizer in map(self._quantizer, chain):
             quantize, dequantize = quantizer.quantize, quantizer.dequantize
             if quantize is None or not callable(quantize.target) or not callable(dequantize.target):
@@ -302,7 +298,7 @@ class Pt2eSwitch:
     def _like(self, observer: Observer) -> _Quantizer:
         """A quantizer of the recipe with the same specification, whatever its range."""
         for each, quantizer in self._quantizers.items():
-            if each.specification == observer.specification:
+            if each.specification == observer.specification and quantizer.quantize is not None:
                 return quantizer
         raise CannotSwitch("a quantizer has a specification that none had before")
 

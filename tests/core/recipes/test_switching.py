@@ -40,7 +40,7 @@ class Network(nn.Module):
             return nn.Sequential(conv, nn.BatchNorm2d(WIDTH), nn.ReLU())
         if kind == "conv":
             return nn.Conv2d(WIDTH, WIDTH, 1)
-        if kind == "cat":
+        if kind in ("cat", "token"):
             return nn.Conv2d(2 * WIDTH, WIDTH, 1)
         if kind == "linear":
             return nn.Linear(WIDTH, WIDTH)
@@ -70,6 +70,10 @@ class Network(nn.Module):
         if kind == "position":
             # torchao computes beforehand what depends on constants alone.
             return first + module(torch.arange(4)).t().unsqueeze(-1)
+        if kind == "token":
+            assert isinstance(module.bias, Tensor)
+            constant = module.bias.view(1, -1, 1, 1).expand_as(first) * 2.0
+            return module(torch.cat((first, constant), dim=1))
         if kind == "cat":
             return module(torch.cat((first, second), dim=1))
         if kind == "linear":
@@ -77,7 +81,19 @@ class Network(nn.Module):
         return module(first)
 
 
-KINDS = ["conv", "conv_bn", "linear", "cat", "add", "relu6", "in_place", "pool", "gate", "position"]
+KINDS = [
+    "conv",
+    "conv_bn",
+    "linear",
+    "cat",
+    "add",
+    "relu6",
+    "in_place",
+    "pool",
+    "gate",
+    "position",
+    "token",
+]
 layers = st.lists(
     st.tuples(st.sampled_from(KINDS), st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=6
 )
@@ -144,6 +160,15 @@ def test_other_recipes(recipe: str, description: list[Layer], data: st.DataObjec
     if case.switch.units:
         chosen = data.draw(st.sets(st.sampled_from(case.switch.units), min_size=1, max_size=3))
         assert case.agree(frozenset().union(*chosen))
+
+
+@pytest.mark.parametrize("kind", ["position", "token"])
+def test_what_depends_on_constants_alone_can_be_kept_in_float(kind: str) -> None:
+    model, batches = network([("conv", 0, 0), (kind, 0, 0), ("linear", 0, 0)])
+    case = Case(model, "xnnpack", batches)
+    for unit in case.switch.units:
+        assert case.agree(unit)
+        assert case.agree(frozenset().union(*case.switch.units) - unit)
 
 
 def test_what_is_annotated_together_is_one_unit_and_so_is_what_shares_a_quantizer() -> None:

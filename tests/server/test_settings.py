@@ -132,10 +132,14 @@ async def test_each_folder_has_its_own_settings(
     async with serving(
         tmp_path,
         able,
-        configuration={"interpreter": sys.executable, "thresholds": EVERYTHING},
+        configuration={
+            "interpreter": sys.executable,
+            "thresholds": EVERYTHING,
+            "advise": "off",
+        },
         folders=[first, second],
     ) as client:
-        client.folder_configuration[second.as_uri()] = {"recipe": "bf16"}
+        client.folder_configuration[second.as_uri()] = {"recipe": "bf16", "advise": "off"}
         client.workspace_did_change_configuration(types.DidChangeConfigurationParams(None))
         documents = [client.open(f"{folder.name}/net.py", model) for folder in (first, second)]
         for document in documents:
@@ -144,7 +148,11 @@ async def test_each_folder_has_its_own_settings(
 
         # The other folder has nothing to do with it.
         ran = len(client.progress_values)
-        client.folder_configuration[second.as_uri()] = {"recipe": "fp16", "deadline": "soon"}
+        client.folder_configuration[second.as_uri()] = {
+            "recipe": "fp16",
+            "deadline": "soon",
+            "advise": "off",
+        }
         client.workspace_did_change_configuration(types.DidChangeConfigurationParams(None))
         await client.diagnostics(documents[1])
         assert await recipes(client, documents) == ["x86", "fp16"]

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any
 
 from handlens.advice_report import Advice, Alone, Change, ChangeKind, Scores, Step
 from handlens.advising.costs import Costs
@@ -26,10 +25,10 @@ from handlens.request import AdviceRequest
 WORTH_DB = 0.2
 # How many units come first by the direction of their error, and how many next by its size alone.
 _ALONG, _SPREAD = 4, 2
-# Alternatives are tried for so many of the units that are kept in float, the best first.
+# Alternatives are tried for so many of the units that are kept in float, the best first, and for none of a
+# model with many units: each takes a run of the recipe, which takes longer there than the rest of the search.
 _UNITS_TO_ADJUST = 2
-# Runs of the recipe take at most so many times as long as the search before them.
-_RUNS_PER_SEARCH = 0.5
+_MANY = 50
 
 
 def advise(
@@ -72,7 +71,6 @@ class _Advisor:
     def __post_init__(self) -> None:
         assert self.quantized.switch is not None
         self._start = time.perf_counter()
-        self._run_s = self._runs_s = 0.0
         self._switch = self.quantized.switch()
         self._units: Sequence[Unit] = self._switch.units
         self._switchable = frozenset().union(*self._units)
@@ -102,7 +100,7 @@ class _Advisor:
         try:
             self._search(before)
             self._check_accused()
-            self._run_recipe(time.perf_counter() - self._start)
+            self._run_recipe()
         except _Over:
             return self._noted(steps=self._worthwhile(), complete=False)
         return self._noted(complete=True)
@@ -183,20 +181,19 @@ class _Advisor:
 
     # -- by runs of the recipe ---------------------------------------------------------------------
 
-    def _run_recipe(self, searched_s: float) -> None:
+    def _run_recipe(self) -> None:
         """Run the recipe with what is recommended, and with alternatives for the best units."""
         count = self._advice.recommended
         if count:
             steps = list(self._advice.steps)
             entries = [entry for step in steps[:count] for entry in step.change.entries]
-            output = self._run(keep_float=entries)
+            output = real_run(self.captured, self.subject, self.recipe, entries)
             steps[count - 1] = replace(steps[count - 1], output=output, verified=True)
             self._noted(steps=tuple(steps))
-        for step in self._advice.steps[:_UNITS_TO_ADJUST]:
+        few = len(self._units) < _MANY
+        for step in self._advice.steps[:_UNITS_TO_ADJUST] if few else ():
             for kind in alternatives(self.quantized, step.change.handles):
                 self._spend()
-                if self._runs_s + self._run_s > _RUNS_PER_SEARCH * searched_s:
-                    return
                 self._note_alternative(step.change, kind)
 
     def _note_alternative(self, kept: Change, kind: ChangeKind) -> None:
@@ -206,18 +203,11 @@ class _Advisor:
             if kind in alternatives(self.quantized, self._entries.handles((entry,)))
         ]
         adjust = [(entry, kind) for entry in entries]
-        output = self._run(adjust=adjust)
+        output = real_run(self.captured, self.subject, self.recipe, adjust=adjust)
         change = replace(kept, kind=kind, entries=tuple(entries), name=self._entries.words(entries))
         if _value(output) >= Value(_value(self._advice.before).metric, self._worth):
             alone = Alone(change, output, self._costs.share(kept.handles))
             self._noted(alternatives=_ranked((*self._advice.alternatives, alone)))
-
-    def _run(self, **changes: Any) -> Scores:
-        start = time.perf_counter()
-        output = real_run(self.captured, self.subject, self.recipe, **changes)
-        self._run_s = time.perf_counter() - start
-        self._runs_s += self._run_s
-        return output
 
     @property
     def _worth(self) -> float:

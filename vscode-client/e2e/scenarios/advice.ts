@@ -29,7 +29,7 @@ inWindow(
         scenario('is applied from a point of the curve', async (workbench) => {
             const report = new ReportView(workbench);
             await report.points.nth(1).click();
-            await report.offer.filter({ hasText: /^Keep conv2 in float\s*output 9\.\d → 39\.\d dB/ }).waitFor();
+            await report.offer.filter({ hasText: /^Keep conv2 and relu in float\s*output 9\.\d → 42\.\d dB/ }).waitFor();
             await report.offer.getByRole('button', { name: 'Apply' }).click();
             await workbench.putCaret('torch.manual_seed(0)');
             await workbench.untilText('"keep_float": [');
@@ -39,12 +39,12 @@ inWindow(
 
         scenario('is a quick fix with its number, and the run after it tells that it has helped', async (workbench) => {
             await workbench.goTo(31);
-            const title = /Keep conv2 in float: output 9\.\d → 39\.\d dB/;
+            const title = /Keep conv2 and relu in float: output 9\.\d → 42\.\d dB/;
             await workbench.quickFix('self.conv2(x)', title);
             await workbench.save();
             assert.match(workbench.read('tiny_cnn.py'), /^ {8}"keep_float": \[.+\],$/m);
             await workbench.goTo(48);
-            await workbench.untilLens(/^Handlens: output 9\.\d → 39\.\d dB/);
+            await workbench.untilLens(/^Handlens: output 9\.\d → 42\.\d dB/);
             await workbench.untilSquiggles();
         });
     },

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 
-from handlens.advice_report import Advice, Alone, Change, ChangeKind, Scores, Step
+from handlens.advice_report import Advice, Alone, Change, ChangeKind, Cost, Scores, Step
 from handlens.advising.costs import Costs
 from handlens.advising.measuring import Measuring, real_run
 from handlens.advising.ranking import Part, Parts
@@ -25,8 +25,8 @@ from handlens.request import AdviceRequest
 WORTH_DB = 0.2
 # How many units come first by the direction of their error, and how many next by its size alone.
 _ALONG, _SPREAD = 4, 2
-# Alternatives are tried for so many of the units that are kept in float, the best first, and for none of a
-# model with many units: each takes a run of the recipe, which takes longer there than the rest of the search.
+# Alternatives are tried for so many of the units that are kept in float, the best first; for none of a model
+# with many units, where a run of the recipe for each would take longer than the rest of the search.
 _UNITS_TO_ADJUST = 2
 _MANY = 50
 
@@ -206,8 +206,15 @@ class _Advisor:
         output = real_run(self.captured, self.subject, self.recipe, adjust=adjust)
         change = replace(kept, kind=kind, entries=tuple(entries), name=self._entries.words(entries))
         if _value(output) >= Value(_value(self._advice.before).metric, self._worth):
-            alone = Alone(change, output, self._costs.share(kept.handles))
+            alone = Alone(change, output, self._cost(kind, kept.handles))
             self._noted(alternatives=_ranked((*self._advice.alternatives, alone)))
+
+    def _cost(self, kind: ChangeKind, handles: Iterable[int]) -> Cost:
+        """What leaves the number format of the recipe: weights, values, or neither if only scales change."""
+        share = self._costs.share(handles)
+        if kind == "weight-8-bit":
+            return share
+        return Cost(share.multiply_adds if kind == "activation-16-bit" else 0.0, 0.0)
 
     @property
     def _worth(self) -> float:

@@ -11,7 +11,7 @@ Unit = frozenset[int]
 # How many units are measured before the first choice, and before each of the others: of a small model so
 # many, of a large one a share.
 _FIRST = 8
-_NEXT, _NEXT_OF_MANY = 6, 4
+_NEXT, _NEXT_OF_MANY = 6, 5
 _ONE_OF = 12
 _MANY = 50
 # Of two outputs that differ by less, in dB, the one of the smaller unit is better.

@@ -45,9 +45,9 @@ def test_it_is_deterministic(noise: list[float]) -> None:
 
 
 def test_a_large_model_takes_a_tenth_of_the_measurements_of_a_search_over_all() -> None:
-    noise = [1.0 / (index + 1) for index in range(60)]
+    noise = [1.0 / (index + 1) for index in range(90)]
     measured = [trial for trial in search(noise).run(8) if not trial.is_chosen]
-    assert len(measured) <= sum(60 - count for count in range(8)) / 10
+    assert len(measured) <= sum(90 - count for count in range(8)) / 10
 
 
 def test_what_cannot_be_measured_is_not_chosen() -> None:

@@ -25,8 +25,8 @@ from handlens.request import AdviceRequest
 WORTH_DB = 0.2
 # How many units come first by the direction of their error, and how many next by its size alone.
 _ALONG, _SPREAD = 4, 2
-# Alternatives are tried for so many of the units that are kept in float, the best first. For a model with many
-# units they are not: a run of the recipe for each would take longer than the rest of the search.
+# Alternatives are tried for so many of the units that are kept in float, the best first. For a model with
+# many units they are not: a run of the recipe for each would take longer than the rest of the search.
 _UNITS_TO_ADJUST = 2
 _MANY = 50
 

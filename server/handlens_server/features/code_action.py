@@ -200,7 +200,8 @@ class _Actions:
     ) -> Iterator[types.CodeAction]:
         """Fixes by what was measured to help; before that, to keep the op of a finding in float."""
         target, op, advice = result.target, result.op(finding.handle), result.advice
-        if target is None:
+        # A loss that is inherited has its fix where it comes from.
+        if target is None or finding.rule == InheritedError.code:
             return
         is_pending = advice is None or self._is_searched(result)
         if advice is not None:

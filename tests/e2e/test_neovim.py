@@ -68,7 +68,11 @@ async def _shown_by(nvim: str, file: Path, folder: Path) -> list[tuple[Any, ...]
     answer = folder / "shown.json"
     options = {
         "python": sys.executable,
-        "initialization": {"interpreter": sys.executable, "thresholds": EVERYTHING},
+        "initialization": {
+            "interpreter": sys.executable,
+            "thresholds": EVERYTHING,
+            "advise": "off",
+        },
     }
     process = await asyncio.create_subprocess_exec(
         *(nvim, "--headless", "--clean", "-n", "-S", str(SCRIPT)),

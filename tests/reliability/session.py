@@ -100,7 +100,13 @@ class Session:
             client._arrived.set()
 
     def configure(self, **settings: Any) -> None:
-        given = {"interpreter": sys.executable, "thresholds": EVERYTHING, **settings}
+        given = {
+            "interpreter": sys.executable,
+            "thresholds": EVERYTHING,
+            # A search behind the findings would be one more process.
+            "advise": "off",
+            **settings,
+        }
         self.client.workspace_did_change_configuration(
             types.DidChangeConfigurationParams({"handlens": given})
         )

@@ -57,15 +57,15 @@ def can_be_reused(model: GraphModule) -> bool:
             return False
         for source in written:
             for name in memory.names(source):
-                later = [each for each in (name, *name.users) if memory.precedes(node, each)]
-                if any(not _reads_through(each, node) for each in later if each is not node):
+                later = (each for each in name.users if memory.precedes(node, each))
+                if not _comes_from(name, node) and any(each is not node for each in later):
                     return False
     return True
 
 
-def _reads_through(reader: Node, writer: Node) -> bool:
-    """True if a node sees the memory that ``writer`` writes as the result of ``writer``."""
-    pending, seen = [reader], set()
+def _comes_from(name: Node, writer: Node) -> bool:
+    """True if a node names what ``writer`` writes as the result of ``writer``, or as a view of that."""
+    pending, seen = [name], set()
     while pending:
         node = pending.pop()
         if node is writer:

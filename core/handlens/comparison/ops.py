@@ -29,6 +29,8 @@ _OWNS_MEMORY = _WEIGHTED | {
 
 _SUMS = {"add", "sub", "where"}
 
+_RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
+
 # The namespaces whose ops have a tag if they draw random numbers.
 _TAGGED = {"aten", "prim", "prims", "quantized_decomposed", "torchao"}
 
@@ -69,6 +71,9 @@ def is_random(node: Node) -> bool:
 
 
 def _is_idle_dropout(node: Node) -> bool:
+    if op_name(node) in _RECURRENT:
+        given = {a.name: value for a, value in zip(node.target._schema.arguments, node.args)}  # type: ignore[union-attr]
+        return bool(given.get("dropout") == 0.0 or given.get("train") is False)
     if op_name(node) == "scaled_dot_product_attention":
         dropout = node.args[4] if len(node.args) > 4 else node.kwargs.get("dropout_p", 0.0)
         return isinstance(dropout, float) and dropout == 0.0

@@ -20,6 +20,8 @@ from handlens.loading.subject import InvalidTarget
 
 Entry = str | int
 
+_MOST_NAMED = 3
+
 _OF_OP = re.compile(r"(?P<path>[^:]*):(?P<op>\w+)(?:\[(?P<index>\d+)\])?")
 
 
@@ -75,8 +77,10 @@ class Entries:
         return tuple(entries)
 
     def words(self, entries: Sequence[Entry]) -> str:
-        """Entries in words: ``stem, conv2 and relu6 in blocks.3``."""
+        """Entries in words: ``stem, conv2 and relu6 in blocks.3``, ``stem, conv2, head and 6 more``."""
         words = list(dict.fromkeys(map(self._word, entries)))
+        if len(words) > _MOST_NAMED + 1:
+            words[_MOST_NAMED:] = [f"{len(words) - _MOST_NAMED} more"]
         return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
     def _word(self, entry: Entry) -> str:

@@ -44,6 +44,13 @@ def read_after_the_write(x: Tensor) -> Tensor:
     return scaled + x
 
 
+def read_beside_the_result(x: Tensor) -> Tensor:
+    scaled = x * 2.0
+    view = scaled.permute(0, 1, 3, 2)
+    # The sum reads the written memory by two names, and only one is the result of the write.
+    return torch.relu_(scaled) + view
+
+
 def written_in_part(x: Tensor) -> Tensor:
     y = x * 2.0
     y[:, 0] = 0.0
@@ -60,7 +67,8 @@ def quantized(between: Callable[[Tensor], Tensor], recipe: str) -> tuple[Quantiz
 
 @pytest.mark.parametrize("recipe", ["x86", "xnnpack", "bf16", "int8-dynamic"])
 @pytest.mark.parametrize(
-    "between", [torch.relu, overwritten, read_after_the_write, written_in_part]
+    "between",
+    [torch.relu, overwritten, read_after_the_write, read_beside_the_result, written_in_part],
 )
 def test_switched_graphs_give_what_they_give_by_themselves(
     between: Callable[[Tensor], Tensor], recipe: str
@@ -85,5 +93,11 @@ def test_switched_graphs_give_what_they_give_by_themselves(
 
 
 def test_a_write_that_others_see_forbids_reuse() -> None:
-    for between, can in ((torch.relu, True), (overwritten, True), (written_in_part, False)):
+    for between, can in (
+        (torch.relu, True),
+        (overwritten, True),
+        (read_after_the_write, True),
+        (read_beside_the_result, False),
+        (written_in_part, False),
+    ):
         assert can_be_reused(quantized(between, "x86")[0].reference) is can

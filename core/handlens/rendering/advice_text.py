@@ -8,6 +8,7 @@ import rich.table
 from rich.console import Console
 from rich.text import Text
 
+from handlens import words
 from handlens.advice_report import Advice
 from handlens.rendering import advice as shown
 from handlens.rendering.advice import Table, Tables
@@ -33,6 +34,10 @@ def advice_lines(report: Report, advice: Advice, console: Console, view: View) -
     for table in _tables(report, advice):
         yield from _drawn(table, console)
         yield Text()
+    if begins := words.beginning(report):
+        yield Text(
+            f"  {clean(begins)} The outputs here are beside that graph's.", STYLES["warning"]
+        )
     for sentence in shown.verdict(advice):
         yield Text(f"  {clean(sentence)}", STYLES["warning"] if advice.falls_short else "")
     yield row("measured", Text(shown.effort(advice)))

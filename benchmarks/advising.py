@@ -17,24 +17,17 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import get_args
 
-import torch
-from torch.fx import GraphModule
-from torch.utils import _pytree as pytree
-
 from benchmarks import orders, preparing
 from benchmarks.advice_subjects import COUNTS, SUBJECTS, own
 from benchmarks.orders import Kept, Measure
 from benchmarks.workloads import ROOT, Workload
 from handlens.advice_report import Advice, Scores
-from handlens.advising.measuring import Measuring
+from handlens.advising.measuring import Measuring, real_run
 from handlens.capture.export import capture
 from handlens.capture.handles import generate_numeric_debug_handle
-from handlens.comparison import Statistics
 from handlens.comparison.objectives import Objectives
-from handlens.comparison.recorder import pool
 from handlens.diagnosis.judging import judge
 from handlens.diagnosis.rules.low_sqnr import LowSqnr
-from handlens.loading.inputs import Inputs, cloned
 from handlens.recipes import resolve
 from handlens.report import Report, Severity
 from handlens.request import AdviceRequest, RunRequest
@@ -121,31 +114,15 @@ class Bench:
 
     def real(self, kept: Iterable[str | int]) -> float:
         """The SQNR of the output of a real run of the recipe with ``kept`` in ``keep_float``."""
-        keep_float = *self._subject.keep_float, *kept
-        wanted = replace(self._subject, keep_float=keep_float)
-        quantized = self._recipe.quantize(self._captured, wanted)
-        return self._sqnr(quantized.reference, quantized.actual)
+        return decibels(real_run(self._captured, self._subject, self._recipe, tuple(kept)))
 
     def switched(self, kept: Kept) -> float:
         """The same for ops by their handles, in the graph that is quantized already."""
         return decibels(self.switches.scores(kept))
 
-    def _sqnr(self, reference: GraphModule, actual: GraphModule) -> float:
-        total = Statistics()
-        for batch in self._subject.evaluation_inputs():
-            pool(total, _outputs(reference, batch), _outputs(actual, batch))
-        return math.inf if total.verdict == "exact" else total.sqnr_db or -math.inf
-
 
 def decibels(scores: Scores) -> float:
     return math.inf if scores.exact else scores.sqnr_db or -math.inf
-
-
-def _outputs(graph: GraphModule, inputs: Inputs) -> list[object]:
-    args, kwargs = cloned(inputs)
-    with torch.no_grad():
-        leaves: list[object] = pytree.tree_leaves(graph(*args, **kwargs))
-        return leaves
 
 
 def measure(workload: Workload) -> Row:

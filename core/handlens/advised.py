@@ -10,7 +10,7 @@ from handlens import words
 from handlens.advice_report import Advice, Alone, Change, Scores
 
 WORTH_DB = 0.2
-"""A change that wins less is not worth it."""
+"""A change that wins less is not worth it, in dB."""
 
 _MOST_NAMED = 3
 

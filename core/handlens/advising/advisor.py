@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 
 from handlens.advice_report import Advice, Alone, Change, ChangeKind, Cost, Scores, Step
+from handlens.advised import WORTH_DB
 from handlens.advising.costs import Costs
 from handlens.advising.measuring import Measuring, real_run
 from handlens.advising.ranking import Part, Parts
@@ -21,8 +22,6 @@ from handlens.recipes.entries import Entries
 from handlens.recipes.switching import CannotSwitch
 from handlens.request import AdviceRequest
 
-# A change that wins less is not worth it, in dB.
-WORTH_DB = 0.2
 # How many units come first by the direction of their error, and how many next by its size alone.
 _ALONG, _SPREAD = 4, 2
 # Alternatives are tried for so many of the units that are kept in float, the best first. For a model with

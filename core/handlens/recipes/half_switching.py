@@ -46,9 +46,6 @@ class HalfSwitch:
             found += [_handles(each) for each in distinct.values()]
         return sorted(found, key=min)
 
-    def observe(self, wanted: Iterable[Set[int]]) -> None:
-        pass
-
     def rounded_edges(self, kept: Set[int]) -> Set[tuple[str, str]]:
         return frozenset()
 

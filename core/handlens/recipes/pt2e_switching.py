@@ -32,7 +32,7 @@ from handlens.capture.nodes import (
 from handlens.comparison.memory import state_restored
 from handlens.comparison.ops import selects
 from handlens.loading.inputs import Inputs
-from handlens.recipes.annotations import Annotated, Observer
+from handlens.recipes.annotations import Annotated, Layout, Observer
 from handlens.recipes.switching import CannotSwitch, copied
 
 
@@ -158,20 +158,9 @@ class Pt2eSwitch:
             if edge.source not in left and (edge.source, edge.reader) not in left
         }
 
-    def observe(self, wanted: Iterable[Set[int]]) -> None:
-        missing: dict[tuple[str, ...], list[Observer]] = defaultdict(list)
-        for kept in wanted:
-            for observer in self._annotated.layout(self._survivors(kept)).places.values():
-                known = [*self._observers[observer.sources], *missing[observer.sources]]
-                if not any(map(observer.sees_what, known)):
-                    missing[observer.sources].append(observer)
-        new = [each for some in missing.values() for each in some]
-        if new:
-            self._observe(new)
-
     def graph(self, kept: Set[int]) -> GraphModule:
-        self.observe([kept])
         layout = self._annotated.layout(self._survivors(kept))
+        self._observe_missing(layout)
         model, copies = copied(self._actual)
         changed: dict[Node, dict[int, Node]] = defaultdict(dict)
         for edge in self._edges:
@@ -256,6 +245,15 @@ class Pt2eSwitch:
         return _Edge(source.name, reader.name, is_tensor, position, constant, root)
 
     # -- ranges ------------------------------------------------------------------------------------
+
+    def _observe_missing(self, layout: Layout) -> None:
+        """Calibrate the observers of a layout that see other tensors than any that is known."""
+        new: list[Observer] = []
+        for observer in dict.fromkeys(layout.places.values()):
+            if not any(map(observer.sees_what, (*self._observers[observer.sources], *new))):
+                new.append(observer)
+        if new:
+            self._observe(new)
 
     def _observe(self, observers: Sequence[Observer]) -> None:
         """Calibrate observers that are not those of the recipe."""

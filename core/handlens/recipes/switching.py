@@ -6,7 +6,7 @@ same, to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Set
 from typing import Protocol
 
 from torch.fx import Graph, GraphModule, Node
@@ -26,10 +26,6 @@ class Switch(Protocol):
 
         They may overlap: what shares a quantizer is a unit, and so are its parts.
         """
-        ...
-
-    def observe(self, wanted: Iterable[Set[int]]) -> None:
-        """Find the ranges that ``graph`` needs for these sets of ops, in one pass over the calibration."""
         ...
 
     def graph(self, kept: Set[int]) -> GraphModule:

@@ -22,9 +22,6 @@ class WeightSwitch:
     def units(self) -> list[frozenset[int]]:
         return [frozenset((each,)) for each in sorted(self._handles)]
 
-    def observe(self, wanted: Iterable[Set[int]]) -> None:
-        pass
-
     def rounded_edges(self, kept: Set[int]) -> Set[tuple[str, str]]:
         return frozenset()
 

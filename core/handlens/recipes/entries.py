@@ -79,17 +79,21 @@ class Entries:
     def words(self, entries: Sequence[Entry]) -> str:
         """Entries in words: ``stem, conv2 and relu6 in blocks.3``, ``stem, conv2, head and 6 more``."""
         words = list(dict.fromkeys(map(self._word, entries)))
+        if len(entries) == 1:
+            # No module beside it tells which of several ops of that name it is.
+            words = [self._word(entries[0], numbered=True)]
         if len(words) > _MOST_NAMED + 1:
             words[_MOST_NAMED:] = [f"{len(words) - _MOST_NAMED} more"]
         return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
-    def _word(self, entry: Entry) -> str:
+    def _word(self, entry: Entry, numbered: bool = False) -> str:
         if isinstance(entry, int):
             return f"op {entry}"
         found = _OF_OP.fullmatch(entry)
         if not found:
             return entry or "the whole model"
-        return f"{found['op']} in {found['path']}" if found["path"] else found["op"]
+        index = f"[{found['index']}]" if numbered and found["index"] else ""
+        return f"{found['op']}{index}" + (f" in {found['path']}" if found["path"] else "")
 
     def _widest(self, op: _Op, others: Set[int]) -> tuple[Entry, Set[int]]:
         """The widest entry that names an op and none of ``others``, and the ops that it names."""

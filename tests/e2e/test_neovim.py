@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from lsprotocol import types
 
-from tests.server.conftest import EVERYTHING, GUARD_S, SOURCES, serving_client
+from tests.server.conftest import GUARD_S, SETTINGS, SOURCES, serving_client
 
 SCRIPT = Path(__file__).with_name("attach.lua")
 
@@ -68,11 +68,7 @@ async def _shown_by(nvim: str, file: Path, folder: Path) -> list[tuple[Any, ...]
     answer = folder / "shown.json"
     options = {
         "python": sys.executable,
-        "initialization": {
-            "interpreter": sys.executable,
-            "thresholds": EVERYTHING,
-            "advise": "off",
-        },
+        "initialization": SETTINGS,
     }
     process = await asyncio.create_subprocess_exec(
         *(nvim, "--headless", "--clean", "-n", "-S", str(SCRIPT)),

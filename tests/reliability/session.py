@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ import pytest
 from lsprotocol import types
 
 from tests.server.conftest import (
-    EVERYTHING,
     GUARD_S,
     Client,
     OpenDocument,
@@ -100,16 +98,7 @@ class Session:
             client._arrived.set()
 
     def configure(self, **settings: Any) -> None:
-        given = {
-            "interpreter": sys.executable,
-            "thresholds": EVERYTHING,
-            # A search behind the findings would be one more process.
-            "advise": "off",
-            **settings,
-        }
-        self.client.workspace_did_change_configuration(
-            types.DidChangeConfigurationParams({"handlens": given})
-        )
+        self.client.configure(**settings)
 
     async def run(self, text: str) -> list[types.Diagnostic]:
         """What is shown once the run of a saved text has ended."""

@@ -30,6 +30,13 @@ SOURCES = os.pathsep.join(
 )
 # Every comparison finds something: what is found does not depend on how accurate a kernel is.
 EVERYTHING = {"errorDb": -300, "warningDb": 300, "informationDb": 300}
+SETTINGS: dict[str, Any] = {
+    "interpreter": sys.executable,
+    "thresholds": EVERYTHING,
+    # A search behind the findings is a run of its own, which only the tests of it expect.
+    "advise": "off",
+}
+"""What a client of these tests sets, if it sets nothing else."""
 
 MODEL = """\
 import torch
@@ -237,6 +244,12 @@ class Client(LanguageClient):
         self.encoding = str(answer.position_encoding or "utf-16")
         asked = capabilities.text_document
         self.pulls = bool(asked and asked.diagnostic and answer.diagnostic_provider)
+
+    def configure(self, **settings: Any) -> None:
+        """Set these from now on, and ``SETTINGS`` beside them."""
+        self.workspace_did_change_configuration(
+            types.DidChangeConfigurationParams({"handlens": {**SETTINGS, **settings}})
+        )
 
     async def leave(self) -> int:
         """``shutdown``, ``exit``, and the server's exit status."""
@@ -466,8 +479,9 @@ async def serving_client(
     """A client and its server for the length of a block."""
     client = Client(root)
     client.configuration = configuration
-    settings = {"interpreter": sys.executable, "thresholds": EVERYTHING, "advise": "off", **options}
-    await client.start(capabilities or full_capabilities(), settings, process_id, folders or [root])
+    await client.start(
+        capabilities or full_capabilities(), {**SETTINGS, **options}, process_id, folders or [root]
+    )
     try:
         yield client
     finally:

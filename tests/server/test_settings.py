@@ -16,7 +16,7 @@ from handlens.diagnosis.thresholds import ChosenThresholds
 from handlens_server import settings
 from handlens_server.settings import Settings
 from handlens_server.worker import interpreter
-from tests.server.conftest import EVERYTHING, GUARD_S, Capabilities, Client, OpenDocument, Serving
+from tests.server.conftest import GUARD_S, SETTINGS, Capabilities, Client, OpenDocument, Serving
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -90,7 +90,7 @@ async def test_settings_come_and_change_while_the_server_runs(
             dynamic_registration=True
         ),
     )
-    pulled = {"interpreter": sys.executable, "thresholds": {"informationDb": 300}}
+    pulled = {**SETTINGS, "thresholds": {"informationDb": 300}}
     async with serving(
         tmp_path, client_capabilities, configuration=pulled, interpreter="/no/such/python"
     ) as client:
@@ -132,11 +132,7 @@ async def test_each_folder_has_its_own_settings(
     async with serving(
         tmp_path,
         able,
-        configuration={
-            "interpreter": sys.executable,
-            "thresholds": EVERYTHING,
-            "advise": "off",
-        },
+        configuration=SETTINGS,
         folders=[first, second],
     ) as client:
         client.folder_configuration[second.as_uri()] = {"recipe": "bf16", "advise": "off"}
@@ -163,7 +159,7 @@ async def test_each_folder_has_its_own_settings(
 
         # A folder that comes later is asked for, too.
         third = tmp_path / "third"
-        client.folder_configuration[third.as_uri()] = {"recipe": "int8-dynamic"}
+        client.folder_configuration[third.as_uri()] = {"recipe": "int8-dynamic", "advise": "off"}
         client.workspace_did_change_workspace_folders(
             types.DidChangeWorkspaceFoldersParams(
                 types.WorkspaceFoldersChangeEvent(
@@ -195,10 +191,7 @@ async def test_another_interpreter_is_one_worker_for_all_documents_of_a_folder(
         server = psutil.Process(client.process.pid)
         [before] = server.children()
         # Both are run anew at once, and each finds the worker of the interpreter from before.
-        given = {"interpreter": str(other), "thresholds": EVERYTHING}
-        client.workspace_did_change_configuration(
-            types.DidChangeConfigurationParams({"handlens": given})
-        )
+        client.configure(interpreter=str(other))
         for document in documents:
             await client.diagnostics(document)
         await asyncio.to_thread(psutil.wait_procs, [before], GUARD_S)
@@ -230,8 +223,5 @@ async def test_an_interpreter_without_torch_is_named_once(
         assert message.type == types.MessageType.Error
         assert python in message.message
 
-        settings = {"interpreter": sys.executable, "thresholds": {"informationDb": 300}}
-        client.workspace_did_change_configuration(
-            types.DidChangeConfigurationParams({"handlens": settings})
-        )
+        client.configure(thresholds={"informationDb": 300})
         assert await client.diagnostics(document, lambda found: len(found) > 1)

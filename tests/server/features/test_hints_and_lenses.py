@@ -147,10 +147,7 @@ async def test_a_client_is_told_when_there_is_more_to_ask_for(
         await client.until(lambda: len(set(asked)) == 2 and len(asked) >= 4)
         assert await hints(client, document)
 
-        settings = {"inlayHints": False, "thresholds": {"informationDb": 300}}
         before = len(asked)
-        client.workspace_did_change_configuration(
-            types.DidChangeConfigurationParams({"handlens": settings})
-        )
+        client.configure(inlayHints=False, thresholds={"informationDb": 300})
         await client.until(lambda: len(asked) > before)
         assert not await hints(client, document)

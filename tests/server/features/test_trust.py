@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 from lsprotocol import types
 
-from tests.server.conftest import EVERYTHING, Serving
+from tests.server.conftest import Serving
 
 MARKED = """\
 from pathlib import Path
@@ -32,10 +32,7 @@ async def test_nothing_is_executed_before_the_workspace_is_trusted(
         document = client.open("model.py", MARKED.format(mark=str(mark)) + model)
         client.save(document, document.text + "\nX = 1\n")
         await client.rerun(document)
-        settings = {"interpreter": str(python), "thresholds": EVERYTHING}
-        client.workspace_did_change_configuration(
-            types.DidChangeConfigurationParams({"handlens": settings})
-        )
+        client.configure(interpreter=str(python))
         client.workspace_did_change_watched_files(
             types.DidChangeWatchedFilesParams(
                 [types.FileEvent(document.uri, types.FileChangeType.Changed)]

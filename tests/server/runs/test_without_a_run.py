@@ -3,14 +3,13 @@ what is run anew without another export."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lsprotocol import types
 
-from tests.server.conftest import EVERYTHING, Client, HeldRun, OpenDocument, Serving
+from tests.server.conftest import Client, HeldRun, OpenDocument, Serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -24,13 +23,6 @@ def codes(found: list[types.Diagnostic]) -> list[Any]:
 
 def stages(client: Client) -> list[Any]:
     return [each.message for _, each in client.progress_values]
-
-
-def configure(client: Client, **settings: Any) -> None:
-    given = {"interpreter": sys.executable, "thresholds": EVERYTHING, **settings}
-    client.workspace_did_change_configuration(
-        types.DidChangeConfigurationParams({"handlens": given})
-    )
 
 
 def on_line(
@@ -48,9 +40,9 @@ async def test_other_thresholds_show_other_findings_of_the_same_run(
         first = await client.diagnostics(document)
         assert "HL101" in codes(first)
         ran = stages(client)
-        configure(client, thresholds=PASSING)
+        client.configure(thresholds=PASSING)
         assert await client.diagnostics(document, lambda found: not found) == []
-        configure(client)
+        client.configure()
         assert await client.diagnostics(document, lambda found: found) == first
         assert stages(client) == ran
 
@@ -63,7 +55,7 @@ async def test_other_thresholds_hold_for_a_run_that_is_on(
             "net.py", held.text.replace("signal.pause()", "alive.close()") + model
         )
         await held.begun()
-        configure(client, thresholds=PASSING)
+        client.configure(thresholds=PASSING)
         await client.diagnostics(document, lambda found: not found)
 
 
@@ -155,7 +147,7 @@ async def test_another_recipe_does_not_export_again(
         document = client.open("net.py", model)
         await client.diagnostics(document)
         assert stages(client).count("exporting") == 1
-        configure(client, recipe="bf16")
+        client.configure(recipe="bf16")
         await client.until(lambda: stages(client).count("comparing") == 2)
         await client.diagnostics(document)
         assert stages(client).count("exporting") == 1
@@ -171,7 +163,7 @@ async def test_settings_of_runs_to_come_start_none(
         document = client.open("net.py", model)
         await client.diagnostics(document)
         ran = stages(client)
-        configure(client, run="manual", deadline=60, memoryLimit=4096, inlayHints=False)
+        client.configure(run="manual", deadline=60, memoryLimit=4096, inlayHints=False)
         targets = await client.execute("handlens.server.showTargets", document.uri)
         assert [each["state"] for each in targets] == ["ok"]
         assert stages(client) == ran

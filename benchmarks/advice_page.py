@@ -35,6 +35,11 @@ def section(document: Document) -> str:
             (_outputs(row) for row in rows),
         ),
         "\n".join(_summary(rows)),
+        "The same on the calibration batches, which no method looked at, where these are other batches:",
+        _table(
+            ["model", "recipe", "before", *METHODS.values()],
+            (_unseen(row) for row in rows if row["unseen_before_db"] is not None),
+        ),
         "What the target's own metric says, each number from a real run:",
         _table(
             ["model", "recipe", "metric", "float", "quantized, then with each change"],
@@ -81,6 +86,12 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _outputs(row: Document) -> list[str]:
     cells = [row["title"], f"`{row['recipe']}`", str(row["units"]), _decibels(row["before_db"])]
     outputs = (row["methods"][name]["outputs_db"] for name in METHODS)
+    return [*cells, *(" · ".join(map(_decibels, each)) for each in outputs)]
+
+
+def _unseen(row: Document) -> list[str]:
+    cells = [row["title"], f"`{row['recipe']}`", _decibels(row["unseen_before_db"])]
+    outputs = (row["methods"][name]["unseen_db"] for name in METHODS)
     return [*cells, *(" · ".join(map(_decibels, each)) for each in outputs)]
 
 

@@ -17,6 +17,9 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import get_args
 
+import torch
+from torch.utils import _pytree as pytree
+
 from benchmarks import orders, preparing
 from benchmarks.advice_subjects import COUNTS, SUBJECTS, own
 from benchmarks.orders import Kept, Measure
@@ -28,6 +31,8 @@ from handlens.capture.handles import generate_numeric_debug_handle
 from handlens.comparison.objectives import Objectives
 from handlens.diagnosis.judging import judge
 from handlens.diagnosis.rules.low_sqnr import LowSqnr
+from handlens.loading.inputs import Inputs
+from handlens.loading.subject import Batch
 from handlens.recipes import resolve
 from handlens.report import Report, Severity
 from handlens.request import AdviceRequest, RunRequest
@@ -44,6 +49,8 @@ class Method:
     """The SQNR of the output with so many units in float; None without noise."""
     predicted_db: tuple[float | None, ...]
     """The same without running the recipe: as the advice tells it, or by a switch."""
+    unseen_db: tuple[float | None, ...] | None
+    """The same on batches that no method looked at; None if there are none."""
     measurements: int
 
 
@@ -79,6 +86,8 @@ class Row:
     recipe: str
     units: int
     before_db: float
+    unseen_before_db: float | None
+    """On the batches that no method looked at."""
     quantize_s: float
     compare_s: float
     real_run_s: float
@@ -111,6 +120,18 @@ class Bench:
         self.units: list[Kept] = switch.units
         batches = list(subject.evaluation_batches())
         self.switches = Measuring(quantized, switch, batches, Objectives(self._captured, subject))
+        calibration = enumerate(subject.calibration_inputs(), 1)
+        self._unseen = Measuring(
+            quantized,
+            switch,
+            [
+                Batch(number, inputs, inputs)
+                for number, inputs in calibration
+                if not any(_are_equal(inputs, each.inputs) for each in batches)
+            ],
+            # Its labels, if there are any, are not known here.
+            Objectives(self._captured, replace(subject, metric=None)),
+        )
 
     def real(self, kept: Iterable[str | int]) -> float:
         """The SQNR of the output of a real run of the recipe with ``kept`` in ``keep_float``."""
@@ -119,6 +140,17 @@ class Bench:
     def switched(self, kept: Kept) -> float:
         """The same for ops by their handles, in the graph that is quantized already."""
         return decibels(self.switches.scores(kept))
+
+    def unseen(self, kept: Kept) -> float | None:
+        """The same on the calibration batches that are no evaluation batches; None if there are none."""
+        scores = self._unseen.scores(kept)
+        return None if scores.sqnr_db is None and not scores.exact else decibels(scores)
+
+
+def _are_equal(one: Inputs, other: Inputs) -> bool:
+    """True if two batches have the same numbers."""
+    pairs = zip(pytree.tree_leaves(one), pytree.tree_leaves(other))
+    return all(torch.equal(first, second) for first, second in pairs)
 
 
 def decibels(scores: Scores) -> float:
@@ -164,6 +196,7 @@ def measure(workload: Workload) -> Row:
         report.recipe,
         len(bench.units),
         before,
+        bench.unseen(frozenset()),
         report.timings["quantize"],
         report.timings["compare"],
         real_run_s,
@@ -196,9 +229,11 @@ def _metric(session: Session, request: RunRequest, report: Report, advice: Advic
 def _advised(bench: Bench, advice: Advice, before: float) -> Method:
     steps = [advice.steps[:count] for count in COUNTS]
     entries = [[entry for step in each for entry in step.change.entries] for each in steps]
+    kept = [frozenset(handle for step in each for handle in step.change.handles) for each in steps]
     return Method(
         tuple(finite(bench.real(each)) for each in entries),
         tuple(_told(each[-1].output) if each else finite(before) for each in steps),
+        _unseen(bench, kept),
         advice.measurements,
     )
 
@@ -209,8 +244,14 @@ def _method(bench: Bench, measured: Measure, choose: Callable[[Measure, int], Ke
     return Method(
         tuple(finite(bench.real(sorted(each))) for each in kept),
         tuple(finite(measured(each)) for each in kept),
+        _unseen(bench, kept),
         counted.count,
     )
+
+
+def _unseen(bench: Bench, kept: Sequence[Kept]) -> tuple[float | None, ...] | None:
+    outputs = [bench.unseen(each) for each in kept]
+    return None if None in outputs else tuple(finite(each) for each in outputs if each is not None)
 
 
 def _accusations(

@@ -12,7 +12,7 @@ from handlens.advised import WORTH_DB
 from handlens.advising.costs import Costs
 from handlens.advising.measuring import Measuring, real_run
 from handlens.advising.ranking import Part, Parts
-from handlens.advising.search import WORST, Search, Trial, Unit, Value
+from handlens.advising.search import MANY, WORST, Search, Trial, Unit, Value
 from handlens.capture.export import Captured
 from handlens.comparison.objectives import Objectives
 from handlens.loading.subject import Subject
@@ -27,7 +27,6 @@ _ALONG, _SPREAD = 4, 2
 # Alternatives are tried for so many of the units that are kept in float, the best first. For a model with
 # many units they are not: a run of the recipe for each would take longer than the rest of the search.
 _UNITS_TO_ADJUST = 2
-_MANY = 50
 
 
 def advise(
@@ -189,7 +188,7 @@ class _Advisor:
             output = real_run(self.captured, self.subject, self.recipe, entries)
             steps[count - 1] = replace(steps[count - 1], output=output, verified=True)
             self._noted(steps=tuple(steps))
-        few = len(self._units) < _MANY
+        few = len(self._units) < MANY
         for step in self._advice.steps[:_UNITS_TO_ADJUST] if few else ():
             for kind in alternatives(self.quantized, step.change.handles):
                 self._spend()

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 Unit = frozenset[int]
 
-# How many units are measured before the first choice, and before each of the others: of a small model so
-# many, of a large one a share.
-_FIRST = 8
-_NEXT, _NEXT_OF_MANY = 6, 5
-_ONE_OF = 12
-_MANY = 50
+# A model with so many units has many: fewer of them are measured.
+MANY = 50
+# How many units are measured before the first choice, and before each of the others. Of a model with few
+# units, all are measured first: what each wins alone is worth knowing.
+_FIRST_OF_MANY, _ONE_OF = 8, 12
+_NEXT, _NEXT_OF_MANY = 8, 5
 # Of two outputs that differ by less, in dB, the one of the smaller unit is better.
-_CLOSE_DB = 0.25
+_CLOSE_DB = 0.05
 
 
 @dataclass(frozen=True, order=True)
@@ -80,8 +80,9 @@ class Search:
 
     def _shortlist(self, count: int, chosen: int) -> int:
         """How many of ``count`` units to measure."""
-        least = _NEXT if len(self.units) < _MANY else _NEXT_OF_MANY
-        return max(least if chosen else _FIRST, count // _ONE_OF)
+        if len(self.units) < MANY:
+            return _NEXT if chosen else count
+        return max(_NEXT_OF_MANY if chosen else _FIRST_OF_MANY, count // _ONE_OF)
 
     def _best(self, tried: dict[Unit, Value], ranked: Sequence[Unit], now: Value) -> Unit:
         place = {unit: index for index, unit in enumerate(ranked)}

@@ -50,6 +50,11 @@ def test_a_large_model_takes_a_tenth_of_the_measurements_of_a_search_over_all() 
     assert len(measured) <= sum(90 - count for count in range(8)) / 10
 
 
+def test_of_a_small_model_what_every_unit_wins_alone_is_measured() -> None:
+    found = list(search([1.0 / (index + 1) for index in range(40)]).run(2))
+    assert len([trial for trial in found if not trial.chosen and not trial.is_chosen]) == 40
+
+
 def test_what_cannot_be_measured_is_not_chosen() -> None:
     units = [frozenset((1,)), frozenset((2,))]
 
@@ -71,7 +76,7 @@ def test_of_close_outputs_the_smaller_unit_is_chosen() -> None:
     units = [frozenset((1, 2)), frozenset((1,))]
 
     def measure(kept: Set[int]) -> Value:
-        return Value(0.0, 20.0 + 0.1 * len(kept))
+        return Value(0.0, 20.0 + 0.02 * len(kept))
 
     found = Search(units, measure, lambda kept: units, Value(0.0, 10.0))
     assert next(trial for trial in found.run(1) if trial.is_chosen).unit == {1}

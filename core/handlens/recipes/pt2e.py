@@ -27,6 +27,7 @@ from handlens.recipes.keeping import Keeping
 from handlens.recipes.leftovers import Annotated, left_by, quantized_by
 from handlens.recipes.observing import observing
 from handlens.recipes.pt2e_switching import Pt2eSwitch
+from handlens.recipes.range_search import quick_range_search
 from handlens.recipes.recipe import CalibrationFailed, Quantized, float_module, without_observers
 from handlens.recipes.source_functions import hide_gru_layers, write_source_functions
 from handlens.report import Thresholds
@@ -62,7 +63,8 @@ class Pt2eRecipe:
         with torch.no_grad(), state_restored(prepared):
             with observing(prepared) as observed:
                 _calibrate(prepared, subject)
-            actual = convert_pt2e(prepared)
+            with quick_range_search():
+                actual = convert_pt2e(prepared)
         annotated = Annotated(keeping.annotated, keeping.fused, type(quantizer).__name__)
         in_float, expected = left_by(annotated, self.name, self.claims, kept, reference, actual)
         return Quantized(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any
@@ -20,14 +20,15 @@ Range = tuple[float, float] | None
 
 
 @contextmanager
-def observing(prepared: GraphModule) -> Iterator[dict[int | str, Range]]:
+def observing(
+    prepared: GraphModule, known: Mapping[nn.Module, Range]
+) -> Iterator[dict[nn.Module, Range]]:
     """Note the ranges that the observers of activations see while the block runs a prepared graph.
 
-    Yields a mapping that is filled when the block ends. Its keys are the handle of the op whose output is
-    observed, or the name of the model's input. Ops that share an observer have the same range.
+    Args:
+        known: What some observers saw already.
     """
-    places = dict(_places(prepared))
-    seen: dict[nn.Module, Range] = dict.fromkeys(places.values())
+    seen = {each: known.get(each) for each in dict(_places(prepared)).values()}
 
     def see(observer: nn.Module, given: tuple[Any, ...]) -> None:
         value = given[0].detach() if isinstance(given[0], Tensor) else torch.empty(0)
@@ -39,13 +40,19 @@ def observing(prepared: GraphModule) -> Iterator[dict[int | str, Range]]:
             seen[observer] = min(ends[0], before[0]), max(ends[1], before[1])
 
     hooks = [each.register_forward_pre_hook(see) for each in seen]
-    found: dict[int | str, Range] = {}
     try:
-        yield found
+        yield seen
     finally:
         for hook in hooks:
             hook.remove()
-    found.update((place, seen[observer]) for place, observer in places.items())
+
+
+def by_place(prepared: GraphModule, seen: Mapping[nn.Module, Range]) -> dict[int | str, Range]:
+    """The ranges by the handle of the op whose output is observed, or by the name of the model's input.
+
+    Ops that share an observer have the same range.
+    """
+    return {place: seen[observer] for place, observer in _places(prepared)}
 
 
 def _ends(value: Tensor) -> Range:

@@ -21,11 +21,12 @@ from handlens.loading.subject import Subject
 from handlens.numeric_debugger.pt2e import convert_pt2e, prepare_pt2e
 from handlens.recipes.adjusting import adjustments
 from handlens.recipes.adjusting_annotations import adjust, possible
+from handlens.recipes.calibrating import calibrate
 from handlens.recipes.entries import kept_handles
 from handlens.recipes.folding import every_batch_norm
 from handlens.recipes.keeping import Keeping
 from handlens.recipes.leftovers import Annotated, left_by, quantized_by
-from handlens.recipes.observing import observing
+from handlens.recipes.observing import by_place
 from handlens.recipes.pt2e_switching import Pt2eSwitch
 from handlens.recipes.range_search import quick_range_search
 from handlens.recipes.recipe import CalibrationFailed, Quantized, float_module, without_observers
@@ -61,8 +62,13 @@ class Pt2eRecipe:
         allow_exported_model_train_eval(prepared)
         # Calibration changes buffers, and so does conversion: it runs the nodes that it takes for constant.
         with torch.no_grad(), state_restored(prepared):
-            with observing(prepared) as observed:
-                _calibrate(prepared, subject)
+            seen = calibrate(
+                prepared,
+                captured.program,
+                subject.calibration,
+                partial(_run_batches, prepared, subject),
+            )
+            observed = by_place(prepared, seen)
             with quick_range_search():
                 actual = convert_pt2e(prepared)
         annotated = Annotated(keeping.annotated, keeping.fused, type(quantizer).__name__)
@@ -94,7 +100,7 @@ class Pt2eRecipe:
         return tuple(sorted(there - quantized))
 
 
-def _calibrate(prepared: GraphModule, subject: Subject) -> None:
+def _run_batches(prepared: GraphModule, subject: Subject) -> None:
     for batch, inputs in enumerate(subject.calibration_inputs(), 1):
         # The model may change its inputs, and a failure is explained with the inputs as they were given.
         args, kwargs = cloned(inputs)

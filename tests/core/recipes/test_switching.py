@@ -118,14 +118,22 @@ class Case:
         self.switch = self.quantized.switch()
 
     def kept(self, handles: frozenset[int]) -> Quantized:
-        """What the recipe gives with these ops in float."""
-        wanted = replace(self.subject, keep_float=tuple(handles))
-        return self.recipe.quantize(self.program, wanted)
+        """What the recipe gives with these ops in float, from a calibration of its own."""
+        batches = list(self.subject.calibration)
+        return self._quantized(
+            replace(self.subject, keep_float=tuple(handles), calibration=batches)
+        )
+
+    def _quantized(self, subject: Subject) -> Quantized:
+        return self.recipe.quantize(self.program, subject)
 
     def agree(self, handles: frozenset[int]) -> bool:
+        # The batches are those of the first run.
+        again = self._quantized(replace(self.subject, keep_float=tuple(handles)))
+        models = (self.kept(handles).actual, again.actual, self.switch.graph(handles))
         with torch.no_grad():
-            switched = self.switch.graph(handles)(*self.inputs)
-            return torch.equal(switched, self.kept(handles).actual(*self.inputs))
+            alone, after_another, switched = (model(*self.inputs) for model in models)
+        return torch.equal(alone, after_another) and torch.equal(alone, switched)
 
 
 def network(description: list[Layer]) -> tuple[nn.Module, list[Any]]:

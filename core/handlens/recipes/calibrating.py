@@ -1,0 +1,147 @@
+"""Calibration that is done once: what an observer saw is given to one that would see the same.
+
+Observers do not change what flows through a prepared graph. So a second graph of the same program, with
+other ops kept in float, has observers that see the same values in the same order, and some that do not.
+Only these need to run.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+from torch.fx.node import map_arg
+
+from handlens.capture.nodes import graph_modules, is_observer
+from handlens.comparison.ops import is_random
+from handlens.recipes.observing import Range, observing
+
+
+@dataclass
+class _Memory:
+    """What the observers of one float graph saw on some batches."""
+
+    batches: Iterable[Any]
+    graph: Hashable
+    """Tells the float graph from others."""
+    states: dict[Hashable, tuple[dict[str, Tensor], Range]] = field(default_factory=dict)
+    """By what an observer is and sees: its buffers after calibration, and the range of what it saw."""
+
+
+_MEMORIES: WeakKeyDictionary[ExportedProgram, _Memory] = WeakKeyDictionary()
+
+
+def calibrate(
+    prepared: GraphModule,
+    program: ExportedProgram,
+    batches: Iterable[Any],
+    run: Callable[[], None],
+) -> dict[nn.Module, Range]:
+    """Calibrate a prepared graph of ``program``; what is known from ``batches`` already is not run again.
+
+    Args:
+        batches: What ``run`` gets its inputs from. The same object stands for the same inputs.
+        run: Runs the graph on all batches.
+
+    Returns the range that each observer of activations saw.
+    """
+    if not _is_repeatable(prepared):
+        with observing(prepared, {}) as seen:
+            run()
+        return seen
+    graph = _signature(prepared)
+    memory = _MEMORIES.get(program)
+    is_new = memory is None or memory.batches is not batches or memory.graph != graph
+    if memory is None or is_new:
+        memory = _Memory(batches, graph)
+    keys = _keys(prepared)
+    known = {observer: memory.states[key] for observer, key in keys.items() if key in memory.states}
+    for observer, (buffers, _) in known.items():
+        _give(observer, buffers)
+    with observing(prepared, {each: seen for each, (_, seen) in known.items()}) as seen:
+        # Without any observer, too: a batch may be one that the model cannot take.
+        if is_new or len(known) < len(keys):
+            with _idle(known):
+                run()
+    for observer, key in keys.items():
+        memory.states[key] = _buffers(observer), seen.get(observer)
+    _MEMORIES[program] = memory
+    return seen
+
+
+def _is_repeatable(prepared: GraphModule) -> bool:
+    """True if observers that are made alike see the same in every run of the graph."""
+    observers = (attrgetter(str(each.target))(prepared) for each in _observers(prepared))
+    return (
+        len(list(graph_modules(prepared))) == 1
+        and not any(map(is_random, prepared.graph.nodes))
+        # What a fake quantizer gives is another value than it saw.
+        and not any(list(each.children()) for each in observers)
+    )
+
+
+def _observers(prepared: GraphModule) -> Iterator[Node]:
+    return filter(is_observer, prepared.graph.nodes)
+
+
+def _signature(prepared: GraphModule) -> Hashable:
+    """The float graph under the observers."""
+    nodes = (node for node in prepared.graph.nodes if not is_observer(node))
+    return tuple(
+        (node.name, node.op, str(node.target), repr(map_arg((node.args, node.kwargs), _observed)))
+        for node in nodes
+    )
+
+
+def _observed(node: Node) -> Node:
+    """The node that an observer observes; any other is itself."""
+    while is_observer(node):
+        (node,) = node.all_input_nodes
+    return node
+
+
+def _keys(prepared: GraphModule) -> dict[nn.Module, Hashable]:
+    """By observer, what it is, and the nodes that it observes, in the order in which it does."""
+    sources: dict[nn.Module, list[str]] = defaultdict(list)
+    for node in _observers(prepared):
+        sources[attrgetter(str(node.target))(prepared)].append(_observed(node).name)
+    return {each: (*_made(each), *names) for each, names in sources.items()}
+
+
+def _made(observer: nn.Module) -> tuple[Hashable, ...]:
+    """How an observer was made. It has seen nothing yet."""
+    public = {name: repr(each) for name, each in vars(observer).items() if name[0] != "_"}
+    buffers = {
+        name: (each.shape, each.tolist() if each.numel() == 1 else None)
+        for name, each in observer.named_buffers()
+    }
+    return str(type(observer)), repr(sorted(public.items())), repr(sorted(buffers.items()))
+
+
+def _buffers(observer: nn.Module) -> dict[str, Tensor]:
+    return {name: each.detach().clone() for name, each in observer.named_buffers()}
+
+
+def _give(observer: nn.Module, buffers: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, each in observer.named_buffers():
+            each.detach_().resize_(buffers[name].shape).copy_(buffers[name])
+
+
+@contextmanager
+def _idle(observers: Iterable[nn.Module]) -> Iterator[None]:
+    """Let these observers see nothing while the block runs."""
+    with ExitStack() as stack:
+        for each in observers:
+            each.forward = lambda value: value
+            stack.callback(delattr, each, "forward")
+        yield

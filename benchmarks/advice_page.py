@@ -53,7 +53,7 @@ def section(document: Document) -> str:
                 "comparison",
                 "first advice",
                 "whole search",
-                "one real run",
+                "one more real run",
                 "measurements",
                 "of exhaustive greedy",
             ],

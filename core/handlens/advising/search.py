@@ -12,7 +12,7 @@ Unit = frozenset[int]
 MANY = 50
 # How many units are measured before the first choice, and before each of the others. Of a model with few
 # units, all are measured first: what each wins alone is worth knowing.
-_FIRST_OF_MANY, _ONE_OF = 8, 12
+_FIRST_OF_MANY, _ONE_OF = 8, 8
 _NEXT, _NEXT_OF_MANY = 8, 5
 # Of two outputs that differ by less, in dB, the one of the smaller unit is better.
 _CLOSE_DB = 0.05
@@ -82,7 +82,7 @@ class Search:
         """How many of ``count`` units to measure."""
         if len(self.units) < MANY:
             return _NEXT if chosen else count
-        return max(_NEXT_OF_MANY if chosen else _FIRST_OF_MANY, count // _ONE_OF)
+        return _NEXT_OF_MANY if chosen else max(_FIRST_OF_MANY, count // _ONE_OF)
 
     def _best(self, tried: dict[Unit, Value], ranked: Sequence[Unit], now: Value) -> Unit:
         place = {unit: index for index, unit in enumerate(ranked)}

@@ -7,10 +7,11 @@ Only these need to run.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,8 +21,10 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
+from torchao.quantization.pt2e.observer import MinMaxObserver, PerChannelMinMaxObserver
 
 from handlens.capture.nodes import graph_modules, is_observer
+from handlens.comparison.memory import Memory
 from handlens.comparison.ops import is_random
 from handlens.recipes.observing import Range, observing
 
@@ -37,6 +40,8 @@ class _Memory:
     """By what an observer is and sees: its buffers after calibration, and the range of what it saw."""
 
 
+# They keep the smallest and the largest value.
+_OF_EXTREMES = (MinMaxObserver, PerChannelMinMaxObserver)
 _MEMORIES: WeakKeyDictionary[ExportedProgram, _Memory] = WeakKeyDictionary()
 
 
@@ -70,7 +75,7 @@ def calibrate(
     with observing(prepared, {each: seen for each, (_, seen) in known.items()}) as seen:
         # Without any observer, too: a batch may be one that the model cannot take.
         if is_new or len(known) < len(keys):
-            with _idle(known):
+            with _idle(known), _looking_once(_of_constants(prepared)):
                 run()
     for observer, key in keys.items():
         memory.states[key] = _buffers(observer), seen.get(observer)
@@ -142,6 +147,37 @@ def _idle(observers: Iterable[nn.Module]) -> Iterator[None]:
     """Let these observers see nothing while the block runs."""
     with ExitStack() as stack:
         for each in observers:
-            each.forward = lambda value: value
+            each.forward = _pass
             stack.callback(delattr, each, "forward")
         yield
+
+
+@contextmanager
+def _looking_once(observers: Iterable[nn.Module]) -> Iterator[None]:
+    """Let these observers see the first value alone while the block runs."""
+
+    def look(observer: nn.Module, forward: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
+        observer.forward = _pass
+        return forward(value)
+
+    with ExitStack() as stack:
+        for each in observers:
+            if "forward" not in vars(each):
+                each.forward = partial(look, each, each.forward)
+                stack.callback(delattr, each, "forward")
+        yield
+
+
+def _pass(value: Tensor) -> Tensor:
+    return value
+
+
+def _of_constants(prepared: GraphModule) -> Iterator[nn.Module]:
+    """The observers that see the same constant in each batch, and learn nothing from it the second time."""
+    memory = Memory(prepared)
+    calls = Counter(str(each.target) for each in _observers(prepared))
+    for node in _observers(prepared):
+        source, observer = _observed(node), attrgetter(str(node.target))(prepared)
+        is_constant = source.op == "get_attr" and not memory.is_written(source)
+        if is_constant and calls[str(node.target)] == 1 and type(observer) in _OF_EXTREMES:
+            yield observer

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
-from torch.fx import GraphModule, Node
+from torch.fx import Graph, GraphModule, Node
 from torch.nn.utils import fuse_conv_bn_weights
 from torchao.quantization.pt2e import quantize_pt2e
 
@@ -72,11 +72,22 @@ def _where_possible(fold: Callable[[GraphModule], None]) -> Callable[[GraphModul
                     _fold(model, layer, norm)
                 else:
                     impossible.append(norm)
-        with hidden(each for each in impossible if each.users):
+        with hidden(each for each in impossible if each.users), _dead_code_left(model.graph):
             fold(model)
+        model.graph.eliminate_dead_code()
         model.recompile()
 
     return folded
+
+
+@contextmanager
+def _dead_code_left(graph: Graph) -> Iterator[None]:
+    """Leave dead code while the block runs: torchao looks for it after each batch norm, everywhere."""
+    graph.eliminate_dead_code = lambda is_impure_node=None: False  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del graph.eliminate_dead_code
 
 
 def _is_constant(layer: Node, norm: Node) -> bool:

@@ -43,15 +43,21 @@ class Annotated:
         """The nodes with an annotation, in the order of the graph."""
         self._order = {self.names[node]: place for place, node in enumerate(self.graph.nodes)}
         self._layouts: dict[frozenset[int], Layout] = {}
-        self._places: dict[frozenset[int], set[Place]] = {}
+        self._lost: dict[int, Set[Place]] = {}
+        """By op, the places that lose their quantizers if it is kept in float."""
 
-    def places(self, kept: Set[int]) -> set[Place]:
+    def places(self, kept: Set[int]) -> Set[Place]:
         """The places that have a quantizer, with the ops ``kept`` in float."""
-        key = frozenset(kept)
-        if key not in self._places:
-            with self._stripped(key) as specifications:
-                self._places[key] = set(map(self._place, specifications))
-        return self._places[key]
+        everything = self.layout(frozenset()).places.keys()
+        # An op loses the same places whatever other ops do; only who shares with whom depends on them.
+        return everything - frozenset().union(*map(self._lost_with, kept))
+
+    def _lost_with(self, handle: int) -> Set[Place]:
+        if handle not in self._lost:
+            with self._stripped(frozenset((handle,))) as specifications:
+                left = set(map(self._place, specifications))
+            self._lost[handle] = self.layout(frozenset()).places.keys() - left
+        return self._lost[handle]
 
     def layout(self, kept: Set[int]) -> Layout:
         """Which places share an observer, with the ops ``kept`` in float."""

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from torch.fx import Graph, GraphModule, Node
 from torch.fx._lazy_graph_module import _LazyGraphModule
+from torch.fx.node import map_arg
 
 
 class CannotSwitch(Exception):
@@ -45,7 +46,10 @@ def copied(model: GraphModule) -> tuple[GraphModule, dict[Node, Node]]:
     graph = Graph()
     copies: dict[Node, Node] = {}
     for node in model.graph.nodes:
-        copies[node] = graph.node_copy(node, copies.__getitem__)
+        args, kwargs = map_arg((node.args, node.kwargs), copies.__getitem__)
+        made = graph.create_node(node.op, node.target, args, kwargs, node.name, node.type)
+        # Shared, because the notes of a node are many, and stay as they are.
+        made.meta, copies[node] = node.meta, made
     graph.set_codegen(model.graph._codegen)
     # Most copies are read node by node, and never called: their code is generated if they are.
     return _LazyGraphModule(model, graph), copies

@@ -17,6 +17,8 @@ METHODS = {
 """The methods of a row by name, and their names in the tables."""
 WINS_DB = 0.2
 """What an op that HL101 names should win, kept in float alone."""
+NEAR_DB = 0.5
+"""The difference up to which an output is near another."""
 SAME_DB = 0.01
 """The difference up to which two outputs count as equal."""
 MOST_DB = 100.0
@@ -26,6 +28,7 @@ MOST_DB = 100.0
 def section(document: Document) -> str:
     """Date and machine, the outputs by method, what the search costs, and what accusations are worth."""
     rows: list[Document] = document["rows"]
+    unseen = [row for row in rows if row["unseen_before_db"] is not None]
     counts = f"{', '.join(map(str, COUNTS[:-1]))} and {COUNTS[-1]}"
     paragraphs = [
         taken(document),
@@ -34,12 +37,13 @@ def section(document: Document) -> str:
             ["model", "recipe", "units", "before", *METHODS.values()],
             (_outputs(row) for row in rows),
         ),
-        "\n".join(_summary(rows)),
+        "\n".join((*_comparisons(rows, "outputs_db"), _difference(rows))),
         "The same on the calibration batches, which no method looked at, where these are other batches:",
         _table(
             ["model", "recipe", "before", *METHODS.values()],
-            (_unseen(row) for row in rows if row["unseen_before_db"] is not None),
+            map(_unseen, unseen),
         ),
+        "\n".join(_comparisons(unseen, "unseen_db")),
         "What the target's own metric says, each number from a real run:",
         _table(
             ["model", "recipe", "metric", "float", "quantized, then with each change"],
@@ -95,30 +99,35 @@ def _unseen(row: Document) -> list[str]:
     return [*cells, *(" · ".join(map(_decibels, each)) for each in outputs)]
 
 
-def _summary(rows: Sequence[Document]) -> Iterator[str]:
-    """What the outputs of all models come to."""
+def _comparisons(rows: Sequence[Document], key: str) -> Iterator[str]:
+    """What the outputs of all models come to, beside each other method."""
     for name, title in METHODS.items():
         if name == "advice":
             continue
         # By a metric, advice seeks something else.
-        gaps = [gap for row in rows if row["metric"] is None for gap in _gaps(row, name)]
+        gaps = [gap for row in rows if row["metric"] is None for gap in _gaps(row, name, key)]
         lower, higher = (sum(sign * gap > SAME_DB for gap in gaps) for sign in (1, -1))
+        near = sum(gap <= NEAR_DB for gap in gaps)
         yield (
             f"- Beside {title}, advice is lower in {lower} of {len(gaps)} places, by {max(gaps):.1f} dB "
-            f"at most, and higher in {higher}, by {-min(gaps):.1f} dB at most."
+            f"at most, and higher in {higher}, by {-min(gaps):.1f} dB at most; in {near} it is no more "
+            f"than {NEAR_DB} dB below."
         )
+
+
+def _difference(rows: Sequence[Document]) -> str:
     difference = max(
         abs(_number(told) - _number(real))
         for row in rows
         for method in row["methods"].values()
         for told, real in zip(method["predicted_db"], method["outputs_db"])
     )
-    yield f"- Outputs that were predicted by switches differ from real runs by {difference:.4f} dB at most."
+    return f"- Outputs predicted by switches differ from real runs by {difference:.4f} dB at most."
 
 
-def _gaps(row: Document, method: str) -> Iterator[float]:
+def _gaps(row: Document, method: str, key: str) -> Iterator[float]:
     """For each number of changes, how far the output of advice is below that of another method."""
-    ours, theirs = (row["methods"][name]["outputs_db"] for name in ("advice", method))
+    ours, theirs = (row["methods"][name][key] for name in ("advice", method))
     return (_number(their) - _number(our) for our, their in zip(ours, theirs))
 
 

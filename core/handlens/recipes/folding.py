@@ -72,22 +72,30 @@ def _where_possible(fold: Callable[[GraphModule], None]) -> Callable[[GraphModul
                     _fold(model, layer, norm)
                 else:
                     impossible.append(norm)
-        with hidden(each for each in impossible if each.users), _dead_code_left(model.graph):
+        with hidden(each for each in impossible if each.users), _dead_code_once(model.graph):
             fold(model)
-        model.graph.eliminate_dead_code()
         model.recompile()
 
     return folded
 
 
 @contextmanager
-def _dead_code_left(graph: Graph) -> Iterator[None]:
-    """Leave dead code while the block runs: torchao looks for it after each batch norm, everywhere."""
-    graph.eliminate_dead_code = lambda is_impure_node=None: False  # type: ignore[method-assign]
+def _dead_code_once(graph: Graph) -> Iterator[None]:
+    """Eliminate dead code when the block ends, if torchao asks for it: it does so after each batch norm."""
+    is_asked = False
+
+    def ask(is_impure_node: object = None) -> bool:
+        nonlocal is_asked
+        is_asked = True
+        return True
+
+    graph.eliminate_dead_code = ask  # type: ignore[method-assign]
     try:
         yield
     finally:
         del graph.eliminate_dead_code
+    if is_asked:
+        graph.eliminate_dead_code()
 
 
 def _is_constant(layer: Node, norm: Node) -> bool:

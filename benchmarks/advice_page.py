@@ -29,19 +29,20 @@ def section(document: Document) -> str:
     """Date and machine, the outputs by method, what the search costs, and what accusations are worth."""
     rows: list[Document] = document["rows"]
     unseen = [row for row in rows if row["unseen_before_db"] is not None]
+    heads = ["model", "recipe", "units", "before", *METHODS.values()]
     counts = f"{', '.join(map(str, COUNTS[:-1]))} and {COUNTS[-1]}"
     paragraphs = [
         taken(document),
         f"The SQNR of the output in dB, with {counts} changes:",
         _table(
-            ["model", "recipe", "units", "before", *METHODS.values()],
-            (_outputs(row) for row in rows),
+            heads,
+            (_outputs(row, "before_db", "outputs_db") for row in rows),
         ),
         "\n".join((*_comparisons(rows, "outputs_db"), _difference(rows))),
         "The same on the calibration batches, which no method looked at, where these are other batches:",
         _table(
-            ["model", "recipe", "before", *METHODS.values()],
-            map(_unseen, unseen),
+            heads,
+            (_outputs(row, "unseen_before_db", "unseen_db") for row in unseen),
         ),
         "\n".join(_comparisons(unseen, "unseen_db")),
         "What the target's own metric says, each number from a real run:",
@@ -87,15 +88,10 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([line(heads), line(rule), *map(line, rows)])
 
 
-def _outputs(row: Document) -> list[str]:
-    cells = [row["title"], f"`{row['recipe']}`", str(row["units"]), _decibels(row["before_db"])]
-    outputs = (row["methods"][name]["outputs_db"] for name in METHODS)
-    return [*cells, *(" · ".join(map(_decibels, each)) for each in outputs)]
-
-
-def _unseen(row: Document) -> list[str]:
-    cells = [row["title"], f"`{row['recipe']}`", _decibels(row["unseen_before_db"])]
-    outputs = (row["methods"][name]["unseen_db"] for name in METHODS)
+def _outputs(row: Document, before: str, key: str) -> list[str]:
+    """The output before any change, and those of each method."""
+    cells = [row["title"], f"`{row['recipe']}`", str(row["units"]), _decibels(row[before])]
+    outputs = (row["methods"][name][key] for name in METHODS)
     return [*cells, *(" · ".join(map(_decibels, each)) for each in outputs)]
 
 

@@ -331,7 +331,7 @@ def test_the_page_of_advice_has_outputs_costs_and_accusations() -> None:
         "| A | `x86` | 9 | 9.2 | 20.0 · 30.0 · 40.0 · exact | 20.0 · 30.5 · 40.0 · exact |" in text
     )
     assert "Beside exhaustive greedy, advice is lower in 1 of 4 places, by 0.5 dB at most" in text
-    assert "| A | `x86` | 8.0 | 20.0 · 30.0 · 40.0 · exact | 20.0" in text
+    assert "| A | `x86` | 9 | 8.0 | 20.0 · 30.0 · 40.0 · exact | 20.0" in text
     assert "differ from real runs by 0.0000 dB at most" in text
     assert "| A | `x86` | 200 ms | 0.5× | 5.0× | 3.0× | 12 | 20% of 60 |" in text
     assert "| A | `x86` | top1 | 0.960 | 0.300 → 0.900 |" in text

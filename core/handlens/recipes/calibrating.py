@@ -30,7 +30,7 @@ from handlens.recipes.observing import Range, observing
 
 
 @dataclass
-class _Memory:
+class _Calibrated:
     """What the observers of one float graph saw on some batches."""
 
     batches: Iterable[Any]
@@ -42,7 +42,7 @@ class _Memory:
 
 # They keep the smallest and the largest value.
 _OF_EXTREMES = (MinMaxObserver, PerChannelMinMaxObserver)
-_MEMORIES: WeakKeyDictionary[ExportedProgram, _Memory] = WeakKeyDictionary()
+_CALIBRATED: WeakKeyDictionary[ExportedProgram, _Calibrated] = WeakKeyDictionary()
 
 
 def calibrate(
@@ -64,12 +64,12 @@ def calibrate(
             run()
         return seen
     graph = _signature(prepared)
-    memory = _MEMORIES.get(program)
-    is_new = memory is None or memory.batches is not batches or memory.graph != graph
-    if memory is None or is_new:
-        memory = _Memory(batches, graph)
+    before = _CALIBRATED.get(program)
+    is_new = before is None or before.batches is not batches or before.graph != graph
+    calibrated = _Calibrated(batches, graph) if before is None or is_new else before
     keys = _keys(prepared)
-    known = {observer: memory.states[key] for observer, key in keys.items() if key in memory.states}
+    states = calibrated.states
+    known = {observer: states[key] for observer, key in keys.items() if key in states}
     for observer, (buffers, _) in known.items():
         _give(observer, buffers)
     with observing(prepared, {each: seen for each, (_, seen) in known.items()}) as seen:
@@ -78,17 +78,22 @@ def calibrate(
             with _idle(known), _looking_once(_of_constants(prepared)):
                 run()
     for observer, key in keys.items():
-        memory.states[key] = _buffers(observer), seen.get(observer)
-    _MEMORIES[program] = memory
+        states[key] = _buffers(observer), seen.get(observer)
+    _CALIBRATED[program] = calibrated
     return seen
 
 
 def _is_repeatable(prepared: GraphModule) -> bool:
-    """True if observers that are made alike see the same in every run of the graph."""
+    """True if observers that are made alike see the same in every run, which leaves nothing else behind."""
+    memory = Memory(prepared)
     observers = (attrgetter(str(each.target))(prepared) for each in _observers(prepared))
     return (
         len(list(graph_modules(prepared))) == 1
         and not any(map(is_random, prepared.graph.nodes))
+        # Conversion computes what depends on constants alone, and a run may have changed them.
+        and not any(
+            each.op == "get_attr" and memory.is_written(each) for each in prepared.graph.nodes
+        )
         # What a fake quantizer gives is another value than it saw.
         and not any(list(each.children()) for each in observers)
     )
@@ -174,10 +179,9 @@ def _pass(value: Tensor) -> Tensor:
 
 def _of_constants(prepared: GraphModule) -> Iterator[nn.Module]:
     """The observers that see the same constant in each batch, and learn nothing from it the second time."""
-    memory = Memory(prepared)
     calls = Counter(str(each.target) for each in _observers(prepared))
     for node in _observers(prepared):
         source, observer = _observed(node), attrgetter(str(node.target))(prepared)
-        is_constant = source.op == "get_attr" and not memory.is_written(source)
-        if is_constant and calls[str(node.target)] == 1 and type(observer) in _OF_EXTREMES:
+        is_alone = source.op == "get_attr" and calls[str(node.target)] == 1
+        if is_alone and type(observer) in _OF_EXTREMES:
             yield observer

@@ -36,7 +36,7 @@ def test_the_loudest_are_chosen_in_order(noise: list[float]) -> None:
     assert decibels == sorted(decibels)
     # Of those that win nearly the same any may come first, but never one that wins much less.
     loudest = search(noise).measure(frozenset((noise.index(max(noise)),)))
-    assert chosen[0].value.decibels >= loudest.decibels - 0.3
+    assert chosen[0].value.decibels >= loudest.decibels - 0.06
 
 
 @given(noises)

@@ -46,6 +46,19 @@ class Noisy(Shared):
         return super().forward(x) + torch.rand(8)[0]
 
 
+class Counting(Shared):
+    """A model that changes a constant of its own in each run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert isinstance(self.count, Tensor)
+        self.count.add_(1.0)
+        return super().forward(x) + self.count
+
+
 def numbers(model: GraphModule) -> list[str]:
     return [str(each.args[1:]) for each in model.graph.nodes if "quantize" in each.name]
 
@@ -82,9 +95,9 @@ def test_an_observer_that_loses_a_tensor_runs_again() -> None:
     assert after.observed == alone.observed
 
 
-@pytest.mark.parametrize("change", ["batches", "program", "noise"])
-def test_other_batches_another_program_and_random_numbers_run_anew(change: str) -> None:
-    given, batches = subject(Noisy() if change == "noise" else Shared())
+@pytest.mark.parametrize("change", ["batches", "program", "noise", "state"])
+def test_what_is_not_the_same_runs_anew(change: str) -> None:
+    given, batches = subject({"noise": Noisy, "state": Counting}.get(change, Shared)())
     program = captured(given.model, *given.args)
     recipe = recipes.resolve("x86")
     recipe.quantize(program, given)

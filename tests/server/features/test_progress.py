@@ -41,7 +41,6 @@ class FakeProgress:
             self.answer.set_result(None)
         await self.answered.wait()
         self.answered.clear()
-        await asyncio.sleep(0)
 
     def begin(self, token: str, value: Any) -> None:
         self.sent.append(value)

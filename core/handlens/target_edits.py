@@ -182,7 +182,7 @@ def _with_new(text: str, mapping: ast.Dict, key: str, entries: _Entries) -> str:
 
 
 def _returned(text: str, name: str) -> ast.expr | None:
-    """The expression that a function returns in its last statement. Raises NoEdit for other functions."""
+    """The expression that a function returns. Raises NoEdit for a function without one, or with several."""
     parsed = syntax.parsed(text)
     body = parsed[0].body if parsed else []
     function = next(
@@ -190,11 +190,21 @@ def _returned(text: str, name: str) -> ast.expr | None:
     )
     if function is None:
         raise NoEdit(f"{name} is not a function of this file")
-    last = function.body[-1]
-    returns = [each for each in ast.walk(function) if isinstance(each, ast.Return)]
-    if len(returns) != 1 or not isinstance(last, ast.Return):
+    returns = list(_returns(function))
+    if not returns:
+        raise NoEdit(f"{name} returns nothing")
+    if len(returns) > 1:
         raise NoEdit(f"{name} returns in more than one place")
-    return last.value
+    return returns[0].value
+
+
+def _returns(scope: ast.AST) -> Iterator[ast.Return]:
+    """The return statements of a function, without those of functions and classes that it defines."""
+    for each in ast.iter_child_nodes(scope):
+        if isinstance(each, ast.Return):
+            yield each
+        elif not isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield from _returns(each)
 
 
 def _as_mapping(text: str, pair: ast.Tuple, room: int) -> str:

@@ -130,6 +130,30 @@ def test_what_cannot_be_edited_safely_is_left_alone(returned: str) -> None:
         add(text, FUNCTION, kept("a.0"))
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        "    def helper():\n        return m\n    return ",
+        "    class Helper:\n        def get(self):\n            return m\n    return ",
+        "    with torch.no_grad():\n        return ",
+        "    async def helper():\n        return m\n    if m:\n        return ",
+    ],
+)
+def test_returns_of_helpers_inside_do_not_count(before: str) -> None:
+    text = f'def handlens_x():\n{before}{{"model": m}}\n'
+    changed = text.replace('"model": m', '"model": m, "keep_float": ["a.0"]')
+    assert add(text, FUNCTION, kept("a.0")).apply(text) == changed
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [("if m:\n        return 1\n    return 2", "more than one place"), ("pass", "returns nothing")],
+)
+def test_a_function_that_returns_once_is_asked_for(body: str, says: str) -> None:
+    with pytest.raises(NoEdit, match=says):
+        add(f"def handlens_x():\n    {body}\n", FUNCTION, kept("a.0"))
+
+
 def test_a_class_keeps_nothing_in_float() -> None:
     with pytest.raises(NoEdit, match="declare a handlens_ function"):
         add("class Net: ...\n", Target("Net", "class", "/model.py"), kept("a.0"))

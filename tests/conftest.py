@@ -17,7 +17,7 @@ from types import ModuleType
 
 import pytest
 
-from handlens.workers.client import ENVIRONMENT
+from handlens.workers.child import ENVIRONMENT
 
 # Set before torch is loaded: tests, workers and servers share the cores, as they do on a working day.
 os.environ.setdefault("GOMP_SPINCOUNT", ENVIRONMENT["GOMP_SPINCOUNT"])

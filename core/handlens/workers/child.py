@@ -94,6 +94,8 @@ class Child:
         """Called with every event but the first, which says whether the process is ready."""
         self.on_end: Callable[[], None] = lambda: None
         """Called when the process has ended, all it has started was killed, and its events were read."""
+        self.on_output = on_output
+        """Called with every line that it prints."""
         self.stack: deque[str] = deque(maxlen=_LONGEST_STACK)
         """What it wrote to the pipe of its events that is no event: faulthandler writes there, for one."""
         self._interpreter = interpreter
@@ -107,7 +109,7 @@ class Child:
         self._ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._reading = [
             asyncio.create_task(self._read_events()),
-            asyncio.create_task(self._read_output(on_output)),
+            asyncio.create_task(self._read_output()),
         ]
         self._watching = asyncio.create_task(self._watch())
 
@@ -227,8 +229,8 @@ class Child:
                 self._receive(wire.decode(line))
             except (ValueError, KeyError, TypeError) as error:
                 # The user's code may have written to our pipe. The runs go on.
-                self.stack.append(line.decode("ascii", "replace"))
-                log.warning("the worker said something that is no event: %s", error)
+                self.stack.append(line[:_CHUNK].decode("ascii", "replace"))
+                log.debug("the worker said something that is no event: %s", error)
 
     def _receive(self, message: dict[str, Any]) -> None:
         event = message["event"]
@@ -241,7 +243,7 @@ class Child:
                 self._group.add(message["process"])
             self._ready.set_result(message)
 
-    async def _read_output(self, on_output: Callable[[str], None]) -> None:
+    async def _read_output(self) -> None:
         assert self._process.stderr is not None
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         pending = ""
@@ -255,10 +257,10 @@ class Child:
                 lines, pending = [*lines, pending], ""
             for line in lines:
                 self._last_lines.append(line.rstrip())
-                on_output(line.rstrip())
+                self.on_output(line.rstrip())
             if self._output_left <= 0:
-                on_output("… (what else is printed is left out, up to the next run)")
+                self.on_output("… (what else is printed is left out, up to the next run)")
                 pending = ""
         if pending:
             self._last_lines.append(pending.rstrip())
-            on_output(pending.rstrip())
+            self.on_output(pending.rstrip())

@@ -71,10 +71,11 @@ class Execution:
         assert self.request.advise is not None
         return self.session.advise(report, self.request.advise, self._on_advice)
 
-    def send(self, report: Report) -> None:
+    def send(self, report: Report, held: bool = False) -> None:
+        """Send the report; ``held`` tells that the process stays, and could go on from it."""
         # The user may have replaced the streams. Once the report is sent, nobody waits for their contents.
         flush()
-        self._voice.say("report", self.number, report=to_json(report))
+        self._voice.say("report", self.number, report=to_json(report), held=held)
 
     def _on_stage(self, stage: str) -> None:
         self._voice.say("stage", self.number, stage=stage)

@@ -1,4 +1,4 @@
-"""The files that a process reads, and whether they are still the same."""
+"""The files that a process reads, whether they are still the same, and whether it has started processes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import os
 import sys
 from collections.abc import Iterable
 from typing import Any
+
+# Audit events.
+_STARTS = (
+    *("os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile", "os.system"),
+    *("subprocess.Popen", "_winapi.CreateProcess"),
+)
 
 
 class FilesRead:
@@ -17,6 +23,8 @@ class FilesRead:
     def __init__(self) -> None:
         self._known: dict[str, tuple[int, int] | None] = {}
         self._done = False
+        self.has_started_processes = False
+        """True if Python has started a process; what a library starts is not noticed."""
         sys.addaudithook(self._hear)
 
     def add(self, files: Iterable[str]) -> None:
@@ -30,6 +38,8 @@ class FilesRead:
         return any(_state(file) != state for file, state in self._known.items())
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _STARTS:
+            self.has_started_processes = True
         if event != "open" or self._done:
             return
         file, mode, flags = arguments

@@ -16,6 +16,13 @@ from handlens.request import RunRequest
 from handlens.workers import crashes, wire
 from handlens.workers.child import Child, WorkerUnusable
 
+_PATIENCE_S = 2.0
+
+# Each takes the memory of two models. People go back and forth between one or two files.
+_MOST_HELD = 2
+# The fields of a request in which one for advice differs from the one before it.
+_ASIDE = {"advise": None, "hold_export": None, "reuse_export": None}
+
 
 class _Run:
     """A run and its process."""
@@ -26,6 +33,13 @@ class _Run:
         self.child = child
         self.overdue = False
         """True if the run takes too long, and is to write its stack and die."""
+        self.resumed: asyncio.Future[bool] | None = None
+        """Whether the process goes on with a request for advice; None if it was not asked to."""
+
+    def could_advise(self, request: dict[str, Any]) -> bool:
+        """True if advice is all that a request asks for beyond what this run has done."""
+        wanted, done = ({**each, **_ASIDE} for each in (request, self.request))
+        return request["reuse_export"] and request["advise"] is not None and wanted == done
 
 
 class StandingBy:
@@ -46,9 +60,13 @@ class StandingBy:
         """The process that stands by, or that will when it has imported torch."""
         self._runs: dict[int, _Run] = {}
         """By number, the runs whose last event has not come yet."""
+        self._held: list[_Run] = []
+        """Runs that have ended, and whose processes could go on to advise; the oldest first."""
         self._children: set[Child] = set()
         """The processes that have not ended yet."""
         self._usable = True
+        self._was_ready = False
+        """True once a process has been ready."""
         self._lifeline: tuple[int, int] | None = None
         """A pipe whose one end nobody else has: the processes learn from it that this one has ended."""
         if os.name == "posix":
@@ -61,6 +79,7 @@ class StandingBy:
         except BaseException:
             await self.close()
             raise
+        self._was_ready = True
         return said
 
     @property
@@ -69,13 +88,34 @@ class StandingBy:
 
     async def begin(self, run: int, request: dict[str, Any], deadline_s: float | None) -> None:
         """Begin a run, as soon as a process is ready. Raises WorkerUnusable."""
+        message = {"run": run, "request": request, "deadline": deadline_s}
+        if await self._resume(run, request, message):
+            return
         child = await self._take()
         begun = self._runs[run] = _Run(run, request, child)
         child.on_event = lambda message: self._receive(begun, message)
         child.on_end = lambda: self._end(begun)
+        child.on_output = self._on_output
         child.allow_output()
-        child.send({"run": run, "request": request, "deadline": deadline_s})
+        child.send(message)
         self._starting()
+
+    async def _resume(self, run: int, request: dict[str, Any], message: dict[str, Any]) -> bool:
+        """Have a process that has compared go on to advise. Returns False if none can."""
+        for held in [each for each in self._held if each.request["target"] == request["target"]]:
+            self._held.remove(held)
+            if held.could_advise(request):
+                held.number, held.request = run, request
+                held.resumed = asyncio.get_running_loop().create_future()
+                self._runs[run] = held
+                held.child.allow_output()
+                held.child.send(message)
+                await asyncio.wait([held.resumed], timeout=_PATIENCE_S)
+                if held.resumed.done() and held.resumed.result():
+                    return True
+                self._runs.pop(run, None)
+            held.child.kill()
+        return False
 
     def interrupt(self, run: int) -> None:
         """Have a run that takes too long end, and say where it was: its own watch does that."""
@@ -92,7 +132,7 @@ class StandingBy:
         self._usable = False
         if self._next is not None:
             self._next.cancel()
-        for begun in list(self._runs.values()):
+        for begun in (*self._runs.values(), *self._held):
             begun.child.kill()
         await asyncio.gather(*(child.close() for child in self._children))
         if self._lifeline is not None:
@@ -114,8 +154,10 @@ class StandingBy:
         if self._lifeline is not None:
             lifeline = {"pass_fds": self._lifeline[:1]}
             arguments = [str(self._lifeline[0])]
+        # What torch prints as it starts is told of the first one, and not at every run.
+        on_output = _ignore if self._was_ready else self._on_output
         child = await Child.start(
-            self._interpreter, "standby", self._on_output, self._cwd, arguments, **lifeline
+            self._interpreter, "standby", on_output, self._cwd, arguments, **lifeline
         )
         self._children.add(child)
         child.on_end = lambda: self._children.discard(child)
@@ -140,15 +182,33 @@ class StandingBy:
         # The user's code can find the pipe. What is no event of this run is ignored.
         if message["run"] != begun.number or begun.number not in self._runs:
             return
-        if message["event"] in ("stage", "advice", "report"):
+        if message["event"] in ("resumed", "outdated"):
+            if begun.resumed is not None and not begun.resumed.done():
+                begun.resumed.set_result(message["event"] == "resumed")
+        elif message["event"] in ("stage", "advice", "report"):
             if message["event"] == "report":
                 del self._runs[begun.number]
-                # Nobody needs the process any more.
-                begun.child.kill()
+                self._keep(begun, message.get("held") is True)
             self._on_event(message)
+
+    def _keep(self, begun: _Run, held: bool) -> None:
+        """Keep the process of a run that has ended if it could go on to advise, else kill it."""
+        if not held or begun.resumed is not None:
+            begun.child.kill()
+            return
+        self._held.append(begun)
+        for each in self._held[:-_MOST_HELD]:
+            self._held.remove(each)
+            each.child.kill()
 
     def _end(self, begun: _Run) -> None:
         self._children.discard(begun.child)
+        if begun in self._held:
+            self._held.remove(begun)
+        if begun.resumed is not None and not begun.resumed.done():
+            # What it was asked for can be done from the start.
+            begun.resumed.set_result(False)
+            return
         if self._runs.pop(begun.number, None) is None:
             return
         status = begun.child.status
@@ -160,3 +220,7 @@ class StandingBy:
         else:
             # The stack, if there is one, is that of a process which the run had started.
             self._on_event(wire.died(begun.number, reason))
+
+
+def _ignore(line: str) -> None:
+    pass

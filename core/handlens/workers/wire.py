@@ -11,7 +11,9 @@ From a worker       {"event": "ready", "process": id, "python": …, "torch": �
                         alone: the run holds its export, and that process goes on from there
                     {"event": "outdated", "run": id}, likewise: the held export is of no use any more
                     {"event": "idle", "run": id}, likewise: the run waits for another request
-    and, to end     {"event": "report", "run": id, "report": {…}}
+                    {"event": "resumed", "run": id} or {"event": "outdated", "run": id}, from one that
+                        stands by, which was asked for advice on what it has compared
+    and, to end     {"event": "report", "run": id, "report": {…}, "held": true if advice can be asked for}
     each run, one   {"event": "died", "run": id, "reason": …, "line": span or null, "stack": …}
     of              {"event": "cancelled", "run": id}
 """

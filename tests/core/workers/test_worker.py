@@ -69,10 +69,12 @@ class Running:
             await self._staged.wait()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running() -> AsyncIterator[Running]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["fork", "standby"])
+async def running(request: pytest.FixtureRequest) -> AsyncIterator[Running]:
     running = Running()
-    running.worker, environment = await Worker.start(sys.executable, running.hear)
+    running.worker, environment = await Worker.start(
+        sys.executable, running.hear, workers=request.param
+    )
     assert environment.torch.startswith("2.")
     yield running
     await running.worker.close()

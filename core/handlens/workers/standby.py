@@ -105,6 +105,9 @@ def _can_be_held(run: Execution) -> bool:
     """True if the process may go on to advise: what it has read is known, and nothing goes on in it."""
     if run.read is None or run.request.advise is not None:
         return False
+    from handlens.workers.warming import end_progress_monitor
+
     run.read.add(run.session.files())
+    end_progress_monitor()
     has_started = run.read.has_started_processes or processes.children()
     return not has_started and threading.active_count() == _OUR_THREADS

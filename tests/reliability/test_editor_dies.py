@@ -75,8 +75,8 @@ async def editor(serving: Callable[..., Any], tmp_path: Path, model: str) -> Asy
             client.open("starts.py", STARTS.format(pipe=str(pipe)) + model)
             with await asyncio.wait_for(asyncio.to_thread(pipe.open), GUARD_S) as alive:
                 assert await asyncio.to_thread(alive.readline) == "begun\n"
-                # The editor, the server, the worker, the run, and three that it started. Where the worker is an
-                # interpreter that stands by, it and the run have a process each that sees to their end.
+                # The editor, the server, the worker, the run, and three that it started. Where interpreters
+                # stand by, each has a process that sees to its end.
                 assert len(marked(mark)) == (9 if STANDBY else 7)
                 yield Editor(client, process, mark)
     if process.returncode is None:

@@ -51,7 +51,6 @@ _MOST_OUTPUT = 1 << 18
 _CHUNK = 1 << 16
 _LAST_LINES = 10
 _LONGEST_REASON = 300
-_LONGEST_STACK = 500
 
 _MARK = "HANDLENS_WORKER"
 
@@ -96,8 +95,8 @@ class Child:
         """Called when the process has ended, all it has started was killed, and its events were read."""
         self.on_output = on_output
         """Called with every line that it prints."""
-        self.stack: deque[str] = deque(maxlen=_LONGEST_STACK)
-        """What it wrote to the pipe of its events that is no event: faulthandler writes there, for one."""
+        self.on_other: Callable[[str, Exception], None] = _log
+        """Called with every line that is no event, and why it is none."""
         self._interpreter = interpreter
         self._process = process
         self._exited = exited
@@ -229,8 +228,7 @@ class Child:
                 self._receive(wire.decode(line))
             except (ValueError, KeyError, TypeError) as error:
                 # The user's code may have written to our pipe. The runs go on.
-                self.stack.append(line[:_CHUNK].decode("ascii", "replace"))
-                log.debug("the worker said something that is no event: %s", error)
+                self.on_other(line[:_CHUNK].decode("ascii", "replace"), error)
 
     def _receive(self, message: dict[str, Any]) -> None:
         event = message["event"]
@@ -264,3 +262,7 @@ class Child:
         if pending:
             self._last_lines.append(pending.rstrip())
             self.on_output(pending.rstrip())
+
+
+def _log(line: str, error: Exception) -> None:
+    log.warning("the worker said something that is no event: %s", error)

@@ -51,7 +51,9 @@ class _Processes(Protocol):
 
     async def start(self) -> dict[str, Any]: ...
 
-    async def begin(self, run: int, request: dict[str, Any], deadline_s: float | None) -> None: ...
+    async def begin(
+        self, run: int, request: dict[str, Any], deadline_s: float | None, is_last: bool
+    ) -> None: ...
 
     def interrupt(self, run: int) -> None: ...
 
@@ -102,10 +104,12 @@ class Worker:
         on_stage: Callable[[str], None],
         deadline_s: float | None = None,
         on_advice: Callable[[Advice], None] | None = None,
+        is_last: bool = False,
     ) -> Report:
         """Run a request, and return its report, which is not judged yet.
 
         ``on_advice`` is called with the advice so far, whenever the search has found something.
+        ``is_last`` says that no other run is expected: no process gets ready for one.
 
         Cancelling this coroutine kills the run and what it has started. So does the deadline; the
         report then says at which line the run was. Raises WorkerUnusable if a process that is needed
@@ -117,7 +121,7 @@ class Worker:
             return _died(request, "the worker process is gone")
         self._runs[run] = _Pending(future, request, on_stage, on_advice)
         try:
-            await self._processes.begin(run, asdict(request), deadline_s)
+            await self._processes.begin(run, asdict(request), deadline_s, is_last)
             await asyncio.wait([future], timeout=deadline_s)
             if future.done():
                 return future.result()

@@ -44,7 +44,9 @@ class Forking:
     def alive(self) -> bool:
         return self._child.alive
 
-    async def begin(self, run: int, request: dict[str, Any], deadline_s: float | None) -> None:
+    async def begin(
+        self, run: int, request: dict[str, Any], deadline_s: float | None, is_last: bool
+    ) -> None:
         """Begin a run."""
         self._running.add(run)
         self._child.allow_output()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from handlens.workers import crashes, wire
 from handlens.workers.child import Child, WorkerUnusable
 
 _PATIENCE_S = 2.0
+_LONGEST_STACK = 500
 
 # Each takes the memory of two models. People go back and forth between one or two files.
 _MOST_HELD = 2
@@ -31,6 +33,8 @@ class _Run:
         self.number = number
         self.request = request
         self.child = child
+        self.stack: deque[str] = deque(maxlen=_LONGEST_STACK)
+        """What the process wrote to the pipe of its events that is no event: its stack as it died."""
         self.overdue = False
         """True if the run takes too long, and is to write its stack and die."""
         self.resumed: asyncio.Future[bool] | None = None
@@ -86,7 +90,9 @@ class StandingBy:
     def alive(self) -> bool:
         return self._usable
 
-    async def begin(self, run: int, request: dict[str, Any], deadline_s: float | None) -> None:
+    async def begin(
+        self, run: int, request: dict[str, Any], deadline_s: float | None, is_last: bool
+    ) -> None:
         """Begin a run, as soon as a process is ready. Raises WorkerUnusable."""
         message = {"run": run, "request": request, "deadline": deadline_s}
         if await self._resume(run, request, message):
@@ -94,11 +100,13 @@ class StandingBy:
         child = await self._take()
         begun = self._runs[run] = _Run(run, request, child)
         child.on_event = lambda message: self._receive(begun, message)
+        child.on_other = lambda line, error: begun.stack.append(line)
         child.on_end = lambda: self._end(begun)
         child.on_output = self._on_output
         child.allow_output()
         child.send(message)
-        self._starting()
+        if not is_last:
+            self._starting()
 
     async def _resume(self, run: int, request: dict[str, Any], message: dict[str, Any]) -> bool:
         """Have a process that has compared go on to advise. Returns False if none can."""
@@ -214,7 +222,7 @@ class StandingBy:
         status = begun.child.status
         reason = f"its process {wire.ending(status)}"
         if wire.is_killed(status) or begun.overdue:
-            stack = "".join(begun.child.stack)
+            stack = "".join(begun.stack)
             line = crashes.line(stack, from_json(RunRequest, begun.request))
             self._on_event(wire.died(begun.number, reason, line, stack))
         else:

@@ -19,7 +19,6 @@ from handlens.capture.export import Captured, capture
 from handlens.capture.handles import generate_numeric_debug_handle
 from handlens.capture.nodes import op_of
 from handlens.capture.places import Places
-from handlens.capture.spans import is_installed
 from handlens.comparison import Comparison
 from handlens.comparison.compared import Outputs
 from handlens.comparison.objectives import MetricFailed, Objectives, OutputAgreement
@@ -46,6 +45,7 @@ from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recip
 from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
 from handlens.reporting import measured
 from handlens.request import AdviceRequest, RunRequest, Stage
+from handlens.shown_files import shown_by
 from handlens.source_text import read
 from handlens.target_options import changed_options, moved
 from handlens.verification import verify
@@ -64,13 +64,6 @@ def run(request: RunRequest, on_stage: Callable[[str], None]) -> Report:
     """
     session = Session(request, on_stage)
     return session.export() or session.compare(request)
-
-
-def shown_by(request: RunRequest) -> Callable[[str], bool]:
-    """A predicate: True for the files that may show findings of a run."""
-    target = os.path.abspath(request.target.file)
-    folders = tuple(os.path.join(os.path.abspath(each), "") for each in request.workspace)
-    return lambda file: file == target or (file.startswith(folders) and not is_installed(file))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
@@ -42,6 +43,7 @@ from handlens.loading.subject import (
     with_options,
 )
 from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
+from handlens.recipes.calibrating import load_calibration, save_calibration
 from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
 from handlens.reporting import measured
 from handlens.request import AdviceRequest, RunRequest, Stage
@@ -63,7 +65,9 @@ def run(request: RunRequest, on_stage: Callable[[str], None]) -> Report:
     The user's code runs here; whatever it raises ends up in the report.
     """
     session = Session(request, on_stage)
-    return session.export() or session.compare(request)
+    report = session.export() or session.compare(request)
+    assert report is not None
+    return report
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Session:
 
     def __init__(self, request: RunRequest, on_stage: Callable[[str], None]) -> None:
         self._request = request
+        self._text = request.text
         self._target = request.target
         self._file = os.path.abspath(request.target.file)
         self._in_workspace = shown_by(request)
@@ -105,12 +110,32 @@ class Session:
             return self._finished(self._failed(error))
         return None
 
-    def compare(self, request: RunRequest) -> Report:
+    def compare(self, request: RunRequest) -> Report | None:
         """Quantize the exported model as ``request`` says, and compare.
 
         A request other than the first may ask for another recipe, and for other ops to be kept in float
-        or adjusted.
+        or adjusted; and its text may differ in the options of the target.
+
+        Returns None if the model has to be exported for the request: its text differs in more, or the run
+        fails, whose message may name lines.
         """
+        before, after = self._text, request.text
+        if after == before or after is None or before is None:
+            return self._quantize_and_compare(request)
+        options = changed_options(before, after, self._target.name)
+        if options is None:
+            return None
+        try:
+            self._subject = with_options(self._subject, self._target.name, options)
+        except InvalidTarget:
+            return None
+        report = self._quantize_and_compare(request)
+        if report.status == "failed":
+            return None
+        digests = {**report.digests, self._file: digest(after)}
+        return moved(replace(report, digests=digests), self._file, before, after)
+
+    def _quantize_and_compare(self, request: RunRequest) -> Report:
         if request is not self._request:
             # This run did not spend the time of the export.
             self._request, self._timings = request, {}
@@ -129,29 +154,6 @@ class Session:
         except _Failed as error:
             report = self._failed(error)
         return self._finished(report)
-
-    def compare_with_options(self, request: RunRequest) -> Report | None:
-        """``compare`` for a request whose text differs in the options of the target.
-
-        Returns None if the model has to be exported again: the texts differ in more, or the comparison
-        fails.
-        """
-        target, before, after = self._target.name, self._request.text, request.text
-        assert before is not None
-        assert after is not None
-        options = changed_options(before, after, target)
-        if options is None:
-            return None
-        try:
-            self._subject = with_options(self._subject, target, options)
-        except InvalidTarget:
-            return None
-        report = self.compare(request)
-        if report.status == "failed":
-            return None
-        placed = moved(report, self._file, before, after)
-        digests = {**report.digests, self._file: digest(after)}
-        return None if placed is None else replace(placed, digests=digests)
 
     def advise(
         self, report: Report, request: AdviceRequest, on_advice: Callable[[Advice], None]
@@ -180,6 +182,14 @@ class Session:
             traceback.print_exc()
             advice = Advice(Scores(None), reason=f"the search raised {error!r}")
         return replace(report, advice=advice, timings=self._timings)
+
+    def save_calibration(self, file: BinaryIO) -> None:
+        """Write what is known of the calibration, if anything is."""
+        save_calibration(self._captured.program, file)
+
+    def load_calibration(self, file: BinaryIO) -> None:
+        """Know what a copy of this session wrote of the calibration."""
+        load_calibration(self._captured.program, self._subject.calibration, file)
 
     def files(self) -> Iterator[str]:
         """The workspace files that were imported, except the target's own."""

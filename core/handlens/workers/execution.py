@@ -61,10 +61,15 @@ class Execution:
         self.number = number
         self.request = from_json(RunRequest, request)
 
-    def compare(self) -> Report:
-        """What follows the export."""
+    def note_files(self, read: FilesRead) -> None:
+        """Note all files that decided the export."""
+        target, text = self.request.target, self.request.text
+        read.add(self.session.files(), but=None if text is None else os.path.abspath(target.file))
+
+    def compare(self) -> Report | None:
+        """What follows the export; None if the model has to be exported for this request."""
         report = self.session.compare(self.request)
-        return report if self.request.advise is None else self.advise(report)
+        return report if report is None or self.request.advise is None else self.advise(report)
 
     def advise(self, report: Report) -> Report:
         """The report of the comparison before, with the advice that the request asks for."""

@@ -33,13 +33,21 @@ from handlens.loading.importing import Sources
 from handlens.loading.inputs import cloned
 from handlens.loading.module import load
 from handlens.loading.preserving import as_given
-from handlens.loading.subject import Batch, BatchFailed, InvalidTarget, Subject, build
+from handlens.loading.subject import (
+    Batch,
+    BatchFailed,
+    InvalidTarget,
+    Subject,
+    build,
+    with_options,
+)
 from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
 from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
 from handlens.reporting import measured
 from handlens.request import AdviceRequest, RunRequest, Stage
 from handlens.shown_files import shown_by
 from handlens.source_text import read
+from handlens.target_options import changed_options, moved
 from handlens.verification import verify
 
 
@@ -121,6 +129,29 @@ class Session:
         except _Failed as error:
             report = self._failed(error)
         return self._finished(report)
+
+    def compare_with_options(self, request: RunRequest) -> Report | None:
+        """``compare`` for a request whose text differs in the options of the target.
+
+        Returns None if the model has to be exported again: the texts differ in more, or the comparison
+        fails.
+        """
+        target, before, after = self._target.name, self._request.text, request.text
+        assert before is not None
+        assert after is not None
+        options = changed_options(before, after, target)
+        if options is None:
+            return None
+        try:
+            self._subject = with_options(self._subject, target, options)
+        except InvalidTarget:
+            return None
+        report = self.compare(request)
+        if report.status == "failed":
+            return None
+        placed = moved(report, self._file, before, after)
+        digests = {**report.digests, self._file: digest(after)}
+        return None if placed is None else replace(placed, digests=digests)
 
     def advise(
         self, report: Report, request: AdviceRequest, on_advice: Callable[[Advice], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import time
@@ -23,6 +24,7 @@ from handlens.capture.spans import is_installed
 from handlens.comparison import Comparison
 from handlens.comparison.compared import Outputs
 from handlens.comparison.objectives import MetricFailed, Objectives, OutputAgreement
+from handlens.comparison.progress import ProgressTeller
 from handlens.diagnosis.losses import Losses
 from handlens.diagnosis.rules.export_failed import ExportFailed
 from handlens.diagnosis.rules.invalid_target import InvalidTarget as InvalidTargetRule
@@ -38,7 +40,7 @@ from handlens.loading.subject import Batch, BatchFailed, InvalidTarget, Subject,
 from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
 from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
 from handlens.reporting import measured
-from handlens.request import AdviceRequest, RunRequest, Stage
+from handlens.request import AdviceRequest, Progress, RunRequest, Stage
 from handlens.source_text import read
 from handlens.verification import verify
 
@@ -75,11 +77,27 @@ class _Compared:
     non_finite: NonFinite | None
 
 
+def _give_back_freed_memory() -> None:
+    """Give memory that was freed back to the system, where the C library does not: glibc.
+
+    It would hold on to as much again as the weights of a large model that was quantized.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
 class Session:
     """A run in two halves. The second one, after the export, can be repeated with another recipe."""
 
-    def __init__(self, request: RunRequest, on_stage: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        request: RunRequest,
+        on_stage: Callable[[str], None],
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+    ) -> None:
         self._request = request
+        self._on_progress = on_progress
         self._target = request.target
         self._file = os.path.abspath(request.target.file)
         self._in_workspace = shown_by(request)
@@ -182,6 +200,7 @@ class Session:
         try:
             yield
         finally:
+            _give_back_freed_memory()
             self._timings[name] = round(time.perf_counter() - start, 3)
 
     # -- stages ------------------------------------------------------------------------------------
@@ -308,7 +327,10 @@ class Session:
     ) -> tuple[_Compared, Outputs]:
         inputs = batch.inputs
         if so_far is None:
-            verified = verify(self._captured, self._subject, quantized, inputs, self._places)
+            teller = ProgressTeller(self._on_progress)
+            verified = verify(
+                self._captured, self._subject, quantized, inputs, self._places, teller.watch
+            )
             comparison, verification = verified.comparison, verified.verification
             outputs, before, non_finite = verified.outputs, 0, None
         else:

@@ -73,7 +73,9 @@ async def _run(plans: Iterable[Plan], interpreter: str, verbose: bool, found: Fo
                 if worker is None:
                     worker, environment = await Worker.start(interpreter, status.output)
                     found.torch = environment.torch
-                report = await worker.run(plan.run, status.stage, on_advice=on_advice)
+                report = await worker.run(
+                    plan.run, status.stage, on_advice=on_advice, on_progress=status.progress
+                )
                 if report.error and report.error.rule == WorkerFailed.code:
                     # All that the run printed has arrived when its worker is closed, not before.
                     await worker.close()

@@ -1,8 +1,8 @@
 """The ``int4-weight-only`` recipe: linear layers with 4 bit weights in groups, for CPUs.
 
 torchao's kernel for such weights has fast code for bfloat16 only: in float32 it takes 30 to 130 times as
-long as a float layer. It multiplies with values in float32, whatever the type of the model, sums in float32,
-and rounds once. So do the functions here, which dequantize the weight once for all who multiply with it.
+long as a float layer. Whatever the type of the model, the kernel multiplies and sums in float32, and rounds
+once. So do the functions here, which dequantize the weight once for all ops that multiply with it.
 """
 
 from __future__ import annotations
@@ -83,17 +83,15 @@ def dequantize(quantized: Any, weight: Tensor) -> Tensor:
     group = quantized.block_size[1]
     rows = max(1, _VALUES // weight.shape[1])
     parts = zip(
-        weight.detach().split(rows),
-        quantized.scale_and_zero.transpose(0, 1).split(rows),
-        result.split(rows),
+        torch.split(weight.detach(), rows),
+        torch.split(quantized.scale_and_zero.transpose(0, 1), rows),
+        torch.split(result, rows),
     )
     for part, scale_and_zero, out in parts:
         scale, zero = scale_and_zero.unsqueeze(-1).unbind(2)
         steps = part.unflatten(1, (-1, group)) - (zero - scale * 8)
         steps.div_(scale).round_().clamp_(0, 15).sub_(8)
-        torch.addcmul(
-            zero.float(), steps.float(), scale.float(), out=out.unflatten(1, (-1, group))
-        )
+        torch.addcmul(zero.float(), steps.float(), scale.float(), out=out.unflatten(1, (-1, group)))
     return result
 
 

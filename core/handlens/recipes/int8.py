@@ -47,7 +47,7 @@ def _join(weights: Sequence[Any]) -> Tensor:
         torch.cat([getattr(each, name) for each in weights])
         for name in ("qdata", "scale", "zero_point")
     )
-    return Int8Tensor(
+    joined: Tensor = Int8Tensor(
         qdata,
         scale,
         first.block_size,
@@ -55,6 +55,7 @@ def _join(weights: Sequence[Any]) -> Tensor:
         zero_point=zero_point,
         act_quant_kwargs=first.act_quant_kwargs,
     )
+    return joined
 
 
 def _describe_both(weight: Any) -> tuple[Quantizer, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,8 +67,8 @@ class Dequantization:
     linear: Callable[..., Tensor]
     """Gives what ``nn.functional.linear(x, quantized, bias)`` does, to the rounding of its sums.
 
-    The arguments are ``x``, ``quantized``, the values that it was dequantized to, and ``bias``, which may be
-    left out."""
+    The arguments are ``x``, ``quantized``, the values that it was dequantized to, and, if there is one,
+    ``bias``."""
     agrees: Callable[[Any, Tensor], bool]
     """True if a product with some rows of the quantized weight is the kernel's."""
 
@@ -242,7 +242,7 @@ class _Layers:
         self.configs.append(config)
         # Quantizing takes several times the memory of what is quantized.
         rows = max(1, _VALUES // (layer.in_features * _ROWS)) * _ROWS
-        parts = [_quantized_rows(each, config) for each in layer.weight.detach().split(rows)]
+        parts = [_quantized_rows(each, config) for each in torch.split(layer.weight.detach(), rows)]
         return parts[0] if len(parts) == 1 else chosen.join(parts)
 
     def dequantization(self, node: Node, chosen: WeightFormat) -> Dequantization | None:

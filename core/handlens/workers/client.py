@@ -19,7 +19,7 @@ from typing import Any
 from handlens.dataclass_json import from_json
 from handlens.diagnosis.rules.worker_failed import WorkerFailed
 from handlens.report import Advice, Failure, Report, Span, failed
-from handlens.request import RunRequest
+from handlens.request import Progress, RunRequest
 from handlens.workers import wire
 
 # The interpreter finds this package by its path alone: the user's code must not see anything else that is
@@ -90,6 +90,7 @@ class _Pending:
     request: RunRequest
     on_stage: Callable[[str], None]
     on_advice: Callable[[Advice], None] | None
+    on_progress: Callable[[Progress], None] | None
 
 
 class Worker:
@@ -168,10 +169,12 @@ class Worker:
         on_stage: Callable[[str], None],
         deadline_s: float | None = None,
         on_advice: Callable[[Advice], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> Report:
         """Run a request, and return its report, which is not judged yet.
 
-        ``on_advice`` is called with the advice so far, whenever the search has found something.
+        ``on_advice`` is called with the advice so far, whenever the search has found something, and
+        ``on_progress`` while a stage lasts.
 
         Cancelling this coroutine kills the run and what it has started. So does the deadline; the
         report then says at which line the run was.
@@ -180,7 +183,7 @@ class Worker:
         future: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
         if not self.alive:
             return _died(request, "the worker process is gone")
-        self._runs[run] = _Pending(future, request, on_stage, on_advice)
+        self._runs[run] = _Pending(future, request, on_stage, on_advice, on_progress)
         self._output_left = _MOST_OUTPUT
         self._send({"run": run, "request": asdict(request)})
         try:
@@ -256,6 +259,10 @@ class Worker:
             future, request = pending.future, pending.request
             if event == "stage":
                 pending.on_stage(message["stage"])
+                return
+            if event == "progress":
+                if pending.on_progress is not None:
+                    pending.on_progress(from_json(Progress, message["progress"]))
                 return
             if event == "advice":
                 if pending.on_advice is not None:

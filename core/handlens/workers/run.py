@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from handlens.dataclass_json import from_json, to_json
 from handlens.report import Advice
-from handlens.request import RunRequest
+from handlens.request import Progress, RunRequest
 from handlens.session import Session
 from handlens.switches import may_hold_exports
 from handlens.workers import crashes, held_export, processes, wire
@@ -66,7 +66,11 @@ def run(number: int, request: dict[str, Any], pipe: int, control: int, stack: in
             voice.say("stage", number, stage=stage)
 
         read = held_export.FilesRead() if asked.hold_export and may_hold_exports() else None
-        session = Session(asked, on_stage)
+
+        def on_progress(progress: Progress) -> None:
+            voice.say("progress", number, progress=to_json(progress))
+
+        session = Session(asked, on_stage, on_progress)
         report = session.export()
         if report is None:
             if read is not None:

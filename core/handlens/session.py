@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 import time
@@ -13,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from handlens import recipes
+from handlens import freed_memory, recipes
 from handlens.advice_report import Advice, Scores
 from handlens.advising import advise
 from handlens.capture.export import Captured, capture
@@ -75,16 +74,6 @@ class _Compared:
     verification: Verification
     batches: int
     non_finite: NonFinite | None
-
-
-def _give_back_freed_memory() -> None:
-    """Give memory that was freed back to the system, where the C library does not: glibc.
-
-    It would hold on to as much again as the weights of a large model that was quantized.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
 
 
 class Session:
@@ -200,7 +189,7 @@ class Session:
         try:
             yield
         finally:
-            _give_back_freed_memory()
+            freed_memory.give_back()
             self._timings[name] = round(time.perf_counter() - start, 3)
 
     # -- stages ------------------------------------------------------------------------------------

@@ -67,6 +67,8 @@ def _join(weights: Sequence[Any]) -> Tensor:
 
 # How many values are dequantized in one go, so that they stay in the processor's cache.
 _VALUES = 1 << 18
+# The step that stands for the zero point of a group.
+_ZERO = 8
 # Kernels pack blocks of at most so many rows.
 _ROWS = 64
 # The largest difference between two orders of a sum, by the sum of magnitudes.
@@ -89,9 +91,9 @@ def dequantize(quantized: Any, weight: Tensor) -> Tensor:
     )
     for part, scale_and_zero, out in parts:
         scale, zero = scale_and_zero.unsqueeze(-1).unbind(2)
-        steps = part.unflatten(1, (-1, group)) - (zero - scale * 8)
-        steps.div_(scale).round_().clamp_(0, 15).sub_(8)
-        torch.addcmul(zero.float(), steps.float(), scale.float(), out=out.unflatten(1, (-1, group)))
+        steps = part.reshape(len(part), -1, group) - (zero - scale * _ZERO)
+        steps.div_(scale).round_().clamp_(0, 15).sub_(_ZERO)
+        torch.addcmul(zero.float(), steps.float(), scale.float(), out=out.view(len(out), -1, group))
     return result
 
 

@@ -88,7 +88,7 @@ class WeightFormat:
 
 
 # How many values are quantized in one go, in whole blocks of as many rows as kernels pack together.
-_VALUES = 1 << 24
+_VALUES = 1 << 18
 _ROWS = 64
 
 

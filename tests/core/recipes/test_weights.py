@@ -412,9 +412,7 @@ def test_a_weight_whose_values_are_not_those_of_the_kernel_stays_with_the_kernel
 
 
 @pytest.mark.parametrize("recipe", CONFIGURATIONS)
-def test_a_large_weight_is_quantized_in_parts(
-    recipe: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_weight_is_quantized_in_parts(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "_VALUES", 1 << 12)
     model, x = nn.Linear(64, 208), torch.randn(4, 64)
     result = quantize(model, x, recipe=recipe)

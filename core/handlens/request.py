@@ -14,6 +14,25 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a stage of a run is."""
+
+    stage: Stage
+    share: float
+    """The share of its ops that are done, from 0 to 1."""
+    layer: int | None = None
+    """The number of the layer whose ops are run, from 1 on; None outside of all layers."""
+    layers: int | None = None
+    """How many layers the model has; None outside of all layers."""
+
+    def __str__(self) -> str:
+        """``layer 7 of 24``, and outside of layers ``29 % of the ops``."""
+        if self.layer is None:
+            return f"{100 * self.share:.0f} % of the ops"
+        return f"layer {self.layer} of {self.layers}"
+
+
+@dataclass(frozen=True)
 class AdviceRequest:
     """A search for the changes that win accuracy back."""
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from handlens import recipes
+from handlens import freed_memory, recipes
 from handlens.advice_report import Advice, Scores
 from handlens.advising import advise
 from handlens.capture.export import Captured, capture
@@ -23,6 +23,7 @@ from handlens.capture.places import Places
 from handlens.comparison import Comparison
 from handlens.comparison.compared import Outputs
 from handlens.comparison.objectives import MetricFailed, Objectives, OutputAgreement
+from handlens.comparison.progress import ProgressTeller
 from handlens.diagnosis.losses import Losses
 from handlens.diagnosis.rules.export_failed import ExportFailed
 from handlens.diagnosis.rules.invalid_target import InvalidTarget as InvalidTargetRule
@@ -46,7 +47,7 @@ from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recip
 from handlens.recipes.calibrating import load_calibration, save_calibration
 from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
 from handlens.reporting import measured
-from handlens.request import AdviceRequest, RunRequest, Stage
+from handlens.request import AdviceRequest, Progress, RunRequest, Stage
 from handlens.shown_files import shown_by
 from handlens.source_text import read
 from handlens.target_options import changed_options, moved
@@ -83,9 +84,15 @@ class _Compared:
 class Session:
     """A run in two halves. The second one, after the export, can be repeated with another recipe."""
 
-    def __init__(self, request: RunRequest, on_stage: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        request: RunRequest,
+        on_stage: Callable[[str], None],
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+    ) -> None:
         self._request = request
         self._text = request.text
+        self._on_progress = on_progress
         self._target = request.target
         self._file = os.path.abspath(request.target.file)
         self._in_workspace = shown_by(request)
@@ -216,6 +223,7 @@ class Session:
         try:
             yield
         finally:
+            freed_memory.give_back()
             self._timings[name] = round(time.perf_counter() - start, 3)
 
     # -- stages ------------------------------------------------------------------------------------
@@ -342,7 +350,10 @@ class Session:
     ) -> tuple[_Compared, Outputs]:
         inputs = batch.inputs
         if so_far is None:
-            verified = verify(self._captured, self._subject, quantized, inputs, self._places)
+            teller = ProgressTeller(self._on_progress)
+            verified = verify(
+                self._captured, self._subject, quantized, inputs, self._places, teller.watch
+            )
             comparison, verification = verified.comparison, verified.verification
             outputs, before, non_finite = verified.outputs, 0, None
         else:

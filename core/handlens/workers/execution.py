@@ -13,7 +13,7 @@ from typing import Any
 
 from handlens.dataclass_json import from_json, to_json
 from handlens.report import Advice, Report
-from handlens.request import RunRequest
+from handlens.request import Progress, RunRequest
 from handlens.session import Session
 from handlens.switches import may_hold_exports
 from handlens.workers import wire
@@ -54,7 +54,7 @@ class Execution:
         may_hold = self.request.hold_export and may_hold_exports()
         self.read = FilesRead() if may_hold else None
         """The files that decide the export; None if it is not to be held."""
-        self.session = Session(self.request, self._on_stage)
+        self.session = Session(self.request, self._on_stage, self._on_progress)
 
     def go_on_with(self, number: int, request: dict[str, Any]) -> None:
         """Have what follows belong to another run, which has the same export."""
@@ -84,6 +84,9 @@ class Execution:
 
     def _on_stage(self, stage: str) -> None:
         self._voice.say("stage", self.number, stage=stage)
+
+    def _on_progress(self, progress: Progress) -> None:
+        self._voice.say("progress", self.number, progress=to_json(progress))
 
     def _on_advice(self, advice: Advice) -> None:
         self._voice.say("advice", self.number, advice=to_json(advice))

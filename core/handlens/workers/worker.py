@@ -216,7 +216,7 @@ class _Runs:
             run.continuation, run.idle = None, True
         if run.ended:
             return
-        if kind in ("stage", "advice", "report"):
+        if kind in ("stage", "progress", "advice", "report"):
             run.ended = kind == "report"
             wire.write_line(self._events, line)
             if run.ended and run.continuation is None and run in self._runs:

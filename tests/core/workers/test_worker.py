@@ -16,7 +16,7 @@ import pytest_asyncio
 import torch
 
 from handlens.report import Report
-from handlens.request import RunRequest
+from handlens.request import Progress, RunRequest
 from handlens.targets import Target, discover
 from handlens.workers.client import Worker, WorkerUnusable
 
@@ -38,6 +38,7 @@ class Running:
         self.worker: Worker
         self._printed = asyncio.Event()
         self.stages: list[str] = []
+        self.progress: list[Progress] = []
         self._staged = asyncio.Event()
 
     def hear(self, line: str) -> None:
@@ -54,13 +55,15 @@ class Running:
         target = next(
             iter(discover(text, "model.py")), Target("handlens_main", "function", "model.py")
         )
-        self.stages = []
+        self.stages, self.progress = [], []
 
         def on_stage(stage: str) -> None:
             self.stages.append(stage)
             self._staged.set()
 
-        return await self.worker.run(RunRequest(target, text, **options), on_stage)
+        return await self.worker.run(
+            RunRequest(target, text, **options), on_stage, on_progress=self.progress.append
+        )
 
     async def reaches(self, stage: str) -> None:
         """Wait until the worker has told of a stage."""
@@ -88,6 +91,12 @@ async def test_a_run_gives_a_report_and_tells_its_stages(running: Running) -> No
     report = await running.run(MODEL)
     assert report.status == "ok", report.error
     assert running.stages == ALL_STAGES
+
+
+async def test_a_run_tells_how_far_its_comparison_is(running: Running) -> None:
+    await running.run(MODEL)
+    assert {each.stage for each in running.progress} == {"compare"}
+    assert all(0 < each.share <= 1 for each in running.progress)
 
 
 async def test_no_state_leaks_from_one_run_to_the_next(running: Running) -> None:

@@ -135,8 +135,8 @@ def summary(role: str, largest: Tensor) -> Channels | None:
 class ChannelNoise:
     """The noise in each channel: sums over a sample of the values, by channel.
 
-    ``sums`` has three rows: Σ r²; Σ (a − r)² of the quantized model as it runs; and the same of the op
-    computed in the quantized way from reference inputs.
+    ``sums`` has a row for Σ r²; for Σ (a − r)² of the quantized model as it runs; and for that of the op
+    computed in the quantized way from reference inputs, if it adds any.
     """
 
     def __init__(self, sums: Tensor) -> None:
@@ -170,15 +170,12 @@ class ChannelNoise:
         if tried:
             tried[0].sub_(tried[1] if exact is not None else r)
         a.sub_(r)
-        sums = samples[:3].square_().sum(_others(samples.dim(), dim))
-        if not tried:
-            sums = torch.cat((sums, torch.zeros_like(sums[:1])))
-        return cls(sums)
+        return cls(samples[:3].square_().sum(_others(samples.dim(), dim)))
 
     def __add__(self, other: ChannelNoise) -> ChannelNoise:
         """The sums of both; empty if their numbers of channels differ."""
         if self._sums.shape != other._sums.shape:
-            return ChannelNoise(torch.empty(3, 0))
+            return ChannelNoise(torch.empty(2, 0))
         return ChannelNoise(self._sums + other._sums)
 
     @property
@@ -188,7 +185,8 @@ class ChannelNoise:
 
     @property
     def introduced_relative(self) -> float | None:
-        return _mean_ratio(self._sums[2], self._sums[0])
+        introduced = self._sums[2] if len(self._sums) > 2 else torch.zeros_like(self._sums[0])
+        return _mean_ratio(introduced, self._sums[0])
 
 
 def _mean_ratio(noise: Tensor, signal: Tensor) -> float | None:
@@ -239,16 +237,19 @@ def sample(values: Sequence[Tensor], dim: int) -> Tensor:
     """Evenly spread values of tensors of one shape, in the same places of each: a tensor with one more
     dimension in front."""
     places = _places(values[0].shape, dim)
-    return torch.stack([each[places] for each in values])
+    return torch.stack([each[places] for each in values] if places else list(values))
 
 
 @lru_cache
 def _places(shape: torch.Size, dim: int) -> tuple[slice, ...]:
+    """Which values of a tensor are sampled; nothing if all are."""
+    if math.prod(shape) <= _SAMPLED:
+        return ()
     others = [each for each in range(len(shape)) if each != dim]
     excess = math.prod(shape) / _SAMPLED
     places = [slice(None)] * len(shape)
     for index, each in enumerate(others):
-        step = max(1, math.ceil(excess ** (1 / (len(others) - index)))) if excess > 1 else 1
+        step = max(1, math.ceil(excess ** (1 / (len(others) - index))))
         step = min(step, shape[each])
         if step > 1:
             places[each] = slice(step // 2, None, step)
@@ -258,4 +259,4 @@ def _places(shape: torch.Size, dim: int) -> tuple[slice, ...]:
 
 def _others(count: int, dim: int) -> list[int]:
     """The dimensions of samples that are neither that of the channels nor that of the tensors."""
-    return [each for each in range(1, count) if each != dim + 1]
+    return [*range(1, dim + 1), *range(dim + 2, count)]

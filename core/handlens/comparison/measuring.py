@@ -140,10 +140,14 @@ def _measure_float32(
     None for values whose squares float32 cannot hold.
     """
     found: list[list[float]] = []
+    scratch: Tensor | None = None
     befores = itertools.repeat(None) if before is None else blocks(before)
     for r_block, a_block, before_block in zip(blocks(r), blocks(a), befores):
         r_block, a_block = r_block.float(), a_block.float()
-        error = a_block - r_block
+        # The errors of all blocks are in one place, which stays in the cache.
+        place = scratch if scratch is None else scratch[: r_block.numel()]
+        error = torch.sub(a_block, r_block, out=place)
+        scratch = error if scratch is None else scratch
         parts = (
             torch.dot(r_block, r_block),
             torch.dot(error, error),
@@ -202,17 +206,17 @@ def _measure_any(r: Tensor, a: Tensor) -> Sums:
             r_block, a_block = _real(r_block), _real(a_block)
         error = _difference(r_block, a_block)
         r_block, a_block = r_block.double(), a_block.double()
-        known, there = torch.isfinite(r_block), torch.isfinite(a_block)
-        both = known & there
-        if not bool(both.all()):
+        if math.isfinite(float(r_block.sum()) + float(a_block.sum())):
+            _extend(sums, r_block, a_block)
+        else:
+            known, there = torch.isfinite(r_block), torch.isfinite(a_block)
+            both = known & there
             sums.non_finite += int((known & ~there).sum())
             sums.unknown += int((~known).sum())
             # The range includes reference values that overflow in the actual tensor.
             _extend(sums, r_block[known], a_block[there])
             sums.nan += int(torch.isnan(r_block).sum())
             r_block, a_block, error = r_block[both], a_block[both], error[both]
-        else:
-            _extend(sums, r_block, a_block)
         if not r_block.numel():
             continue
         sums.count += r_block.numel()

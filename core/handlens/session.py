@@ -9,10 +9,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from handlens import recipes
+from handlens import freed_memory, recipes
 from handlens.advice_report import Advice, Scores
 from handlens.advising import advise
 from handlens.capture.export import Captured, capture
@@ -22,6 +23,7 @@ from handlens.capture.places import Places
 from handlens.comparison import Comparison
 from handlens.comparison.compared import Outputs
 from handlens.comparison.objectives import MetricFailed, Objectives, OutputAgreement
+from handlens.comparison.progress import ProgressTeller
 from handlens.diagnosis.losses import Losses
 from handlens.diagnosis.rules.export_failed import ExportFailed
 from handlens.diagnosis.rules.invalid_target import InvalidTarget as InvalidTargetRule
@@ -42,9 +44,10 @@ from handlens.loading.subject import (
     with_options,
 )
 from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
+from handlens.recipes.calibrating import load_calibration, save_calibration
 from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
 from handlens.reporting import measured
-from handlens.request import AdviceRequest, RunRequest, Stage
+from handlens.request import AdviceRequest, Progress, RunRequest, Stage
 from handlens.shown_files import shown_by
 from handlens.source_text import read
 from handlens.target_options import changed_options, moved
@@ -79,8 +82,14 @@ class _Compared:
 class Session:
     """A run in two halves. The second one, after the export, can be repeated with another recipe."""
 
-    def __init__(self, request: RunRequest, on_stage: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        request: RunRequest,
+        on_stage: Callable[[str], None],
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+    ) -> None:
         self._request = request
+        self._on_progress = on_progress
         self._target = request.target
         self._file = os.path.abspath(request.target.file)
         self._in_workspace = shown_by(request)
@@ -130,28 +139,27 @@ class Session:
             report = self._failed(error)
         return self._finished(report)
 
-    def compare_with_options(self, request: RunRequest) -> Report | None:
-        """``compare`` for a request whose text differs in the options of the target.
+    def compare_edited(self, request: RunRequest) -> Report | None:
+        """``compare`` for a request whose text differs from that of the first in the target's options.
 
-        Returns None if the model has to be exported again: the texts differ in more, or the comparison
-        fails.
+        Returns None if the model has to be exported again: the text differs in more, or the run fails,
+        and its message may name lines.
         """
-        target, before, after = self._target.name, self._request.text, request.text
+        before, after = self._request.text, request.text
         assert before is not None
         assert after is not None
-        options = changed_options(before, after, target)
+        options = changed_options(before, after, self._target.name)
         if options is None:
             return None
         try:
-            self._subject = with_options(self._subject, target, options)
+            self._subject = with_options(self._subject, self._target.name, options)
         except InvalidTarget:
             return None
         report = self.compare(request)
         if report.status == "failed":
             return None
-        placed = moved(report, self._file, before, after)
         digests = {**report.digests, self._file: digest(after)}
-        return None if placed is None else replace(placed, digests=digests)
+        return moved(replace(report, digests=digests), self._file, before, after)
 
     def advise(
         self, report: Report, request: AdviceRequest, on_advice: Callable[[Advice], None]
@@ -181,6 +189,14 @@ class Session:
             advice = Advice(Scores(None), reason=f"the search raised {error!r}")
         return replace(report, advice=advice, timings=self._timings)
 
+    def save_calibration(self, file: BinaryIO) -> None:
+        """Write what is known of the calibration, if anything is."""
+        save_calibration(self._captured.program, file)
+
+    def load_calibration(self, file: BinaryIO) -> None:
+        """Know what a copy of this session wrote of the calibration."""
+        load_calibration(self._captured.program, self._subject.calibration, file)
+
     def files(self) -> Iterator[str]:
         """The workspace files that were imported, except the target's own."""
         for module in list(sys.modules.values()):
@@ -206,6 +222,7 @@ class Session:
         try:
             yield
         finally:
+            freed_memory.give_back()
             self._timings[name] = round(time.perf_counter() - start, 3)
 
     # -- stages ------------------------------------------------------------------------------------
@@ -332,7 +349,10 @@ class Session:
     ) -> tuple[_Compared, Outputs]:
         inputs = batch.inputs
         if so_far is None:
-            verified = verify(self._captured, self._subject, quantized, inputs, self._places)
+            teller = ProgressTeller(self._on_progress)
+            verified = verify(
+                self._captured, self._subject, quantized, inputs, self._places, teller.watch
+            )
             comparison, verification = verified.comparison, verified.verification
             outputs, before, non_finite = verified.outputs, 0, None
         else:

@@ -74,7 +74,13 @@ async def _run(plans: Sequence[Plan], interpreter: str, verbose: bool, found: Fo
                     worker, environment = await Worker.start(interpreter, status.output)
                     found.torch = environment.torch
                 is_last = plan is plans[-1]
-                report = await worker.run(plan.run, status.stage, None, on_advice, is_last)
+                report = await worker.run(
+                    plan.run,
+                    status.stage,
+                    on_advice=on_advice,
+                    on_progress=status.progress,
+                    is_last=is_last,
+                )
                 if report.error and report.error.rule == WorkerFailed.code:
                     # All that the run printed has arrived when its worker is closed, not before.
                     await worker.close()

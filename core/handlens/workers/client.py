@@ -12,7 +12,7 @@ from handlens import switches
 from handlens.dataclass_json import from_json
 from handlens.diagnosis.rules.worker_failed import WorkerFailed
 from handlens.report import Advice, Failure, Report, Span, failed
-from handlens.request import RunRequest
+from handlens.request import Progress, RunRequest
 from handlens.switches import Workers
 from handlens.workers.child import WorkerUnusable
 from handlens.workers.forking import Forking
@@ -41,6 +41,7 @@ class _Pending:
     request: RunRequest
     on_stage: Callable[[str], None]
     on_advice: Callable[[Advice], None] | None
+    on_progress: Callable[[Progress], None] | None
 
 
 class _Processes(Protocol):
@@ -104,11 +105,13 @@ class Worker:
         on_stage: Callable[[str], None],
         deadline_s: float | None = None,
         on_advice: Callable[[Advice], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
         is_last: bool = False,
     ) -> Report:
         """Run a request, and return its report, which is not judged yet.
 
-        ``on_advice`` is called with the advice so far, whenever the search has found something.
+        ``on_advice`` is called with the advice so far, whenever the search has found something, and
+        ``on_progress`` while a stage lasts.
         ``is_last`` says that no other run is expected: no process gets ready for one.
 
         Cancelling this coroutine kills the run and what it has started. So does the deadline; the
@@ -119,7 +122,7 @@ class Worker:
         future: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
         if not self.alive:
             return _died(request, "the worker process is gone")
-        self._runs[run] = _Pending(future, request, on_stage, on_advice)
+        self._runs[run] = _Pending(future, request, on_stage, on_advice, on_progress)
         try:
             await self._processes.begin(run, asdict(request), deadline_s, is_last)
             await asyncio.wait([future], timeout=deadline_s)
@@ -147,6 +150,9 @@ class Worker:
             return
         if event == "stage":
             pending.on_stage(message["stage"])
+        elif event == "progress":
+            if pending.on_progress is not None:
+                pending.on_progress(from_json(Progress, message["progress"]))
         elif event == "advice":
             if pending.on_advice is not None:
                 pending.on_advice(from_json(Advice, message["advice"]))

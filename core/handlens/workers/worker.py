@@ -111,9 +111,9 @@ class _Runs:
                 self._start(message["run"], message["request"])
 
     def _continue(self, number: int, request: dict[str, Any]) -> bool:
-        """Hand a request to a process that holds the same export. Returns False if there is none."""
+        """Hand a request to a process that holds its export. Returns False if there is none."""
         for run in self._runs:
-            if request.get("reuse_export") and run.holds_export and run.has_export_of(request):
+            if run.holds_export and run.has_export_of(request):
                 run.number, run.request = number, request
                 run.continuation, run.idle, run.ended, run.resumed = None, False, False, True
                 # If the process is dead, SIGCHLD says so.
@@ -216,7 +216,7 @@ class _Runs:
             run.continuation, run.idle = None, True
         if run.ended:
             return
-        if kind in ("stage", "advice", "report"):
+        if kind in ("stage", "progress", "advice", "report"):
             run.ended = kind == "report"
             wire.write_line(self._events, line)
             if run.ended and run.continuation is None and run in self._runs:

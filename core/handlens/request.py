@@ -69,7 +69,10 @@ class RunRequest:
     unsaved: dict[str, str] = field(default_factory=dict)
     """By path, the texts of other files that are open in an editor and not saved."""
     hold_export: bool = False
-    """True to hold the exported model in memory, so that another recipe need not export it again."""
+    """True to hold the exported model in memory.
+
+    A request whose text differs in the options of the target starts from there.
+    """
     reuse_export: bool = False
     """True to start from the held export of an earlier run with the same text and memory limit.
 

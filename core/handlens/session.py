@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
@@ -19,7 +20,6 @@ from handlens.capture.export import Captured, capture
 from handlens.capture.handles import generate_numeric_debug_handle
 from handlens.capture.nodes import op_of
 from handlens.capture.places import Places
-from handlens.capture.spans import is_installed
 from handlens.comparison import Comparison
 from handlens.comparison.compared import Outputs
 from handlens.comparison.objectives import MetricFailed, Objectives, OutputAgreement
@@ -35,12 +35,22 @@ from handlens.loading.importing import Sources
 from handlens.loading.inputs import cloned
 from handlens.loading.module import load
 from handlens.loading.preserving import as_given
-from handlens.loading.subject import Batch, BatchFailed, InvalidTarget, Subject, build
+from handlens.loading.subject import (
+    Batch,
+    BatchFailed,
+    InvalidTarget,
+    Subject,
+    build,
+    with_options,
+)
 from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
+from handlens.recipes.calibrating import load_calibration, save_calibration
 from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
 from handlens.reporting import measured
 from handlens.request import AdviceRequest, Progress, RunRequest, Stage
+from handlens.shown_files import shown_by
 from handlens.source_text import read
+from handlens.target_options import changed_options, moved
 from handlens.verification import verify
 
 
@@ -57,13 +67,6 @@ def run(request: RunRequest, on_stage: Callable[[str], None]) -> Report:
     """
     session = Session(request, on_stage)
     return session.export() or session.compare(request)
-
-
-def shown_by(request: RunRequest) -> Callable[[str], bool]:
-    """A predicate: True for the files that may show findings of a run."""
-    target = os.path.abspath(request.target.file)
-    folders = tuple(os.path.join(os.path.abspath(each), "") for each in request.workspace)
-    return lambda file: file == target or (file.startswith(folders) and not is_installed(file))
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,28 @@ class Session:
             report = self._failed(error)
         return self._finished(report)
 
+    def compare_edited(self, request: RunRequest) -> Report | None:
+        """``compare`` for a request whose text differs from that of the first in the target's options.
+
+        Returns None if the model has to be exported again: the text differs in more, or the run fails,
+        and its message may name lines.
+        """
+        before, after = self._request.text, request.text
+        assert before is not None
+        assert after is not None
+        options = changed_options(before, after, self._target.name)
+        if options is None:
+            return None
+        try:
+            self._subject = with_options(self._subject, self._target.name, options)
+        except InvalidTarget:
+            return None
+        report = self.compare(request)
+        if report.status == "failed":
+            return None
+        digests = {**report.digests, self._file: digest(after)}
+        return moved(replace(report, digests=digests), self._file, before, after)
+
     def advise(
         self, report: Report, request: AdviceRequest, on_advice: Callable[[Advice], None]
     ) -> Report:
@@ -163,6 +188,14 @@ class Session:
             traceback.print_exc()
             advice = Advice(Scores(None), reason=f"the search raised {error!r}")
         return replace(report, advice=advice, timings=self._timings)
+
+    def save_calibration(self, file: BinaryIO) -> None:
+        """Write what is known of the calibration, if anything is."""
+        save_calibration(self._captured.program, file)
+
+    def load_calibration(self, file: BinaryIO) -> None:
+        """Know what a copy of this session wrote of the calibration."""
+        load_calibration(self._captured.program, self._subject.calibration, file)
 
     def files(self) -> Iterator[str]:
         """The workspace files that were imported, except the target's own."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch._C import _functorch as functorch
 from torch.fx import Node
 
 from handlens.capture.nodes import example, is_complex, op_name
+from handlens.comparison.fakequantize import FakeQuantizer
 from handlens.report import Channels
 
 _SECOND = {
@@ -108,12 +109,13 @@ def _shape(node: Node) -> tuple[str, ...] | None:
     return tuple(map(str, value.shape)) if isinstance(value, Tensor) else None
 
 
-def magnitudes(value: Tensor, dim: int) -> Tensor:
-    """The largest magnitude of each channel."""
+def magnitudes(value: Tensor, dim: int, lowest: float = -math.inf) -> Tensor:
+    """The largest magnitude of each channel of a value, none of which is below ``lowest``."""
     dims = [each for each in range(value.dim()) if each != dim % value.dim()]
     if not dims:
         return value.abs()
-    return torch.maximum(value.amax(dims), -value.amin(dims))
+    largest = value.amax(dims)
+    return largest if lowest >= 0 else torch.maximum(largest, -value.amin(dims))
 
 
 def summary(role: str, largest: Tensor) -> Channels | None:
@@ -130,43 +132,61 @@ def summary(role: str, largest: Tensor) -> Channels | None:
     )
 
 
-@dataclass
 class ChannelNoise:
-    """The noise in each channel: sums over a sample of the values, by channel."""
+    """The noise in each channel: sums over a sample of the values, by channel.
 
-    signal: Tensor
-    """Σ r²."""
-    noise: Tensor
-    """Σ (a − r)² of the quantized model as it runs."""
-    introduced: Tensor
-    """Σ (a − r)² of the op computed in the quantized way from reference inputs."""
+    ``sums`` has a row for Σ r²; for Σ (a − r)² of the quantized model as it runs; and for that of the op
+    computed in the quantized way from reference inputs, if it adds any.
+    """
+
+    def __init__(self, sums: Tensor) -> None:
+        self._sums = sums
 
     @classmethod
-    def of(cls, reference: Tensor, actual: Tensor, own: tuple[Tensor, Tensor]) -> ChannelNoise:
-        """The sums of one execution, from samples. ``own`` has the results of the op from reference inputs,
-        in the quantized way and without noise."""
-        errors = _error(reference, actual), _error(own[1], own[0])
-        return cls(*(each.double().square().sum(0) for each in (reference, *errors)))
+    def of(
+        cls,
+        dim: int,
+        reference: Tensor,
+        actual: Tensor,
+        own: Tensor | None = None,
+        quantizer: FakeQuantizer | None = None,
+        exact: Tensor | None = None,
+    ) -> ChannelNoise:
+        """The sums of one execution, whose channels are in the dimension ``dim``.
+
+        ``own`` is the op from reference inputs, before ``quantizer``; None if it is the reference. Without
+        noise it is ``exact``; None if that is the reference, too.
+        """
+        given = [reference, actual]
+        if own is not None or quantizer is not None:
+            given.append(reference if own is None else own)
+        if exact is not None:
+            given.append(exact)
+        samples = sample(given, dim)
+        if quantizer is not None:
+            samples[2] = quantizer(samples[2])
+        samples = samples.double()
+        r, a, *tried = samples.unbind()
+        if tried:
+            tried[0].sub_(tried[1] if exact is not None else r)
+        a.sub_(r)
+        return cls(samples[:3].square_().sum(_others(samples.dim(), dim)))
 
     def __add__(self, other: ChannelNoise) -> ChannelNoise:
         """The sums of both; empty if their numbers of channels differ."""
-        if self.signal.shape != other.signal.shape:
-            nothing = torch.empty(0)
-            return ChannelNoise(nothing, nothing, nothing)
-        return ChannelNoise(
-            self.signal + other.signal,
-            self.noise + other.noise,
-            self.introduced + other.introduced,
-        )
+        if self._sums.shape != other._sums.shape:
+            return ChannelNoise(torch.empty(2, 0))
+        return ChannelNoise(self._sums + other._sums)
 
     @property
     def relative(self) -> float | None:
         """Noise over signal, at most 1 for each channel, averaged over the channels."""
-        return _mean_ratio(self.noise, self.signal)
+        return _mean_ratio(self._sums[1], self._sums[0])
 
     @property
     def introduced_relative(self) -> float | None:
-        return _mean_ratio(self.introduced, self.signal)
+        introduced = self._sums[2] if len(self._sums) > 2 else torch.zeros_like(self._sums[0])
+        return _mean_ratio(introduced, self._sums[0])
 
 
 def _mean_ratio(noise: Tensor, signal: Tensor) -> float | None:
@@ -175,10 +195,6 @@ def _mean_ratio(noise: Tensor, signal: Tensor) -> float | None:
         return None
     ratio = float((noise[there] / signal[there]).clamp(max=1.0).mean())
     return ratio if math.isfinite(ratio) else None
-
-
-def _error(reference: Tensor, actual: Tensor) -> Tensor:
-    return actual.double() - reference.double()
 
 
 class Parts(nn.Module):
@@ -200,26 +216,47 @@ class Parts(nn.Module):
         if any(r.shape != a.shape for r, a in zip(references, actuals)):
             # The models have selected different values.
             return
-        signal = None if self._side_by_side else sample(whole, self._dim)
+        signal = None if self._side_by_side else self._energies(whole)[0]
         found = []
         for reference, actual in zip(references, actuals):
-            r, a = sample(reference, self._dim), sample(actual, self._dim)
-            energy = (r if signal is None else signal).double().square().sum(0)
-            there = energy > 0
-            ratio = _error(r, a).square().sum(0)[there] / energy[there]
-            found.append(float(ratio.clamp(max=1.0).sum()))
+            own, noise = self._energies(reference, actual)
+            energy = own if signal is None else signal
+            ratio = (noise / energy).clamp_(max=1.0)
+            found.append(float(torch.where(energy > 0, ratio, 0.0).sum()))
         known = self.relative or [0.0] * len(found)
         self.relative = [mine + theirs for mine, theirs in zip(known, found)]
 
+    def _energies(self, reference: Tensor, *actual: Tensor) -> Tensor:
+        """Σ r² by channel, and Σ (a − r)² if there is an actual value."""
+        samples = sample((reference, *actual), self._dim).double()
+        samples[1:] -= samples[:1]
+        return samples.square_().sum(_others(samples.dim(), self._dim))
 
-def sample(value: Tensor, dim: int) -> Tensor:
-    """Evenly spread values of a tensor as rows, its channels as columns."""
-    others = [each for each in range(value.dim()) if each != dim]
-    excess = value.numel() / _SAMPLED
+
+def sample(values: Sequence[Tensor], dim: int) -> Tensor:
+    """Evenly spread values of tensors of one shape, in the same places of each: a tensor with one more
+    dimension in front."""
+    places = _places(values[0].shape, dim)
+    return torch.stack([each[places] for each in values] if places else list(values))
+
+
+@lru_cache
+def _places(shape: torch.Size, dim: int) -> tuple[slice, ...]:
+    """Which values of a tensor are sampled; nothing if all are."""
+    if math.prod(shape) <= _SAMPLED:
+        return ()
+    others = [each for each in range(len(shape)) if each != dim]
+    excess = math.prod(shape) / _SAMPLED
+    places = [slice(None)] * len(shape)
     for index, each in enumerate(others):
-        step = max(1, math.ceil(excess ** (1 / (len(others) - index)))) if excess > 1 else 1
-        step = min(step, value.shape[each])
+        step = max(1, math.ceil(excess ** (1 / (len(others) - index))))
+        step = min(step, shape[each])
         if step > 1:
-            value = value[(slice(None),) * each + (slice(step // 2, None, step),)]
+            places[each] = slice(step // 2, None, step)
             excess /= step
-    return value.movedim(dim, -1).reshape(-1, value.shape[dim])
+    return tuple(places)
+
+
+def _others(count: int, dim: int) -> list[int]:
+    """The dimensions of samples that are neither that of the channels nor that of the tensors."""
+    return [*range(1, dim + 1), *range(dim + 2, count)]

@@ -329,7 +329,7 @@ def _equal(some: list[Any], others: list[Any]) -> bool:
 def _same(a: Tensor, b: Tensor) -> bool:
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    # NaN is not equal to itself. The logits of a language model are compared a dozen times faster without it.
+    # The second term is for outputs with NaN, which is not equal to itself.
     return torch.equal(a, b) or bool(((a == b) | ((a != a) & (b != b))).all())
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch._C import _functorch as functorch
 from torch.fx import Node
 
 from handlens.capture.nodes import example, is_complex, op_name
+from handlens.comparison.statistics import ExactSum
 from handlens.report import Channels
 
 _SECOND = {
@@ -132,41 +134,70 @@ def summary(role: str, largest: Tensor) -> Channels | None:
 
 @dataclass
 class ChannelNoise:
-    """The noise in each channel: sums over a sample of the values, by channel."""
+    """The noise in each channel: sums over a sample of the values, by channel.
 
-    signal: Tensor
-    """Σ r²."""
-    noise: Tensor
-    """Σ (a − r)² of the quantized model as it runs."""
-    introduced: Tensor
-    """Σ (a − r)² of the op computed in the quantized way from reference inputs."""
+    They are pooled without rounding, as by ``ExactSum``, so that the order does not matter.
+    """
+
+    parts: Tensor
+    """Shape (parts, 3, channels), the smallest parts first. They sum up to Σ r², to Σ (a − r)² of the quantized
+    model as it runs, and to Σ (a − r)² of the op computed in the quantized way from reference inputs."""
 
     @classmethod
     def of(cls, reference: Tensor, actual: Tensor, own: tuple[Tensor, Tensor]) -> ChannelNoise:
         """The sums of one execution, from samples. ``own`` has the results of the op from reference inputs,
         in the quantized way and without noise."""
         errors = _error(reference, actual), _error(own[1], own[0])
-        return cls(*(each.double().square().sum(0) for each in (reference, *errors)))
+        sums = [each.double().square().sum(0) for each in (reference, *errors)]
+        return cls(torch.stack(sums).cpu().unsqueeze(0))
 
     def __add__(self, other: ChannelNoise) -> ChannelNoise:
         """The sums of both; empty if their numbers of channels differ."""
-        if self.signal.shape != other.signal.shape:
-            nothing = torch.empty(0)
-            return ChannelNoise(nothing, nothing, nothing)
-        return ChannelNoise(
-            self.signal + other.signal,
-            self.noise + other.noise,
-            self.introduced + other.introduced,
-        )
+        if self.parts.shape[1:] != other.parts.shape[1:]:
+            return ChannelNoise(torch.empty(1, 3, 0))
+        parts = self.parts
+        for each in other.parts:
+            parts = _grown(parts, each)
+        return ChannelNoise(parts)
+
+    @cached_property
+    def sums(self) -> Sequence[Tensor]:
+        """The three sums of each channel, each rounded once."""
+        count, *shape = self.parts.shape
+        if count == 1:
+            return self.parts[0].unbind()
+        columns = zip(*self.parts.flatten(1).tolist())
+        rounded = torch.tensor(list(map(math.fsum, columns)), dtype=torch.float64)
+        return rounded.view(shape).unbind()
 
     @property
     def relative(self) -> float | None:
         """Noise over signal, at most 1 for each channel, averaged over the channels."""
-        return _mean_ratio(self.noise, self.signal)
+        signal, noise, _ = self.sums
+        return _mean_ratio(noise, signal)
 
     @property
     def introduced_relative(self) -> float | None:
-        return _mean_ratio(self.introduced, self.signal)
+        signal, _, introduced = self.sums
+        return _mean_ratio(introduced, signal)
+
+
+def _grown(parts: Tensor, value: Tensor) -> Tensor:
+    """The parts of an exact sum with ``value`` added."""
+    rests = []
+    for part in parts:
+        total = value + part
+        added = total - part
+        rest = (value - added) + (part - (total - added))
+        # Nothing is left over of a sum that is not finite.
+        rests.append(rest.nan_to_num_(0.0, 0.0, 0.0))
+        value = total
+    grown = torch.stack([*rests, value])
+    # What is zero comes first, and is dropped where it is zero for all channels.
+    grown = grown.gather(0, grown.abs().argsort(0))
+    is_kept = grown.flatten(1).any(1)
+    is_kept[-1] = True
+    return grown[is_kept]
 
 
 def _mean_ratio(noise: Tensor, signal: Tensor) -> float | None:
@@ -190,8 +221,18 @@ class Parts(nn.Module):
     def __init__(self, dim: int, side_by_side: bool) -> None:
         super().__init__()
         self._dim, self._side_by_side = dim, side_by_side
-        self.relative: list[float] = []
+        self.total: list[ExactSum] = []
+
+    @property
+    def relative(self) -> list[float]:
         """By input, noise over signal, summed over the channels and over all executions."""
+        return list(map(float, self.total))
+
+    def update(self, total: Sequence[ExactSum]) -> None:
+        """Add the total of other executions. The order does not matter."""
+        self.total = self.total or [ExactSum() for _ in total]
+        for mine, theirs in zip(self.total, total):
+            mine.update(theirs)
 
     def forward(self, whole: Tensor, references: list[Tensor], actuals: list[Tensor]) -> None:
         if functorch.peek_interpreter_stack() is not None:
@@ -201,15 +242,13 @@ class Parts(nn.Module):
             # The models have selected different values.
             return
         signal = None if self._side_by_side else sample(whole, self._dim)
-        found = []
-        for reference, actual in zip(references, actuals):
+        self.total = self.total or [ExactSum() for _ in references]
+        for known, reference, actual in zip(self.total, references, actuals):
             r, a = sample(reference, self._dim), sample(actual, self._dim)
             energy = (r if signal is None else signal).double().square().sum(0)
             there = energy > 0
             ratio = _error(r, a).square().sum(0)[there] / energy[there]
-            found.append(float(ratio.clamp(max=1.0).sum()))
-        known = self.relative or [0.0] * len(found)
-        self.relative = [mine + theirs for mine, theirs in zip(known, found)]
+            known.add(float(ratio.clamp(max=1.0).sum()))
 
 
 def sample(value: Tensor, dim: int) -> Tensor:

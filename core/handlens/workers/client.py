@@ -90,6 +90,7 @@ class _Pending:
     request: RunRequest
     on_stage: Callable[[str], None]
     on_advice: Callable[[Advice], None] | None
+    on_note: Callable[[str], None]
 
 
 class Worker:
@@ -168,10 +169,12 @@ class Worker:
         on_stage: Callable[[str], None],
         deadline_s: float | None = None,
         on_advice: Callable[[Advice], None] | None = None,
+        on_note: Callable[[str], None] = log.warning,
     ) -> Report:
         """Run a request, and return its report, which is not judged yet.
 
-        ``on_advice`` is called with the advice so far, whenever the search has found something.
+        ``on_advice`` is called with the advice so far, whenever the search has found something; ``on_note`` with
+        what people should know of the run and no report says.
 
         Cancelling this coroutine kills the run and what it has started. So does the deadline; the
         report then says at which line the run was.
@@ -180,7 +183,7 @@ class Worker:
         future: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
         if not self.alive:
             return _died(request, "the worker process is gone")
-        self._runs[run] = _Pending(future, request, on_stage, on_advice)
+        self._runs[run] = _Pending(future, request, on_stage, on_advice, on_note)
         self._output_left = _MOST_OUTPUT
         self._send({"run": run, "request": asdict(request)})
         try:
@@ -257,6 +260,9 @@ class Worker:
             if event == "stage":
                 pending.on_stage(message["stage"])
                 return
+            if event == "note":
+                pending.on_note(message["note"])
+                return
             if event == "advice":
                 if pending.on_advice is not None:
                     pending.on_advice(from_json(Advice, message["advice"]))
@@ -332,7 +338,7 @@ def _overdue(request: RunRequest, deadline_s: float | None, ended: Report | None
     """The report of a run that took too long: the run's own if it ended just in time, else a failure."""
     message = (
         f"{request.target.name} was killed: it ran for more than {deadline_s:g} s. "
-        "The setting handlens.deadline allows for more."
+        "The setting handlens.deadline, or --deadline, allows for more."
     )
     if ended is None:
         return _killed(request, message)

@@ -16,6 +16,7 @@ import traceback
 from typing import Any, NoReturn
 
 from handlens.dataclass_json import from_json, to_json
+from handlens.distributed.ranks import Ranks
 from handlens.report import Advice
 from handlens.request import RunRequest
 from handlens.session import Session
@@ -66,7 +67,11 @@ def run(number: int, request: dict[str, Any], pipe: int, control: int, stack: in
             voice.say("stage", number, stage=stage)
 
         read = held_export.FilesRead() if asked.hold_export and may_hold_exports() else None
-        session = Session(asked, on_stage)
+        def on_note(note: str) -> None:
+            voice.say("note", number, note=note)
+
+        ranks = None if asked.shard is None else Ranks(asked.shard)
+        session = Session(asked, on_stage, ranks, on_note)
         report = session.export()
         if report is None:
             if read is not None:

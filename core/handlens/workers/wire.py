@@ -5,6 +5,7 @@ To the worker       {"run": id, "request": {…}}    {"cancel": id}
 From the worker     {"event": "ready", "python": …, "torch": …, "torchao": …}
                     {"event": "unusable", "message": …}, and it exits
                     {"event": "stage", "run": id, "stage": name}
+                    {"event": "note", "run": id, "note": text}: something that people should know
                     {"event": "held", "run": id, "process": id}, from a run to the worker alone: the
                         run holds its export, and that process goes on from there
                     {"event": "outdated", "run": id}, likewise: the held export is of no use any more

@@ -314,7 +314,7 @@ class Session:
         except _Failed as error:
             shares.fail(error.failure)
         self._is_shared = shares.alone is None
-        if shares.alone is not None:
+        if shares.alone is not None and self._ranks.is_first:
             self._on_note(f"rank 0 compares all batches: {shares.alone}")
         with self._refusals():
             failure = shares.gather()

@@ -24,8 +24,10 @@ from handlens.request import Shard
 _PIECE = 4 << 20
 _MORE, _LAST, _FAILURE = b"+", b".", b"!"
 
+# The store was there before any rank.
+_TO_CONNECT = datetime.timedelta(seconds=20)
 # A rank that hangs is ended by its command line, and a rank that ends says so.
-_PATIENCE = datetime.timedelta(days=7)
+_TO_ANSWER = datetime.timedelta(days=7)
 
 NONE_LEFT = 1 << 40
 """Claims from this number on are of nothing."""
@@ -52,8 +54,9 @@ class Ranks:
         self.others = [each for each in range(shard.world_size) if each != shard.rank]
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         served = TCPStore(
-            host, port, is_master=False, wait_for_workers=False, timeout=_PATIENCE
+            host, port, is_master=False, wait_for_workers=False, timeout=_TO_CONNECT
         )
+        served.set_timeout(_TO_ANSWER)
         # After a restart of all ranks, the store has what was left unread.
         restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         self._store = PrefixStore(f"handlens/{restarts}/{shard.run}", served)

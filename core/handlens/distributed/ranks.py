@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import io
 import os
+from collections import Counter
 from typing import Any
 
 import torch
@@ -51,6 +52,8 @@ class Ranks:
     def __init__(self, shard: Shard) -> None:
         self.is_first = shard.rank == 0
         self._rank = shard.rank
+        self._received: Counter[int] = Counter()
+        """By sender, how many pieces were received."""
         self.others = [each for each in range(shard.world_size) if each != shard.rank]
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         served = TCPStore(
@@ -79,14 +82,21 @@ class Ranks:
         """Let all other ranks know that this one cannot go on."""
         buffer = io.BytesIO()
         torch.save(to_json(failure), buffer)
+        piece = _FAILURE + buffer.getvalue()
         for each in self.others:
-            self._push(_FAILURE + buffer.getvalue(), each)
+            # A rank that has died may have left a piece without counting it.
+            place = self._store.add(_sent(self._rank, each), 0)
+            self._store.set(_key(self._rank, each, place), piece)
+            self._store.set(_key(self._rank, each, place + 1), piece)
 
     def receive(self, sender: int) -> Any:
         """Wait for the next message of another rank. Raises RankFailed."""
         data = bytearray()
         while True:
-            piece = self._store.queue_pop(_queue(sender, self._rank))
+            key = _key(sender, self._rank, self._received[sender])
+            piece = self._store.get(key)
+            self._store.delete_key(key)
+            self._received[sender] += 1
             mark, rest = piece[:1], piece[1:]
             if mark == _FAILURE:
                 # The rank may have died in the middle of a message.
@@ -97,7 +107,7 @@ class Ranks:
 
     def has_message(self, sender: int) -> bool:
         """True if ``receive`` would not wait."""
-        return bool(self._store.queue_len(_queue(sender, self._rank)))
+        return self._store.check([_key(sender, self._rank, self._received[sender])])
 
     def claim(self, what: str) -> int:
         """The next number that no rank has claimed, from 0 on."""
@@ -115,11 +125,19 @@ class Ranks:
             self.receive(0).restore()
 
     def _push(self, piece: bytes, to: int) -> None:
-        self._store.queue_push(_queue(self._rank, to), piece)
+        place = self._store.add(_sent(self._rank, to), 0)
+        self._store.set(_key(self._rank, to, place), piece)
+        self._store.add(_sent(self._rank, to), 1)
 
 
-def _queue(sender: int, receiver: int) -> str:
+def _sent(sender: int, receiver: int) -> str:
+    """The key of how many pieces a rank has sent to another."""
     return f"{sender} to {receiver}"
+
+
+def _key(sender: int, receiver: int, place: int) -> str:
+    """The key of a piece."""
+    return f"{sender} to {receiver}: {place}"
 
 
 def _loaded(data: bytes | bytearray) -> Any:

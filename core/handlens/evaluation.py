@@ -56,9 +56,7 @@ class Evaluation:
         """Compare on a batch. Returns the outputs of both models. Raises whatever the graphs raise."""
         inputs = batch.inputs
         if batch.number == 1:
-            verified = verify(
-                self._captured, self._subject, self._quantized, inputs, self._places
-            )
+            verified = verify(self._captured, self._subject, self._quantized, inputs, self._places)
             self._comparison, self.verification = verified.comparison, verified.verification
             outputs, before = verified.outputs, 0
         else:

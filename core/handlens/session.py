@@ -74,7 +74,7 @@ class Session:
         ranks: Ranks | None = None,
         on_note: Callable[[str], None] = lambda note: None,
     ) -> None:
-        """``ranks`` are the processes that share the run. ``on_note`` is told what people should know of it."""
+        """``ranks`` are the processes that share the run; ``on_note`` gets what one should know of it."""
         self._request = request
         self._ranks, self._on_note = ranks, on_note
         self._target = request.target

@@ -52,9 +52,7 @@ def advise(
     try:
         if quantized.switch is None:
             raise CannotSwitch("the recipe has no switch")
-        advisor = _Advisor(
-            captured, subject, recipe, quantized, accused, request, on_advice, ranks
-        )
+        advisor = _Advisor(captured, subject, recipe, quantized, accused, request, on_advice, ranks)
         if ranks is None or ranks.is_first:
             return advisor.run()
         advisor.help(ranks)
@@ -199,9 +197,7 @@ class _Advisor:
         """Measure what each op wins by itself that is said to lose accuracy."""
         known = {each.change.handles for each in self._advice.alone}
         unknown = [
-            unit
-            for unit in self._units
-            if unit & self.accused and tuple(sorted(unit)) not in known
+            unit for unit in self._units if unit & self.accused and tuple(sorted(unit)) not in known
         ]
         self._measuring.work.announce(unknown)
         for unit in unknown:

@@ -40,7 +40,7 @@ def rank() -> Rank | None:
 
 
 def tell_torchrun(status: int) -> None:
-    """Let torchrun say what an exit status other than 0 means: it reports any as a failure, and exits with 1."""
+    """Let torchrun say what an exit status means: it reports any but 0 as a failure, and exits with 1."""
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     meaning = {FINDINGS: "there are findings", COULD_NOT_RUN: "it could not run"}.get(status)
     if rank() is None or file is None or meaning is None:

@@ -58,8 +58,8 @@ def run(
 ) -> None:
     """Run plans one after the other, and put what comes of them into ``found``.
 
-    With a rank, the runs are shared with the other ranks: rank 0 finds, and the others help. Reports are judged, and have the findings that project and command select. Raises Refused if the
-    interpreter cannot run a worker.
+    With a rank, they are shared with other ranks: rank 0 finds, and the others help. Reports are judged, and
+    have the findings that project and command select. Raises Refused if the interpreter cannot run a worker.
     """
     logging.basicConfig(level=switches.log_level("WARNING"), format="%(message)s")
     try:
@@ -95,15 +95,12 @@ async def _run(
                     found.reports.append(plan.settings.selected(plan.run))
                     continue
                 target = plan.run.target
-                status.begin(f"{shown(target.file)}::{target.name}", plan.run.stages)
+                name = f"{shown(target.file)}::{target.name}"
+                status.begin(name, plan.run.stages)
                 if worker is None:
                     worker, environment = await Worker.start(interpreter, status.output)
                     found.torch = environment.torch
-                name = f"{shown(target.file)}::{target.name}"
-
-                def on_note(note: str, name: str = name) -> None:
-                    click.echo(f"{clean(name)}: {clean(note)}", err=True)
-
+                on_note = functools.partial(_say, name)
                 report = await worker.run(
                     _shared(plan.run, rank, number), status.stage, deadline_s, on_advice, on_note
                 )
@@ -118,6 +115,10 @@ async def _run(
         finally:
             if worker is not None:
                 await worker.close()
+
+
+def _say(name: str, note: str) -> None:
+    click.echo(f"{clean(name)}: {clean(note)}", err=True)
 
 
 async def _help(

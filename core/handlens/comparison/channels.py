@@ -140,8 +140,9 @@ class ChannelNoise:
     """
 
     parts: Tensor
-    """Shape (parts, 3, channels), the smallest parts first. They sum up to Σ r², to Σ (a − r)² of the quantized
-    model as it runs, and to Σ (a − r)² of the op computed in the quantized way from reference inputs."""
+    """Shape (parts, 3, channels), the smallest parts first. They sum up to Σ r², to Σ (a − r)² of the
+    quantized model as it runs, and to Σ (a − r)² of the op computed in the quantized way from reference
+    inputs."""
 
     @classmethod
     def of(cls, reference: Tensor, actual: Tensor, own: tuple[Tensor, Tensor]) -> ChannelNoise:

@@ -94,9 +94,9 @@ class Measurements:
         self.masked_min = min(self.masked_min, other.masked_min)
         self.executions += other.executions
         self.diverged += other.diverged
-        if other.first_batch is not None:
-            if self.first_batch is None or other.first_batch < self.first_batch:
-                self.first_batch, self.errors = other.first_batch, other.errors
+        first = math.inf if self.first_batch is None else self.first_batch
+        if other.first_batch is not None and other.first_batch < first:
+            self.first_batch, self.errors = other.first_batch, other.errors
         if other.worst_batch is not None:
             mine = (self.worst_sqnr_db, math.inf if self.worst_batch is None else self.worst_batch)
             theirs = (other.worst_sqnr_db, other.worst_batch)

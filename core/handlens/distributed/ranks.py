@@ -1,8 +1,8 @@
 """Messages between the ranks of a run.
 
 They go through the store that torchrun itself serves, under keys of our own, so that a model which uses
-``torch.distributed`` has its default group to itself. The ranks exchange sums, which are small: they need neither
-a process group nor its backends. What a rank leaves in the store is read even if the rank is dead.
+``torch.distributed`` has its default group to itself. The ranks exchange sums, which are small: they need
+neither a process group nor its backends. What a rank leaves in the store is read even if the rank is dead.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from collections import Counter
 from typing import Any
 
 import torch
-from torch.distributed import PrefixStore, TCPStore
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from handlens.comparison.random_state import RandomState
 from handlens.dataclass_json import from_json, to_json
 from handlens.report import Failure
 from handlens.request import Shard
 
-# A message travels in pieces: the store takes no more than 8 MiB at once. The first byte says what a piece is.
+# A message travels in pieces: the store takes no more than 8 MiB at once. The first byte says what each is.
 _PIECE = 4 << 20
 _MORE, _LAST, _FAILURE = b"+", b".", b"!"
 
@@ -56,9 +56,7 @@ class Ranks:
         """By sender, how many pieces were received."""
         self.others = [each for each in range(shard.world_size) if each != shard.rank]
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        served = TCPStore(
-            host, port, is_master=False, wait_for_workers=False, timeout=_TO_CONNECT
-        )
+        served = TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=_TO_CONNECT)
         served.set_timeout(_TO_ANSWER)
         # After a restart of all ranks, the store has what was left unread.
         restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
@@ -86,8 +84,8 @@ class Ranks:
         for each in self.others:
             # A rank that has died may have left a piece without counting it.
             place = self._store.add(_sent(self._rank, each), 0)
-            self._store.set(_key(self._rank, each, place), piece)
-            self._store.set(_key(self._rank, each, place + 1), piece)
+            for key in (_key(self._rank, each, place), _key(self._rank, each, place + 1)):
+                self._store.set(key, piece)  # type: ignore[arg-type]
 
     def receive(self, sender: int) -> Any:
         """Wait for the next message of another rank. Raises RankFailed."""
@@ -126,7 +124,7 @@ class Ranks:
 
     def _push(self, piece: bytes, to: int) -> None:
         place = self._store.add(_sent(self._rank, to), 0)
-        self._store.set(_key(self._rank, to, place), piece)
+        self._store.set(_key(self._rank, to, place), piece)  # type: ignore[arg-type]
         self._store.add(_sent(self._rank, to), 1)
 
 

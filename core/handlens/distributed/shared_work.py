@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from handlens.distributed.ranks import Ranks
 
-# So many tasks for each rank are measured before any of the results is used: few, for people wait for results.
+# So many tasks for each rank are measured before a result is used: few, for people wait for results.
 _TASKS = 4
 
 Task = TypeVar("Task", bound=Hashable)
@@ -24,9 +24,7 @@ class SharedWork(Generic[Task, Result]):
         ranks: None if there is but one process.
     """
 
-    def __init__(
-        self, name: str, measure: Callable[[Task], Result], ranks: Ranks | None
-    ) -> None:
+    def __init__(self, name: str, measure: Callable[[Task], Result], ranks: Ranks | None) -> None:
         self._name, self._measure, self._ranks = name, measure, ranks
         self._ahead: list[Task] = []
         self._results: dict[Task, Result] = {}
@@ -37,14 +35,14 @@ class SharedWork(Generic[Task, Result]):
         self._ahead = list(tasks)
 
     def result(self, task: Task) -> Result:
-        """The result of a task, which may have been measured already. Raises whatever measuring it raises."""
+        """The result of a task. Raises whatever measuring it raises."""
         if task not in self._results and self._ranks is not None and task in self._ahead:
             self._measure_ahead(self._ranks, self._ahead.index(task))
         found = self._results.pop(task, None)
         return self._measure(task) if found is None else found
 
     def measure_some(self, ranks: Ranks, block: int, tasks: Sequence[Task]) -> dict[int, Result]:
-        """Measure the tasks that this rank claims. Returns results by place; of a task that raises, none."""
+        """Measure the tasks that this rank claims. Returns results by place, of tasks that raise none."""
         found: dict[int, Result] = {}
         while (place := ranks.claim(f"{self._name} {block}")) < len(tasks):
             # Rank 0 measures it again, and meets the exception where one process does.

@@ -1,7 +1,7 @@
 """The evaluation batches, shared out over the ranks of a run.
 
-Rank 0 compares the first batch, which verifies the comparison. Every rank then claims one batch after the other. All
-ranks make all batches, in order, so that each is what it is in one process.
+Rank 0 compares the first batch, which verifies the comparison; all ranks claim the rest, one by one.
+Each makes all batches, in order, so that a batch is what it is in one process.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Shares:
             ranks.broadcast(END)
 
     def mine(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches that this rank compares. What is done with one is done before the next is asked for."""
+        """The batches that this rank compares. It is done with one when it asks for the next."""
         if self.alone is not None:
             yield from batches if self._ranks.is_first else ()
             return
@@ -106,8 +106,8 @@ class Shares:
     def gather(self) -> Failure | None:
         """Put together in rank 0 what all ranks have measured.
 
-        Returns the failure that one process would have met. Raises RankFailed for one of another rank alone, and
-        InvalidTarget if the ranks have made different batches.
+        Returns the failure that one process would have met. Raises RankFailed for one that another rank alone
+        has met, and InvalidTarget if the ranks have made different batches.
         """
         if not self._ranks.is_first:
             totals = self._evaluation.totals if self._evaluation.batches else None
@@ -146,9 +146,8 @@ class Shares:
 
     def _check_batches(self, rank: int, share: _Share) -> None:
         if share.made != len(self._made):
-            raise InvalidTarget(
-                f"evaluation has {len(self._made)} batches on rank 0 and {share.made} on rank {rank}: {_SAME}"
-            )
+            counts = f"{len(self._made)} batches on rank 0 and {share.made} on rank {rank}"
+            raise InvalidTarget(f"evaluation has {counts}: {_SAME}")
         for number, digest in share.compared.items():
             if digest != self._made[number]:
                 raise InvalidTarget(

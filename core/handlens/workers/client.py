@@ -173,8 +173,8 @@ class Worker:
     ) -> Report:
         """Run a request, and return its report, which is not judged yet.
 
-        ``on_advice`` is called with the advice so far, whenever the search has found something; ``on_note`` with
-        what people should know of the run and no report says.
+        ``on_advice`` is called with the advice so far, whenever the search has found something; ``on_note``
+        with what people should know of the run and no report says.
 
         Cancelling this coroutine kills the run and what it has started. So does the deadline; the
         report then says at which line the run was.

@@ -67,6 +67,7 @@ def run(number: int, request: dict[str, Any], pipe: int, control: int, stack: in
             voice.say("stage", number, stage=stage)
 
         read = held_export.FilesRead() if asked.hold_export and may_hold_exports() else None
+
         def on_note(note: str) -> None:
             voice.say("note", number, note=note)
 

@@ -85,7 +85,7 @@ def target(model, metric=accuracy, evaluation=None):
 
 ALIKE = (
     _MODEL
-    + '''
+    + """
 
 def handlens_batches():
     torch.manual_seed(0)
@@ -133,13 +133,13 @@ def handlens_bad_generator():
 
     torch.manual_seed(0)
     return target(Net(), evaluation=made())
-'''
+"""
 )
 """Each target has the same report in one process and in several."""
 
 UNSEEDED = (
     _MODEL
-    + '''
+    + """
 
 def handlens_unseeded():
     model = Net()
@@ -159,12 +159,12 @@ def handlens_unpredictable_batches():
     torch.manual_seed(0)
     scale = 1 + random.SystemRandom().random()
     return target(Net(), evaluation=[(images * scale, labels) for images, labels in batches()])
-'''
+"""
 )
 
 FAILING = (
     _MODEL
-    + '''
+    + """
 
 def handlens_import():
     if RANK == "1":
@@ -206,6 +206,6 @@ def handlens_hang():
 def handlens_last():
     torch.manual_seed(0)
     return target(Net())
-'''
+"""
 )
 """Rank 1 fails in all but the last."""

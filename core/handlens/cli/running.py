@@ -58,8 +58,10 @@ def run(
 ) -> None:
     """Run plans one after the other, and put what comes of them into ``found``.
 
-    With a rank, they are shared with other ranks: rank 0 finds, and the others help. Reports are judged, and
-    have the findings that project and command select. Raises Refused if the interpreter cannot run a worker.
+    With a rank, they are shared with other ranks: rank 0 finds, and the others help.
+
+    Reports are judged, and have the findings that project and command select. Raises Refused if the
+    interpreter cannot run a worker.
     """
     logging.basicConfig(level=switches.log_level("WARNING"), format="%(message)s")
     try:

@@ -106,8 +106,8 @@ class Shares:
     def gather(self) -> Failure | None:
         """Put together in rank 0 what all ranks have measured.
 
-        Returns the failure that one process would have met. Raises RankFailed for one that another rank alone
-        has met, and InvalidTarget if the ranks have made different batches.
+        Returns the failure that one process would have met. Raises RankFailed for one that another rank
+        alone has met, and InvalidTarget if the ranks have made different batches.
         """
         if not self._ranks.is_first:
             totals = self._evaluation.totals if self._evaluation.batches else None

@@ -18,8 +18,7 @@ from handlens.advising import advise
 from handlens.capture.export import Captured, capture
 from handlens.capture.handles import generate_numeric_debug_handle
 from handlens.capture.nodes import op_of
-from handlens.capture.places import Places
-from handlens.capture.spans import is_installed
+from handlens.capture.places import Places, shown_by
 from handlens.comparison.objectives import MetricFailed
 from handlens.diagnosis.losses import Losses
 from handlens.diagnosis.rules.export_failed import ExportFailed
@@ -55,13 +54,6 @@ def run(request: RunRequest, on_stage: Callable[[str], None]) -> Report:
     """
     session = Session(request, on_stage)
     return session.export() or session.compare(request)
-
-
-def shown_by(request: RunRequest) -> Callable[[str], bool]:
-    """A predicate: True for the files that may show findings of a run."""
-    target = os.path.abspath(request.target.file)
-    folders = tuple(os.path.join(os.path.abspath(each), "") for each in request.workspace)
-    return lambda file: file == target or (file.startswith(folders) and not is_installed(file))
 
 
 class Session:
@@ -158,12 +150,18 @@ class Session:
                     self._ranks if self._is_shared else None,
                 )
         except _Failed as error:
-            advice = Advice(Scores(None), reason=error.failure.message)
+            advice = self._without_advice(error.failure)
         except Exception as error:
             # The comparison is not lost with it.
             traceback.print_exc()
-            advice = Advice(Scores(None), reason=f"the search raised {error!r}")
+            message = f"the search raised {error!r}"
+            advice = self._without_advice(Failure(RunFailed.code, message, None, ""))
         return replace(report, advice=advice, timings=self._timings)
+
+    def _without_advice(self, failure: Failure) -> Advice:
+        if self._ranks is not None:
+            self._ranks.fail(failure)
+        return Advice(Scores(None), reason=failure.message)
 
     def files(self) -> Iterator[str]:
         """The workspace files that were imported, except the target's own."""

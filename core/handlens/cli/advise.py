@@ -15,7 +15,7 @@ from handlens.cli import options
 from handlens.cli.applying import apply
 from handlens.cli.ending import COULD_NOT_RUN, FINDINGS, NOTHING_FOUND
 from handlens.cli.plans import Plan, plans_of, shown
-from handlens.cli.ranks import rank
+from handlens.cli.ranks import is_first, rank
 from handlens.cli.running import Found, run, write
 from handlens.report import Report
 from handlens.request import AdviceRequest, RunRequest
@@ -66,13 +66,12 @@ def command(
     changed.
     """
     plans = [_asking(plan, AdviceRequest(reach, budget)) for plan in plans_of(file, recipe)]
-    if not plans:
+    if not plans and is_first():
         click.echo(f"{shown(file)}: information: {targets.HOW_TO_DECLARE}", err=True)
         return COULD_NOT_RUN
     found = Found()
-    mine = rank()
     try:
-        run(plans, interpreter, verbose, found, deadline_s, mine)
+        run(plans, interpreter, verbose, found, deadline_s, rank())
     except KeyboardInterrupt:
         # Other formats have what the comparison measured, which comes with the end of a run.
         if output_format != "text" or found.advice is None:
@@ -80,7 +79,7 @@ def command(
         found.reports.append(_unfinished(plans[len(found.reports)], found.advice))
         write(found, output_format, output, verbose)
         raise
-    if mine is not None and not mine.is_first:
+    if not is_first():
         return NOTHING_FOUND
     write(found, output_format, output, verbose)
     status = _status(found.reports)

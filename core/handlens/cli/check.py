@@ -11,7 +11,7 @@ from handlens import targets
 from handlens.cli import options
 from handlens.cli.ending import COULD_NOT_RUN, FINDINGS, NOTHING_FOUND
 from handlens.cli.plans import Plan, plans_of, shown
-from handlens.cli.ranks import rank
+from handlens.cli.ranks import is_first, rank
 from handlens.cli.running import Found, run, write
 from handlens.diagnosis import selection
 from handlens.report import Report
@@ -82,13 +82,12 @@ def command(
     for file in files:
         found = plans_of(file, recipe, chosen)
         plans += found
-        if not found:
+        if not found and is_first():
             undeclared = True
             click.echo(f"{shown(file)}: information: {targets.HOW_TO_DECLARE}", err=True)
     results = Found()
-    mine = rank()
-    run(plans, interpreter, verbose, results, deadline_s, mine)
-    if mine is not None and not mine.is_first:
+    run(plans, interpreter, verbose, results, deadline_s, rank())
+    if not is_first():
         return NOTHING_FOUND
     write(results, output_format, output, verbose)
     return _status(results.reports, undeclared)

@@ -20,11 +20,6 @@ class Rank:
     number: int
     world_size: int
 
-    @property
-    def is_first(self) -> bool:
-        """True for the one that prints, writes, and has the exit status of all."""
-        return self.number == 0
-
     def shard(self, run: int) -> Shard:
         """The part of this command in a run, by the number of the run."""
         return Shard(self.number, self.world_size, run)
@@ -37,6 +32,12 @@ def rank() -> Rank | None:
         return None
     number, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     return Rank(number, world_size) if world_size > 1 else None
+
+
+def is_first() -> bool:
+    """True if this is the only command, or the one of them that prints, writes, and has the exit status."""
+    mine = rank()
+    return mine is None or mine.number == 0
 
 
 def tell_torchrun(status: int) -> None:

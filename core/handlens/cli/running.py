@@ -65,7 +65,7 @@ def run(
     """
     logging.basicConfig(level=switches.log_level("WARNING"), format="%(message)s")
     try:
-        if rank is None or rank.is_first:
+        if rank is None or rank.number == 0:
             asyncio.run(_run(plans, interpreter, verbose, found, deadline_s, rank))
         else:
             asyncio.run(_help(plans, interpreter, deadline_s, rank))

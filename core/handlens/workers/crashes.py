@@ -14,9 +14,9 @@ import re
 import resource
 import signal
 
+from handlens.capture.places import shown_by
 from handlens.report import Span
 from handlens.request import RunRequest
-from handlens.session import shown_by
 from handlens.source_text import read
 
 INTERRUPT = signal.SIGXCPU

@@ -30,12 +30,12 @@ class _Subject:
 
 _SUBJECTS = (
     _Subject(
-        "`check`, 16 batches of EfficientNet-Lite0 ×4",
+        "`check`, 16 batches of EfficientNet-Lite0 ×1",
         "check",
         "handlens_efficientnet_16_batches",
         "compare",
     ),
-    _Subject("`advise`, EfficientNet-Lite0 ×4", "advise", "handlens_efficientnet_4", "advise"),
+    _Subject("`advise`, EfficientNet-Lite0 ×1", "advise", "handlens_efficientnet", "advise"),
 )
 
 

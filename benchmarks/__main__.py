@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import typing
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -36,6 +37,7 @@ from benchmarks import (
 )
 from benchmarks.advice_subjects import SUBJECTS
 from benchmarks.workloads import MEASURES, ROOT, WORKLOADS
+from handlens.switches import Workers
 
 RESULTS = ROOT / "benchmarks/results/latest.json"
 LATENCIES = ROOT / "benchmarks/results/latency.json"
@@ -170,14 +172,17 @@ def measure_latency(only: tuple[str, ...], quick: bool, output: Path) -> None:
 @main.command("soak")
 @click.option("--minutes", type=click.FloatRange(min=0), default=60, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--workers", type=click.Choice(typing.get_args(Workers)), default="auto")
 @click.option("--output", type=_file, default=SOAK, show_default=True)
-def measure_soak(minutes: float, seed: int, output: Path) -> None:
+def measure_soak(minutes: float, seed: int, workers: Workers, output: Path) -> None:
     """Edit for a long time, and measure whether memory, open files and hover times stay the same."""
+    found = asyncio.run(soak.measure(minutes * 60, seed, workers, tables.show_sample))
     document = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": machine.describe(),
         "minutes": minutes,
-        **dataclasses.asdict(asyncio.run(soak.measure(minutes * 60, seed, tables.show_sample))),
+        "workers": workers,
+        **dataclasses.asdict(found),
     }
     output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     for line in tables.soak(document):

@@ -61,6 +61,21 @@ def handlens_bert_without_mask() -> Target:
     return models.bert(), (torch.randint(0, 30_000, (1, 128)),)
 
 
+def handlens_qwen2() -> Target:
+    torch.manual_seed(0)
+    return models.qwen2(), (torch.randint(0, 151_936, (1, 128)),)
+
+
+def handlens_vit() -> Target:
+    torch.manual_seed(0)
+    return models.vit(), _images(1)
+
+
+def handlens_mobilevit() -> Target:
+    torch.manual_seed(0)
+    return models.mobilevit(), _images(1, side=256)
+
+
 def handlens_late_norm() -> Target:
     return _seeded(models.LateNorm), _images(1, side=32)
 

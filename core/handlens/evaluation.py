@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from handlens.capture.export import Captured
@@ -9,11 +10,13 @@ from handlens.capture.places import Places
 from handlens.comparison import Comparison, merge
 from handlens.comparison.compared import Outputs
 from handlens.comparison.objectives import Objectives, OutputAgreement
+from handlens.comparison.progress import ProgressTeller
 from handlens.failures.inquiry import Inquiry
 from handlens.loading.inputs import cloned
 from handlens.loading.subject import Batch, Subject
 from handlens.recipes import Quantized
 from handlens.report import NonFinite, Verification
+from handlens.request import Progress
 from handlens.verification import verify
 
 
@@ -32,7 +35,10 @@ class Evaluation:
         quantized: Quantized,
         places: Places,
         inquiry: Inquiry,
+        on_progress: Callable[[Progress], None],
     ) -> None:
+        """``on_progress`` is told how far the comparison of a batch is."""
+        self._teller = ProgressTeller(on_progress)
         self._captured, self._subject, self._quantized = captured, subject, quantized
         self._places, self._inquiry = places, inquiry
         self._comparison: Comparison | None = None
@@ -56,7 +62,14 @@ class Evaluation:
         """Compare on a batch. Returns the outputs of both models. Raises whatever the graphs raise."""
         inputs = batch.inputs
         if batch.number == 1:
-            verified = verify(self._captured, self._subject, self._quantized, inputs, self._places)
+            verified = verify(
+                self._captured,
+                self._subject,
+                self._quantized,
+                inputs,
+                self._places,
+                self._teller.watch,
+            )
             self._comparison, self.verification = verified.comparison, verified.verification
             outputs, before = verified.outputs, 0
         else:

@@ -9,16 +9,17 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import BinaryIO
 
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from handlens import recipes
+from handlens import freed_memory, recipes
 from handlens.advice_report import Advice, Scores
 from handlens.advising import advise
 from handlens.capture.export import Captured, capture
 from handlens.capture.handles import generate_numeric_debug_handle
 from handlens.capture.nodes import op_of
-from handlens.capture.places import Places, shown_by
+from handlens.capture.places import Places
 from handlens.comparison.objectives import MetricFailed
 from handlens.diagnosis.losses import Losses
 from handlens.diagnosis.rules.export_failed import ExportFailed
@@ -33,12 +34,22 @@ from handlens.failures.inquiry import Inquiry
 from handlens.loading.importing import Sources
 from handlens.loading.module import load
 from handlens.loading.preserving import as_given
-from handlens.loading.subject import Batch, BatchFailed, InvalidTarget, Subject, build
+from handlens.loading.subject import (
+    Batch,
+    BatchFailed,
+    InvalidTarget,
+    Subject,
+    build,
+    with_options,
+)
 from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
+from handlens.recipes.calibrating import load_calibration, save_calibration
 from handlens.report import Failure, OpReport, Report, Span, digest, failed
 from handlens.reporting import measured
-from handlens.request import AdviceRequest, RunRequest, Stage
+from handlens.request import AdviceRequest, Progress, RunRequest, Stage
+from handlens.shown_files import shown_by
 from handlens.source_text import read
+from handlens.target_options import changed_options, moved
 
 
 class _Failed(Exception):
@@ -53,7 +64,9 @@ def run(request: RunRequest, on_stage: Callable[[str], None]) -> Report:
     The user's code runs here; whatever it raises ends up in the report.
     """
     session = Session(request, on_stage)
-    return session.export() or session.compare(request)
+    report = session.export() or session.compare(request)
+    assert report is not None
+    return report
 
 
 class Session:
@@ -63,12 +76,15 @@ class Session:
         self,
         request: RunRequest,
         on_stage: Callable[[str], None],
+        on_progress: Callable[[Progress], None] = lambda progress: None,
         ranks: Ranks | None = None,
         on_note: Callable[[str], None] = lambda note: None,
     ) -> None:
         """``ranks`` are the processes that share the run; ``on_note`` gets what one should know of it."""
         self._request = request
-        self._ranks, self._on_note = ranks, on_note
+        self._text = request.text
+        self._on_progress, self._on_note = on_progress, on_note
+        self._ranks = ranks
         self._target = request.target
         self._file = os.path.abspath(request.target.file)
         self._in_workspace = shown_by(request)
@@ -98,12 +114,32 @@ class Session:
             return self._finished(self._failed(error))
         return None
 
-    def compare(self, request: RunRequest) -> Report:
+    def compare(self, request: RunRequest) -> Report | None:
         """Quantize the exported model as ``request`` says, and compare.
 
         A request other than the first may ask for another recipe, and for other ops to be kept in float
-        or adjusted.
+        or adjusted; and its text may differ in the options of the target.
+
+        Returns None if the model has to be exported for the request: its text differs in more, or the run
+        fails, whose message may name lines.
         """
+        before, after = self._text, request.text
+        if after == before or after is None or before is None:
+            return self._quantize_and_compare(request)
+        options = changed_options(before, after, self._target.name)
+        if options is None:
+            return None
+        try:
+            self._subject = with_options(self._subject, self._target.name, options)
+        except InvalidTarget:
+            return None
+        report = self._quantize_and_compare(request)
+        if report.status == "failed":
+            return None
+        digests = {**report.digests, self._file: digest(after)}
+        return moved(replace(report, digests=digests), self._file, before, after)
+
+    def _quantize_and_compare(self, request: RunRequest) -> Report:
         if request is not self._request:
             # This run did not spend the time of the export.
             self._request, self._timings = request, {}
@@ -163,6 +199,14 @@ class Session:
             self._ranks.fail(failure)
         return Advice(Scores(None), reason=failure.message)
 
+    def save_calibration(self, file: BinaryIO) -> None:
+        """Write what is known of the calibration, if anything is."""
+        save_calibration(self._captured.program, file)
+
+    def load_calibration(self, file: BinaryIO) -> None:
+        """Know what a copy of this session wrote of the calibration."""
+        load_calibration(self._captured.program, self._subject.calibration, file)
+
     def files(self) -> Iterator[str]:
         """The workspace files that were imported, except the target's own."""
         for module in list(sys.modules.values()):
@@ -190,6 +234,7 @@ class Session:
         try:
             yield
         finally:
+            freed_memory.give_back()
             self._timings[name] = round(time.perf_counter() - start, 3)
 
     # -- stages ------------------------------------------------------------------------------------
@@ -300,7 +345,12 @@ class Session:
     def _compare(self, quantized: Quantized) -> Evaluation:
         """Compare on all evaluation batches; on other ranks than the first, on a share of them."""
         evaluation = Evaluation(
-            self._captured, self._subject, quantized, self._places, self._inquiry
+            self._captured,
+            self._subject,
+            quantized,
+            self._places,
+            self._inquiry,
+            self._on_progress,
         )
         batches = self._subject.evaluation_batches()
         if self._ranks is None:

@@ -6,7 +6,7 @@ graphs compute when they run by themselves.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -50,12 +50,21 @@ class Verified:
 
 
 def verify(
-    captured: Captured, subject: Subject, quantized: Quantized, inputs: Inputs, places: Places
+    captured: Captured,
+    subject: Subject,
+    quantized: Quantized,
+    inputs: Inputs,
+    places: Places,
+    on_merged: Callable[[Comparison], None] = lambda comparison: None,
 ) -> Verified:
-    """Compare on the first batch, and check the result. Raises whatever the graphs raise."""
+    """Compare on the first batch, and check the result. Raises whatever the graphs raise.
+
+    ``on_merged`` is called with the comparison before it runs.
+    """
     start = RandomState()
     run = _Runs(start, inputs)
     comparison = merge(quantized.reference, quantized.actual)
+    on_merged(comparison)
     outputs = run.comparison(comparison)
     after = RandomState()
     model = run.model(subject)

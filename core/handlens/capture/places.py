@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from handlens.capture.spans import is_installed
 from handlens.report import Span
-from handlens.request import RunRequest
-
-
-def shown_by(request: RunRequest) -> Callable[[str], bool]:
-    """A predicate: True for the files that may show findings of a run."""
-    target = os.path.abspath(request.target.file)
-    folders = tuple(os.path.join(os.path.abspath(each), "") for each in request.workspace)
-    return lambda file: file == target or (file.startswith(folders) and not is_installed(file))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from handlens.rendering.view import View, clean
 from handlens.report import Document, Failure, Report, digest
 from handlens.request import RunRequest
 from handlens.source_text import read
-from handlens.workers.client import Worker, WorkerUnusable
+from handlens.workers.client import Environment, Worker, WorkerUnusable
 
 # How much longer rank 0 may take than the others.
 _TO_TELL_S = 10.0
@@ -49,7 +49,7 @@ class Found:
 
 
 def run(
-    plans: Iterable[Plan],
+    plans: Sequence[Plan],
     interpreter: str,
     verbose: bool,
     found: Found,
@@ -74,7 +74,7 @@ def run(
 
 
 async def _run(
-    plans: Iterable[Plan],
+    plans: Sequence[Plan],
     interpreter: str,
     verbose: bool,
     found: Found,
@@ -100,11 +100,16 @@ async def _run(
                 name = f"{shown(target.file)}::{target.name}"
                 status.begin(name, plan.run.stages)
                 if worker is None:
-                    worker, environment = await Worker.start(interpreter, status.output)
+                    worker, environment = await _started(interpreter, status.output, rank)
                     found.torch = environment.torch
-                on_note = functools.partial(_say, name)
                 report = await worker.run(
-                    _shared(plan.run, rank, number), status.stage, deadline_s, on_advice, on_note
+                    _shared(plan.run, rank, number),
+                    status.stage,
+                    deadline_s,
+                    on_advice=on_advice,
+                    on_progress=status.progress,
+                    on_note=functools.partial(_say, name),
+                    is_last=plan is plans[-1],
                 )
                 if report.error and report.error.rule == WorkerFailed.code:
                     # All that the run printed has arrived when its worker is closed, not before.
@@ -124,7 +129,7 @@ def _say(name: str, note: str) -> None:
 
 
 async def _help(
-    plans: Iterable[Plan], interpreter: str, deadline_s: float | None, rank: Rank
+    plans: Sequence[Plan], interpreter: str, deadline_s: float | None, rank: Rank
 ) -> None:
     """Run the part of a rank other than the first, which prints nothing but why the rank has died."""
     worker: Worker | None = None
@@ -134,9 +139,11 @@ async def _help(
             if isinstance(plan.run, Report):
                 continue
             if worker is None:
-                worker, _ = await Worker.start(interpreter, recent.append)
+                worker, _ = await _started(interpreter, recent.append, rank)
             shared = _shared(plan.run, rank, number)
-            report = await worker.run(shared, lambda stage: None, deadline_s)
+            report = await worker.run(
+                shared, lambda stage: None, deadline_s, is_last=plan is plans[-1]
+            )
             if report.error and report.error.rule == WorkerFailed.code:
                 is_told = worker.alive
                 await worker.close()
@@ -150,6 +157,13 @@ async def _help(
     finally:
         if worker is not None:
             await worker.close()
+
+
+async def _started(
+    interpreter: str, on_output: Callable[[str], None], rank: Rank | None
+) -> tuple[Worker, Environment]:
+    # A worker that forks runs stays when one of them dies, and tells the other ranks.
+    return await Worker.start(interpreter, on_output, workers="auto" if rank is None else "fork")
 
 
 def _shared(request: RunRequest, rank: Rank | None, run: int) -> RunRequest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -100,6 +101,10 @@ class Comparison:
         nan = sum(each.measured.accumulated.nan for each in self.compared)
         return nan + self.output.total.accumulated.unknown
 
+    @cached_property
+    def _recorders(self) -> list[Recorder]:
+        return [each for each in self.module.modules() if isinstance(each, Recorder)]
+
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
         """Compare on one batch, whose tensors may be changed. Returns the outputs of both models."""
         self.random_states.begin()
@@ -115,9 +120,8 @@ class Comparison:
         finally:
             hook.remove()
         self.random_states("reference")
-        for each in self.module.modules():
-            if isinstance(each, Recorder):
-                each.end_batch(self.batches)
+        for each in self._recorders:
+            each.end_batch(self.batches)
         self.batches += 1
         return outputs[0]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch._C import _functorch as functorch
 from torch.utils import _pytree as pytree
 
-from handlens.comparison.channels import ChannelNoise, magnitudes, sample
+from handlens.comparison.channels import ChannelNoise, magnitudes
 from handlens.comparison.fakequantize import FakeQuantizer
 from handlens.comparison.masks import masked
 from handlens.comparison.measuring import Introduced, clipping, error_histogram, measure
@@ -184,7 +184,8 @@ class Recorder(nn.Module):
             batch.input_noise.add(noise * max(1, len(self._quantizers)))
         if channel_dim is not None and measured is not None and measured.noise:
             own = requantized[0] if requantized else before
-            lost = self._channel_noise(channel_dim, reference, first, own, exact)
+            quantizer = self._quantizers[0] if self._quantizers else None
+            lost = ChannelNoise.of(channel_dim, reference, first, own, quantizer, exact)
             batch.add_channel_noise(lost)
         if self._quantizers:
             if measured is not None and reference.numel():
@@ -198,17 +199,6 @@ class Recorder(nn.Module):
                 pool(own, reference if exact is None else exact, before)
             batch.introduced.update(own)
             batch.weight_noise.add(own.noise)
-
-    def _channel_noise(
-        self, dim: int, reference: Tensor, actual: Tensor, own: Tensor | None, exact: Tensor | None
-    ) -> ChannelNoise:
-        """The noise of each channel. ``own`` is the op from reference inputs; None if that is exact."""
-        r = sample(reference, dim)
-        computed = r if own is None else sample(own, dim)
-        if self._quantizers:
-            computed = self._quantizers[0](computed)
-        wanted = r if exact is None else sample(exact, dim)
-        return ChannelNoise.of(r, sample(actual, dim), (computed, wanted))
 
     def _introduced(self, reference: Any, before: Any) -> Introduced | None:
         """The measurement of the introduced noise in the same pass; None if it needs more than float32."""
@@ -252,7 +242,8 @@ class Recorder(nn.Module):
         batch.outside += outside * len(self._quantizers)
         batch.clipping_noise.add(clipped * len(self._quantizers))
         if channel_dim is not None and reference.dim() > 1:
-            batch.add_magnitudes(magnitudes(reference, channel_dim).float().cpu())
+            lowest = measured.reference_min if measured.count == reference.numel() else -math.inf
+            batch.add_magnitudes(magnitudes(reference, channel_dim, lowest).float().cpu())
 
     def diverge(self) -> None:
         """Note that the models took different branches: one did not execute this op."""

@@ -1,4 +1,4 @@
-"""The worker process: runs targets for its client, over private pipes (see ``wire``).
+"""A worker that forks: runs targets for its client, over private pipes (see ``wire``).
 
 The worker lives in the user's interpreter, so it needs the standard library, torch and torchao, nothing
 else. It imports torch once and forks for every run: no state leaks from one run to the next, and a run can
@@ -12,19 +12,15 @@ to the run when their own parent ends (``processes.adopt_orphans``), or to the w
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import gc
 import os
-import platform
 import select
 import selectors
 import signal
-import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from handlens.workers import processes, wire
-from handlens.workers.forked_run import ForkedRun
+from handlens.workers import processes, readiness, wire
+from handlens.workers.forked_run import INTERRUPT, ForkedRun
 
 if TYPE_CHECKING:
     from handlens.report import Span
@@ -35,57 +31,16 @@ _MOST_HELD = 2
 
 def main() -> None:
     """Serve until standard input ends."""
-    requests, events = _take_pipes()
-    # Control-C in a terminal reaches the whole process group; the client decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    requests, events = readiness.take_pipes()
     # While torch is imported, nobody notices that the client has closed the requests.
     processes.end_with_parent()
     if _is_hung_up(requests):
         # The client was gone before that.
         return
-    try:
-        import torch
-        import torchao
-        import torchao.quantization.pt2e.quantize_pt2e
-
-        import handlens.workers.run  # noqa: F401
-        from handlens.workers.warming import warm_up
-    except ImportError as error:
-        wire.write(events, {"event": "unusable", "message": _advice(error)})
-        return
-    warm_up()
-    # The garbage collector of a run must not visit these objects: that would copy every page of memory.
-    gc.collect()
-    gc.freeze()
-    versions = {"torch": str(torch.__version__), "torchao": str(torchao.__version__)}
-    wire.write(events, {"event": "ready", "python": platform.python_version(), **versions})
-    # From here on the worker ends its runs before it ends.
-    processes.end_with_parent(False)
-    _Runs(requests, events).serve()
-
-
-def _advice(error: ImportError) -> str:
-    if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "torchao"):
-        return (
-            f"{error.name} is not installed in {sys.executable}. "
-            f"Run `{sys.executable} -m pip install torch torchao`, or choose another interpreter."
-        )
-    # A part of torch, or something it needs, is missing; the traceback says which.
-    traceback.print_exc()
-    return f"The worker cannot be imported in {sys.executable}: {error}"
-
-
-def _take_pipes() -> tuple[int, int]:
-    """Duplicate standard input and output for our messages.
-
-    The user's code then reads nothing, and prints to standard error.
-    """
-    requests, events = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    os.dup2(2, 1)
-    return requests, events
+    if readiness.get_ready(events):
+        # From here on the worker ends its runs before it ends.
+        processes.end_with_parent(False)
+        _Runs(requests, events).serve()
 
 
 def _is_hung_up(pipe: int) -> bool:
@@ -156,9 +111,9 @@ class _Runs:
                 self._start(message["run"], message["request"])
 
     def _continue(self, number: int, request: dict[str, Any]) -> bool:
-        """Hand a request to a process that holds the same export. Returns False if there is none."""
+        """Hand a request to a process that holds its export. Returns False if there is none."""
         for run in self._runs:
-            if request.get("reuse_export") and run.holds_export and run.has_export_of(request):
+            if run.holds_export and run.has_export_of(request):
                 run.number, run.request = number, request
                 run.continuation, run.idle, run.ended, run.resumed = None, False, False, True
                 # If the process is dead, SIGCHLD says so.
@@ -224,8 +179,6 @@ class _Runs:
 
     def _interrupt(self, number: int) -> None:
         """Send a run the signal at which it writes its stack and dies."""
-        from handlens.workers.crashes import INTERRUPT
-
         for run in self._runs:
             if run.number == number and not run.ended:
                 run.resumed = False
@@ -264,7 +217,7 @@ class _Runs:
             run.continuation, run.idle = None, True
         if run.ended:
             return
-        if kind in ("stage", "note", "advice", "report"):
+        if kind in ("stage", "progress", "note", "advice", "report"):
             run.ended = kind == "report"
             wire.write_line(self._events, line)
             if run.ended and run.continuation is None and run in self._runs:
@@ -318,7 +271,7 @@ class _Runs:
 
             written = stack.decode("ascii", "replace")
             line = crashes.line(written, from_json(RunRequest, run.request))
-            overdue = status == -crashes.INTERRUPT
+            overdue = status == -INTERRUPT
             reason = "it took too long" if overdue else f"its process {wire.ending(status)}"
             self._tell_death(run.number, run.request, reason, line, written)
         else:
@@ -334,11 +287,7 @@ class _Runs:
         stack: str = "",
     ) -> None:
         _tell_ranks(request, reason, line, stack)
-        place = line and dataclasses.asdict(line)
-        wire.write(
-            self._events,
-            {"event": "died", "run": number, "reason": reason, "line": place, "stack": stack},
-        )
+        wire.write(self._events, wire.died(number, reason, line, stack))
 
 
 def _tell_ranks(
@@ -358,7 +307,3 @@ def _tell_ranks(
         # The ranks may have been ended, and the store with them.
         ranks = Ranks(from_json(Shard, request["shard"]))
         ranks.fail(Failure(WorkerFailed.code, message, line, stack))
-
-
-if __name__ == "__main__":
-    main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pytest_asyncio
 import torch
 
 from handlens.report import Report
-from handlens.request import RunRequest
+from handlens.request import Progress, RunRequest
 from handlens.targets import Target, discover
 from handlens.workers.client import Worker, WorkerUnusable
 
@@ -38,6 +38,7 @@ class Running:
         self.worker: Worker
         self._printed = asyncio.Event()
         self.stages: list[str] = []
+        self.progress: list[Progress] = []
         self._staged = asyncio.Event()
 
     def hear(self, line: str) -> None:
@@ -54,13 +55,15 @@ class Running:
         target = next(
             iter(discover(text, "model.py")), Target("handlens_main", "function", "model.py")
         )
-        self.stages = []
+        self.stages, self.progress = [], []
 
         def on_stage(stage: str) -> None:
             self.stages.append(stage)
             self._staged.set()
 
-        return await self.worker.run(RunRequest(target, text, **options), on_stage)
+        return await self.worker.run(
+            RunRequest(target, text, **options), on_stage, on_progress=self.progress.append
+        )
 
     async def reaches(self, stage: str) -> None:
         """Wait until the worker has told of a stage."""
@@ -69,10 +72,12 @@ class Running:
             await self._staged.wait()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running() -> AsyncIterator[Running]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["fork", "standby"])
+async def running(request: pytest.FixtureRequest) -> AsyncIterator[Running]:
     running = Running()
-    running.worker, environment = await Worker.start(sys.executable, running.hear)
+    running.worker, environment = await Worker.start(
+        sys.executable, running.hear, workers=request.param
+    )
     assert environment.torch.startswith("2.")
     yield running
     await running.worker.close()
@@ -86,6 +91,12 @@ async def test_a_run_gives_a_report_and_tells_its_stages(running: Running) -> No
     report = await running.run(MODEL)
     assert report.status == "ok", report.error
     assert running.stages == ALL_STAGES
+
+
+async def test_a_run_tells_how_far_its_comparison_is(running: Running) -> None:
+    await running.run(MODEL)
+    assert {each.stage for each in running.progress} == {"compare"}
+    assert all(0 < each.share <= 1 for each in running.progress)
 
 
 async def test_no_state_leaks_from_one_run_to_the_next(running: Running) -> None:
@@ -309,10 +320,15 @@ async def kept(running: Running, text: str, **options: Any) -> Report:
     return report
 
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="exports are kept on Linux only")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are counted on Linux")
 
 
-@linux
+def forking(test: Callable[..., Any]) -> Any:
+    """Exports are kept where runs are forked."""
+    return linux(pytest.mark.parametrize("running", ["fork"], indirect=True)(test))
+
+
+@forking
 async def test_another_recipe_finds_on_a_kept_export_what_it_finds_on_a_new_one(
     running: Running,
 ) -> None:
@@ -324,6 +340,116 @@ async def test_another_recipe_finds_on_a_kept_export_what_it_finds_on_a_new_one(
         assert other.timings.keys() == {"quantize", "compare"}
         assert measured(other) == measured(await running.run(text, recipe=recipe))
     assert measured(other) == measured(first)
+
+
+OPTIONS = """
+import sys
+import torch
+from torch import nn
+print("{name}")
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(16, 16), nn.Linear(16, 16)
+    def forward(self, x):
+        return self.second(torch.sin(40 * self.first(x)))
+def handlens_main():
+    torch.manual_seed(0)
+    return {returned}
+class Other(nn.Module):
+    pass
+"""
+RETURNED = '{"model": Net(), "example_inputs": (torch.randn(8, 16),)}'
+
+
+def returning(returned: str, name: str) -> str:
+    """A text with a target; what another ``name`` has differs in more than options."""
+    return OPTIONS.replace("{returned}", returned).replace("{name}", name)
+
+
+def with_options(options: str, name: str) -> str:
+    return returning(f"{RETURNED[:-1]},\n{options}}}", name)
+
+
+@forking
+@pytest.mark.parametrize(
+    "options",
+    [
+        '"recipe": "bf16"',
+        '"keep_float": [\n"first",\n]',
+        '"adjust": {"second": "activation-16-bit"}',
+    ],
+)
+async def test_other_options_of_a_target_need_no_export(running: Running, options: str) -> None:
+    name = options.replace('"', "").replace("\n", "")
+    pair = returning("(Net(), (torch.randn(8, 16),))", name)
+    await kept(running, pair)
+    text = with_options(options, name)
+    changed = await running.run(text, hold_export=True)
+    assert changed.status == "ok"
+    assert running.stages == ["quantize", "compare"]
+    assert measured(changed) == measured(await running.run(text))
+    # A text that has no options again has them no more.
+    assert measured(await running.run(pair, hold_export=True)) == measured(await running.run(pair))
+
+
+@forking
+async def test_spans_below_the_options_of_a_target_move_with_their_text(running: Running) -> None:
+    last = "class Late(Net):\n    def forward(self, x):\n        return super().forward(x).exp()\n"
+    before = returning(RETURNED, "late").replace("Net(),", "Late(),") + last
+    after = with_options('"keep_float": ["first"]', "late").replace("Net(),", "Late(),") + last
+    await kept(running, before)
+    changed = await running.run(after, hold_export=True)
+    assert running.stages == ["quantize", "compare"]
+    assert measured(changed) == measured(await running.run(after))
+    spans = [op.span for op in changed.ops if op.span is not None]
+    assert any("exp()" in after.splitlines()[span.line - 1] for span in spans)
+
+
+@forking
+@pytest.mark.parametrize(
+    "options",
+    [
+        '"keep_float": ["nobody"]',
+        '"keep_float": "first"',
+        '"recipe": "no such recipe"',
+        '"calibration": [(torch.zeros(8, 16),)]',
+        '"recipe": "bf16", "evaluation": [(torch.ones(8, 16),)]',
+    ],
+)
+async def test_other_edits_export_again(running: Running, options: str) -> None:
+    name = options.replace('"', "")
+    await kept(running, returning(RETURNED, name))
+    text = with_options(options, name)
+    changed = await running.run(text, hold_export=True)
+    assert "load" in running.stages
+    assert measured(changed) == measured(await running.run(text))
+
+
+CALIBRATED = """
+import torch
+class Batches(list):
+    def __iter__(self):
+        print("calibrates", flush=True)
+        return super().__iter__()
+def handlens_main():
+    torch.manual_seed(0)
+    batches = Batches((torch.randn(8, 16),) for _ in range(3))
+    return {"model": torch.nn.Linear(16, 16), "example_inputs": batches[0], "calibration": batches}
+"""
+
+
+@forking
+async def test_a_kept_export_is_calibrated_once(running: Running) -> None:
+    running.output.clear()
+    first = await kept(running, CALIBRATED)
+    for _ in range(2):
+        again = await running.run(CALIBRATED, hold_export=True, reuse_export=True)
+        assert again.ops == first.ops
+    assert running.output.count("calibrates") == 1
+    # Other observers have seen nothing yet.
+    other = await running.run(CALIBRATED, recipe="xnnpack", hold_export=True, reuse_export=True)
+    assert measured(other) == measured(await running.run(CALIBRATED, recipe="xnnpack"))
 
 
 METRIC = """
@@ -340,7 +466,7 @@ def handlens_main():
 """
 
 
-@linux
+@forking
 async def test_a_kept_export_is_measured_again_with_the_metric(running: Running) -> None:
     first = await kept(running, METRIC)
     assert first.output is not None
@@ -356,7 +482,7 @@ async def test_a_kept_export_is_measured_again_with_the_metric(running: Running)
         assert other.output.metric.reference == first.output.metric.reference
 
 
-@linux
+@forking
 async def test_a_kept_export_is_quantized_again_with_other_ops_in_float(running: Running) -> None:
     text = wide()
     await kept(running, text)
@@ -370,7 +496,7 @@ async def test_a_kept_export_is_quantized_again_with_other_ops_in_float(running:
     assert more.coverage.quantized > 0
 
 
-@linux
+@forking
 async def test_a_run_that_does_not_ask_for_it_exports_again(running: Running) -> None:
     await kept(running, wide())
     await running.run(wide(), hold_export=True)
@@ -383,7 +509,7 @@ async def test_no_export_is_held_where_that_is_switched_off(
 ) -> None:
     monkeypatch.setenv("HANDLENS_NO_HELD_EXPORT", "1")
     running = Running()
-    running.worker, _ = await Worker.start(sys.executable, running.hear)
+    running.worker, _ = await Worker.start(sys.executable, running.hear, workers="fork")
     try:
         await kept(running, wide())
         await running.run(wide(), hold_export=True, reuse_export=True)
@@ -392,14 +518,14 @@ async def test_no_export_is_held_where_that_is_switched_off(
         await running.worker.close()
 
 
-@linux
+@forking
 async def test_another_text_exports_again(running: Running) -> None:
     await kept(running, wide())
     await running.run(wide() + "# another\n", reuse_export=True)
     assert running.stages == ALL_STAGES
 
 
-@linux
+@forking
 @pytest.mark.parametrize(
     "reading",
     ["open({file!r}, 'rb').read()", "torch.load({file!r})", "import imported; imported.value"],
@@ -427,7 +553,7 @@ async def test_a_file_that_has_changed_is_read_again(
     assert running.stages == ALL_STAGES
 
 
-@linux
+@forking
 @pytest.mark.parametrize(
     ("death", "said"),
     [
@@ -446,7 +572,7 @@ async def test_a_run_that_dies_behind_a_kept_export_is_a_report(
     assert (await running.run(MODEL)).status == "ok"
 
 
-@linux
+@forking
 @pytest.mark.parametrize("reused", [False, True])
 async def test_cancelling_kills_a_run_behind_a_kept_export(
     running: Running, tmp_path: Path, reused: bool
@@ -480,7 +606,7 @@ async def test_cancelling_kills_a_run_behind_a_kept_export(
     assert running.stages == ALL_STAGES
 
 
-@linux
+@forking
 async def test_what_was_printed_before_the_export_is_printed_once(running: Running) -> None:
     text = wide(loading="print('only once')")
     running.output.clear()
@@ -492,7 +618,7 @@ async def test_what_was_printed_before_the_export_is_printed_once(running: Runni
     assert running.output.count("only once") == 1
 
 
-@linux
+@forking
 async def test_a_model_with_threads_of_its_own_is_not_kept(running: Running) -> None:
     threads = (
         "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()"
@@ -505,8 +631,9 @@ async def test_a_model_with_threads_of_its_own_is_not_kept(running: Running) -> 
 
 @linux
 async def test_no_more_than_two_exports_are_kept() -> None:
-    worker, _ = await Worker.start(sys.executable, lambda line: None)
-    process = psutil.Process(worker._process.pid)
+    before = set(psutil.Process().children())
+    worker, _ = await Worker.start(sys.executable, lambda line: None, workers="fork")
+    [process] = set(psutil.Process().children()) - before
     for number in range(4):
         text = MODEL + f"# {number}\n"
         target = replace(discover(MODEL, "model.py")[0], name="handlens_main", line=number + 1)
@@ -537,7 +664,7 @@ async def test_what_exceeds_its_memory_is_told_at_its_line(running: Running, kep
     assert (await running.run(text, memory_limit_mib=4096)).status == "ok"
 
 
-@linux
+@forking
 @pytest.mark.parametrize(("before", "after"), [(None, 512), (4096, 512), (512, 4096), (512, None)])
 async def test_another_memory_limit_holds_for_a_model_whose_export_is_kept(
     running: Running, tmp_path: Path, before: int | None, after: int | None

@@ -30,7 +30,7 @@ class _Subject:
 
 _SUBJECTS = (
     _Subject(
-        "`check`, 16 batches of EfficientNet-Lite0 ×1",
+        "`check`, 16 batches of EfficientNet-Lite0 ×4",
         "check",
         "handlens_efficientnet_16_batches",
         "compare",
@@ -100,4 +100,5 @@ def section(document: Document) -> str:
             alone, shared = min(seconds["1"]), min(seconds["2"])
             times = duration(alone), duration(shared)
             lines.append(line([row["title"], what, *times, f"{alone / (2 * shared):.2f}", same]))
-    return f"\n{taken(document)}\n\n" + "\n".join(lines) + "\n\n"
+    busy = f"Other processes had a load of {document['machine']['load']:.1f}."
+    return f"\n{taken(document)} {busy}\n\n" + "\n".join(lines) + "\n\n"

@@ -33,8 +33,8 @@ def handlens_efficientnet_16() -> Target:
 
 
 def handlens_efficientnet_16_batches() -> dict[str, object]:
-    """Sixteen batches of one picture each."""
-    batches = [(each,) for each in _images(16)[0].view(16, 1, 3, 224, 224).unbind()]
+    """Sixteen batches of four pictures."""
+    batches = [(each,) for each in _images(64)[0].view(16, 4, 3, 224, 224).unbind()]
     return {
         "model": efficientnet_lite.pretrained(),
         "example_inputs": batches[0],

@@ -2,8 +2,8 @@
 
 ``run`` measures comparisons, ``show`` prints the figures, and ``readme`` copies them into the README.
 ``verify`` measures the cost of checking a result, ``latency`` how long an editor waits, ``soak`` what a
-long session leaves behind, ``architectures`` which models Handlens works on, and ``advice`` how much
-advice wins.
+long session leaves behind, ``architectures`` which models Handlens works on, ``advice`` how much advice
+wins, and ``sharding`` what several processes save.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from benchmarks import (
     machine,
     models_page,
     readme,
+    sharding,
     soak,
     tables,
     verifying,
@@ -42,11 +43,13 @@ RESULTS = ROOT / "benchmarks/results/latest.json"
 LATENCIES = ROOT / "benchmarks/results/latency.json"
 ARCHITECTURES = ROOT / "benchmarks/results/architectures.json"
 ADVICE = ROOT / "benchmarks/results/advice.json"
+SHARDING = ROOT / "benchmarks/results/sharding.json"
 SOAK = ROOT / "benchmarks/results/soak.json"
 README = ROOT / "README.md"
 PROTOCOL = ROOT / "docs/lsp.md"
 MODELS = ROOT / "docs/models.md"
 ADVICE_PAGE = ROOT / "docs/advice.md"
+SHARDING_PAGE = ROOT / "docs/sharding.md"
 
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 ENVIRONMENTS: dict[str, dict[str, str]] = {"default": {}, "huge pages": {HUGE_PAGES: "1"}}
@@ -255,6 +258,21 @@ def measure_advice(own: tuple[str, ...], only: tuple[str, ...], output: Path, fi
         }
         output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
         _quote(file, advice_page.section(document))
+
+
+@main.command("sharding")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--output", type=_file, default=SHARDING, show_default=True)
+@click.option("--file", type=_file, default=SHARDING_PAGE, show_default=True)
+def measure_sharding(rounds: int, output: Path, file: Path) -> None:
+    """Measure what two processes save, and write the results into docs/sharding.md."""
+    document: dict[str, Any] = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine.describe(),
+        "rows": [dataclasses.asdict(each) for each in sharding.measure(rounds)],
+    }
+    output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    _quote(file, sharding.section(document))
 
 
 def _advised(subject: str) -> dict[str, Any]:

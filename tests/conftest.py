@@ -32,6 +32,7 @@ TESTS = Path(__file__).parent
 TORCH_MODULES = (
     "core/capture",
     "core/comparison",
+    "core/distributed",
     "core/failures",
     "core/loading",
     "core/numeric_debugger",

@@ -72,6 +72,9 @@ async def _run(plans: Iterable[Plan], interpreter: str, verbose: bool, found: Fo
                 status.begin(f"{shown(target.file)}::{target.name}", plan.run.stages)
                 if worker is None:
                     worker, environment = await Worker.start(interpreter, status.output)
+                    if found.torch is None:
+                        for remark in environment.remarks:
+                            status.remark(remark)
                     found.torch = environment.torch
                 report = await worker.run(plan.run, status.stage, on_advice=on_advice)
                 if report.error and report.error.rule == WorkerFailed.code:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import torchao
 from torch import nn
 from torchao.quantization import (
     Int8DynamicActivationInt8WeightConfig,
@@ -13,22 +14,31 @@ from torchao.quantization import (
 
 from handlens.recipes.weights import WeightFormat, WeightRecipe, scales
 from handlens.report import Quantizer
+from handlens.versions import release
 
 _GROUP = 32
 
+# torchao 0.16 and 0.17 have an older implementation as their version 1, which is their default.
+_VERSION = 2
+
+# torchao 0.16 takes scales in groups for scales of rows.
+HAS_GROUPS = release(torchao.__version__) >= (0, 17)
+
 
 def _weight_only(layer: nn.Linear) -> Int8WeightOnlyConfig:
-    return Int8WeightOnlyConfig(set_inductor_config=False)
+    return Int8WeightOnlyConfig(set_inductor_config=False, version=_VERSION)
 
 
 def _dynamic(layer: nn.Linear) -> Int8DynamicActivationInt8WeightConfig:
-    return Int8DynamicActivationInt8WeightConfig(set_inductor_config=False)
+    return Int8DynamicActivationInt8WeightConfig(set_inductor_config=False, version=_VERSION)
 
 
 def _in_groups(layer: nn.Linear) -> Int8WeightOnlyConfig | None:
-    if layer.in_features % _GROUP:
+    if layer.in_features % _GROUP or not HAS_GROUPS:
         return None
-    return Int8WeightOnlyConfig(granularity=PerGroup(_GROUP), set_inductor_config=False)
+    return Int8WeightOnlyConfig(
+        granularity=PerGroup(_GROUP), set_inductor_config=False, version=_VERSION
+    )
 
 
 def _describe_weight(weight: Any) -> tuple[Quantizer, ...]:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from handlens import versions
 from handlens.dataclass_json import from_json
 from handlens.diagnosis.rules.worker_failed import WorkerFailed
 from handlens.report import Advice, Failure, Report, Span, failed
@@ -80,6 +81,11 @@ class Environment:
     python: str
     torch: str
     torchao: str
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user of these versions should know."""
+        return versions.remarks(self.python, self.torch, self.torchao)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 from torch.utils.checkpoint import checkpoint
-from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
 from torchao.quantization import (
     Int8DynamicActivationInt8WeightConfig,
     Int8WeightOnlyConfig,
@@ -20,7 +19,7 @@ from torchao.quantization import (
 
 from handlens.capture.handles import handle_of
 from handlens.comparison import merge
-from handlens.recipes import CannotQuantize
+from handlens.recipes import CannotQuantize, int4
 
 from ..conftest import RunText
 from ..quantizing import captured, named, ops, quantize
@@ -28,7 +27,7 @@ from ..quantizing import captured, named, ops, quantize
 CONFIGURATIONS = {
     "int8-weight-only": Int8WeightOnlyConfig(set_inductor_config=False),
     "int8-dynamic": Int8DynamicActivationInt8WeightConfig(set_inductor_config=False),
-    "int4-weight-only": PrototypeInt4WeightOnlyConfig(group_size=32, set_inductor_config=False),
+    "int4-weight-only": int4.configuration(32),
 }
 
 

@@ -25,16 +25,21 @@ def release(version: str) -> tuple[int, int]:
 
 
 def remarks(python: str, torch: str, torchao: str) -> tuple[str, ...]:
-    """What a user of these versions should know, in words; nothing of most."""
+    """What a user of these versions should know, in sentences; nothing of most."""
     found = []
-    if release(python) not in PYTHONS or TORCHAO.get(release(torch)) != release(torchao):
+    if release(python) not in PYTHONS:
+        found.append(f"Python {python} is untested: Handlens is tested with {_range(PYTHONS)}.")
+    if release(torch) not in TORCHAO:
+        found.append(f"torch {torch} is untested: Handlens is tested with {_range(TORCHAO)}.")
+    elif release(torchao) != TORCHAO[release(torch)]:
+        tested = ".".join(map(str, TORCHAO[release(torch)]))
         found.append(
-            f"torch {torch} with torchao {torchao} on Python {python} is untested. Tested are torch "
-            f"{_range(TORCHAO)}, each with one torchao of {_range(TORCHAO.values())}, and Python {_range(PYTHONS)}."
+            f"torchao {torchao} is untested with torch {torch}: Handlens is tested with {tested}."
         )
     if release(python) < (3, 11):
         found.append(
-            f"Python {python} keeps no columns of expressions: findings mark whole lines. Python 3.11 has them."
+            f"Python {python} keeps no columns of expressions, so findings mark whole lines; "
+            "Python 3.11 keeps them."
         )
     return tuple(found)
 

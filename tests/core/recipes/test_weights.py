@@ -25,8 +25,8 @@ from ..conftest import RunText
 from ..quantizing import captured, named, ops, quantize
 
 CONFIGURATIONS = {
-    "int8-weight-only": Int8WeightOnlyConfig(set_inductor_config=False),
-    "int8-dynamic": Int8DynamicActivationInt8WeightConfig(set_inductor_config=False),
+    "int8-weight-only": Int8WeightOnlyConfig(set_inductor_config=False, version=2),
+    "int8-dynamic": Int8DynamicActivationInt8WeightConfig(set_inductor_config=False, version=2),
     "int4-weight-only": int4.configuration(32),
 }
 
@@ -268,7 +268,7 @@ def test_a_layer_in_a_branch_is_said_to_be_left() -> None:
     )
     # So it is: a model with quantized layers in its branches cannot be called.
     model = Branches().eval()
-    quantize_(model, Int8WeightOnlyConfig(set_inductor_config=False))
+    quantize_(model, Int8WeightOnlyConfig(set_inductor_config=False, version=2))
     with pytest.raises(NotImplementedError, match="cond"):
         model(torch.randn(4, 8))
 

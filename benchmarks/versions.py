@@ -99,7 +99,7 @@ def measure(chosen: Iterable[Environment], processes: int, keep: bool) -> Iterat
                 shutil.rmtree(each.folder, ignore_errors=True)
 
 
-def _find(python: str) -> str:
+def find_python(python: str) -> str:
     """The interpreter for a version of Python: that of the variable for it, or the one on the PATH."""
     variable = f"PYTHON_{python.replace('.', '_')}"
     command = os.environ.get(variable, f"python{python}")
@@ -122,7 +122,7 @@ def _set_up(environment: Environment) -> str:
     if stamp.exists() and stamp.read_text("utf-8") == pinned:
         return interpreter
     shutil.rmtree(environment.folder, ignore_errors=True)
-    _check([_find(environment.python), "-m", "venv", str(environment.folder)])
+    _check([find_python(environment.python), "-m", "venv", str(environment.folder)])
     constraints.write_text(pinned, "utf-8")
     pip = [interpreter, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     pip += ["--constraint", str(constraints)]
@@ -163,7 +163,7 @@ def _test(environment: Environment, interpreter: str, processes: int) -> Outcome
     seconds = time.monotonic() - began
     if not results.exists():
         raise CannotTest("pytest wrote no results; what it said is above")
-    passed, failed, skipped = _read(results)
+    passed, failed, skipped = read_results(results)
     return Outcome(
         environment.python,
         environment.torch,
@@ -176,7 +176,7 @@ def _test(environment: Environment, interpreter: str, processes: int) -> Outcome
     )
 
 
-def _read(results: Path) -> tuple[int, tuple[Ended, ...], tuple[Ended, ...]]:
+def read_results(results: Path) -> tuple[int, tuple[Ended, ...], tuple[Ended, ...]]:
     """How many tests passed, and those that failed and that were skipped."""
     passed = 0
     failed: list[Ended] = []

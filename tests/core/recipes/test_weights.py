@@ -269,7 +269,7 @@ def test_a_layer_in_a_branch_is_said_to_be_left() -> None:
     # So it is: a model with quantized layers in its branches cannot be called.
     model = Branches().eval()
     quantize_(model, Int8WeightOnlyConfig(set_inductor_config=False, version=2))
-    with pytest.raises(NotImplementedError, match="cond"):
+    with pytest.raises(Exception, match="cond"):
         model(torch.randn(4, 8))
 
 

@@ -24,7 +24,7 @@ from lsprotocol import types
 
 from benchmarks.editor import Client, Document, serving
 from benchmarks.workloads import ROOT
-from handlens.workers.client import ENVIRONMENT
+from handlens.workers.child import ENVIRONMENT
 
 TINY = ROOT / "examples/tiny_cnn.py"
 EFFICIENTNET = ROOT / "examples/efficientnet_lite.py"

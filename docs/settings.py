@@ -41,6 +41,14 @@ _IN_VSCODE: dict[str, dict[str, object]] = {
             "Only when asked to, by a command or a code lens.",
         ]
     },
+    "workers": {
+        "scope": "machine-overridable",
+        "enumDescriptions": [
+            "As forks on Linux, in interpreters that stand by elsewhere.",
+            "As forks of a process that has imported torch.",
+            "In an interpreter each, which has imported torch while it stood by.",
+        ],
+    },
     "advise": {
         "enumDescriptions": [
             "Behind each comparison that has findings, whenever nothing is compared.",

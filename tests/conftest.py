@@ -10,6 +10,7 @@ import importlib.abc
 import os
 import signal
 import sys
+import typing
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -17,7 +18,8 @@ from types import ModuleType
 
 import pytest
 
-from handlens.workers.client import ENVIRONMENT
+from handlens.switches import Workers
+from handlens.workers.child import ENVIRONMENT
 
 # Set before torch is loaded: tests, workers and servers share the cores, as they do on a working day.
 os.environ.setdefault("GOMP_SPINCOUNT", ENVIRONMENT["GOMP_SPINCOUNT"])
@@ -96,6 +98,17 @@ class NoTorch(importlib.abc.MetaPathFinder):
         return None
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--workers",
+        choices=typing.get_args(Workers),
+        help="How runs get a process, in the tests that leave it open.",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if _is_without_torch(config):
         sys.meta_path.insert(0, NoTorch())
+    if (workers := config.getoption("--workers")) is not None:
+        # Inherited by the servers and commands that the tests start.
+        os.environ["HANDLENS_WORKERS"] = workers

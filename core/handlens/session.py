@@ -19,7 +19,6 @@ from handlens.capture.export import Captured, capture
 from handlens.capture.handles import generate_numeric_debug_handle
 from handlens.capture.nodes import op_of
 from handlens.capture.places import Places
-from handlens.capture.spans import is_installed
 from handlens.comparison import Comparison
 from handlens.comparison.compared import Outputs
 from handlens.comparison.objectives import MetricFailed, Objectives, OutputAgreement
@@ -34,12 +33,21 @@ from handlens.loading.importing import Sources
 from handlens.loading.inputs import cloned
 from handlens.loading.module import load
 from handlens.loading.preserving import as_given
-from handlens.loading.subject import Batch, BatchFailed, InvalidTarget, Subject, build
+from handlens.loading.subject import (
+    Batch,
+    BatchFailed,
+    InvalidTarget,
+    Subject,
+    build,
+    with_options,
+)
 from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
 from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
 from handlens.reporting import measured
 from handlens.request import AdviceRequest, RunRequest, Stage
+from handlens.shown_files import shown_by
 from handlens.source_text import read
+from handlens.target_options import changed_options, moved
 from handlens.verification import verify
 
 
@@ -56,13 +64,6 @@ def run(request: RunRequest, on_stage: Callable[[str], None]) -> Report:
     """
     session = Session(request, on_stage)
     return session.export() or session.compare(request)
-
-
-def shown_by(request: RunRequest) -> Callable[[str], bool]:
-    """A predicate: True for the files that may show findings of a run."""
-    target = os.path.abspath(request.target.file)
-    folders = tuple(os.path.join(os.path.abspath(each), "") for each in request.workspace)
-    return lambda file: file == target or (file.startswith(folders) and not is_installed(file))
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,29 @@ class Session:
         except _Failed as error:
             report = self._failed(error)
         return self._finished(report)
+
+    def compare_with_options(self, request: RunRequest) -> Report | None:
+        """``compare`` for a request whose text differs in the options of the target.
+
+        Returns None if the model has to be exported again: the texts differ in more, or the comparison
+        fails.
+        """
+        target, before, after = self._target.name, self._request.text, request.text
+        assert before is not None
+        assert after is not None
+        options = changed_options(before, after, target)
+        if options is None:
+            return None
+        try:
+            self._subject = with_options(self._subject, target, options)
+        except InvalidTarget:
+            return None
+        report = self.compare(request)
+        if report.status == "failed":
+            return None
+        placed = moved(report, self._file, before, after)
+        digests = {**report.digests, self._file: digest(after)}
+        return None if placed is None else replace(placed, digests=digests)
 
     def advise(
         self, report: Report, request: AdviceRequest, on_advice: Callable[[Advice], None]

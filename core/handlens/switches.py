@@ -6,6 +6,12 @@ CONTRIBUTING.md tells what each is good for.
 from __future__ import annotations
 
 import os
+import typing
+from typing import Literal
+
+Workers = Literal["auto", "fork", "standby"]
+"""How runs get a process: forked from one that has imported torch, or one that stands by for each; auto is
+what is safe on the system."""
 
 
 def log_level(default: str) -> str:
@@ -16,6 +22,12 @@ def log_level(default: str) -> str:
 def may_hold_exports() -> bool:
     """False if every run exports the model anew: ``HANDLENS_NO_HELD_EXPORT``."""
     return not os.environ.get("HANDLENS_NO_HELD_EXPORT")
+
+
+def workers() -> Workers:
+    """How runs get a process, unless that is set elsewhere: ``HANDLENS_WORKERS``."""
+    wanted = os.environ.get("HANDLENS_WORKERS")
+    return next((each for each in typing.get_args(Workers) if each == wanted), "auto")
 
 
 def may_cache_methods() -> bool:

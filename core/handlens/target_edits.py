@@ -144,7 +144,7 @@ def _added_to_function(text: str, name: str, key: str, entries: _Entries, room: 
     Args:
         room: How many characters will be added to the mapping, if there is none yet.
     """
-    before = _returned(text, name)
+    before = returned(text, name)
     changed = text
     if isinstance(before, ast.Tuple) and len(before.elts) == 2:
         changed = _as_mapping(text, before, room)
@@ -181,7 +181,7 @@ def _with_new(text: str, mapping: ast.Dict, key: str, entries: _Entries) -> str:
     return _replaced(text, value, container)
 
 
-def _returned(text: str, name: str) -> ast.expr | None:
+def returned(text: str, name: str) -> ast.expr | None:
     """The expression that a function returns. Raises NoEdit for a function without one, or with several."""
     parsed = syntax.parsed(text)
     body = parsed[0].body if parsed else []
@@ -228,10 +228,10 @@ def _as_mapping(text: str, pair: ast.Tuple, room: int) -> str:
 
 def _mapping(text: str, name: str) -> ast.Dict:
     """The mapping that a function returns, all of whose keys are written out. Raises NoEdit."""
-    returned = _returned(text, name)
-    if not isinstance(returned, ast.Dict) or not returned.values or None in returned.keys:
+    mapping = returned(text, name)
+    if not isinstance(mapping, ast.Dict) or not mapping.values or None in mapping.keys:
         raise NoEdit(f"{name} does not return a pair or a mapping that is written out")
-    return returned
+    return mapping
 
 
 def _value(mapping: ast.expr | None, key: str | int) -> ast.expr | None:
@@ -263,12 +263,12 @@ def _constant(node: ast.expr | None) -> Any:
     return node.value if isinstance(node, ast.Constant) else ast.dump(node)
 
 
-def _meaning(returned: ast.expr | None) -> dict[str, Any]:
+def _meaning(given: ast.expr | None) -> dict[str, Any]:
     """What a pair or a mapping gives: by key, the code of the value."""
-    if isinstance(returned, ast.Dict):
-        return {str(_constant(k)): ast.dump(v) for k, v in zip(returned.keys, returned.values)}
-    assert isinstance(returned, ast.Tuple)
-    return dict(zip(("model", "example_inputs"), map(ast.dump, returned.elts)))
+    if isinstance(given, ast.Dict):
+        return {str(_constant(k)): ast.dump(v) for k, v in zip(given.keys, given.values)}
+    assert isinstance(given, ast.Tuple)
+    return dict(zip(("model", "example_inputs"), map(ast.dump, given.elts)))
 
 
 def _replaced(text: str, node: ast.expr | None, code: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import select
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -35,7 +37,7 @@ def watch(process: int, on_end: Callable[[], None]) -> threading.Thread | None:
 
 
 def _wait(process: int) -> None:
-    if not hasattr(os, "pidfd_open"):
+    if sys.platform == "win32" or not hasattr(os, "pidfd_open"):
         while _exists(process):
             time.sleep(_POLL_S)
         return
@@ -48,10 +50,27 @@ def _wait(process: int) -> None:
         os.close(handle)
 
 
-def _exists(process: int) -> bool:
-    with contextlib.suppress(PermissionError):
-        try:
-            os.kill(process, 0)
-        except (ProcessLookupError, OverflowError):
+if sys.platform == "win32":
+    _SYNCHRONIZE = 0x00100000
+    _STILL_RUNS = 0x102
+
+    def _exists(process: int) -> bool:
+        # os.kill would send a Control-C.
+        kernel = ctypes.WinDLL("kernel32")
+        kernel.OpenProcess.restype = ctypes.c_void_p
+        handle = ctypes.c_void_p(kernel.OpenProcess(_SYNCHRONIZE, False, process))
+        if not handle:
             return False
-    return True
+        found: bool = kernel.WaitForSingleObject(handle, 0) == _STILL_RUNS
+        kernel.CloseHandle(handle)
+        return found
+
+else:
+
+    def _exists(process: int) -> bool:
+        with contextlib.suppress(PermissionError):
+            try:
+                os.kill(process, 0)
+            except (ProcessLookupError, OverflowError):
+                return False
+        return True

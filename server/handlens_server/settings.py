@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from handlens.diagnosis.thresholds import ChosenThresholds
+from handlens.switches import Workers
 
 SECTION = "handlens"
 
@@ -26,6 +27,7 @@ class Settings:
     advise: AdviseMode = "auto"
     deadline_s: float = 600.0
     memory_limit_mib: int | None = None
+    workers: Workers = "auto"
     inlay_hints: bool = True
 
 
@@ -127,6 +129,16 @@ DEFINITIONS = (
         "a whole number of MiB, 1 or more, or null",
         lambda value: type(value) is int and 1 <= value <= 1 << 30,
         {"type": ["integer", "null"], "minimum": 1, "default": None},
+    ),
+    Definition(
+        "workers",
+        "workers",
+        "How runs get a process: forked from one that has imported torch, or an interpreter that stands "
+        "by for each, and has imported torch before. Auto is fork on Linux and standby elsewhere, where "
+        "a fork is not safe.",
+        _one_of(Workers),
+        lambda value: value in typing.get_args(Workers),
+        {"type": "string", "enum": list(typing.get_args(Workers)), "default": Settings.workers},
     ),
     Definition(
         "inlayHints",

@@ -13,20 +13,23 @@ from handlens import switches
 
 
 def test_nothing_is_switched_where_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LOG_LEVEL", "NO_HELD_EXPORT", "NO_COMPILE_CACHE"):
+    for name in ("LOG_LEVEL", "NO_HELD_EXPORT", "NO_COMPILE_CACHE", "WORKERS"):
         monkeypatch.delenv(f"HANDLENS_{name}", raising=False)
     assert switches.log_level("INFO") == "INFO"
     assert switches.may_hold_exports()
     assert switches.may_cache_methods()
+    assert switches.workers() == "auto"
 
 
 def test_each_switch_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HANDLENS_LOG_LEVEL", "debug")
     monkeypatch.setenv("HANDLENS_NO_HELD_EXPORT", "1")
     monkeypatch.setenv("HANDLENS_NO_COMPILE_CACHE", "1")
+    monkeypatch.setenv("HANDLENS_WORKERS", "standby")
     assert switches.log_level("INFO") == "DEBUG"
     assert not switches.may_hold_exports()
     assert not switches.may_cache_methods()
+    assert switches.workers() == "standby"
 
 
 @pytest.mark.parametrize(("level", "is_logged"), [("warning", True), ("error", False)])

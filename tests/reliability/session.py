@@ -16,6 +16,7 @@ import psutil
 import pytest
 from lsprotocol import types
 
+from handlens import switches
 from tests.server.conftest import (
     GUARD_S,
     Client,
@@ -25,6 +26,8 @@ from tests.server.conftest import (
 )
 
 MARK = "HANDLENS_TEST"
+STANDBY = switches.workers() == "standby"
+"""True if each run has an interpreter of its own (``--workers=standby``)."""
 KEPT = "(found by the last run that worked)"
 
 MODEL = """\
@@ -129,8 +132,13 @@ class Session:
 
     @property
     def worker(self) -> psutil.Process:
-        [worker] = self.server.children()
-        return worker
+        """The worker that forks, or the interpreter that stands by: what was started last."""
+        return max(self.server.children(), key=psutil.Process.create_time)
+
+    def runs(self) -> list[psutil.Process]:
+        """The processes of runs, with what they have started."""
+        started = self.server.children(recursive=True)
+        return [each for each in started if STANDBY or each != self.worker]
 
     def footprint(self) -> Footprint:
         return Footprint(

@@ -17,6 +17,7 @@ import pytest_asyncio
 from tests.reliability.session import (
     KEPT,
     MODEL,
+    STANDBY,
     Footprint,
     Seen,
     Session,
@@ -33,6 +34,11 @@ pytestmark = [
 
 DEADLINE_S = 60
 
+forking = pytest.mark.skipif(
+    STANDBY, reason="no process but the server's own is between it and a run"
+)
+standing_by = pytest.mark.skipif(not STANDBY, reason="no interpreter stands by")
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -43,6 +49,8 @@ class Fault:
     says: str
     line: str = "def handlens_tiny"
     """The text of the line that it is told at."""
+    standby_line: str = ""
+    """The same where an interpreter stands by for each run; empty if there is no difference."""
     where: str = "building"
     deadline: float = DEADLINE_S
 
@@ -51,12 +59,14 @@ def dies(code: str, says: str, line: str = "def handlens_tiny", **more: str) -> 
     return Fault(code, "HL304", says, line, **more)  # type: ignore[arg-type]
 
 
-def hangs(code: str, line: str) -> Fault:
-    return Fault(code, "HL304", "it ran for more than 1 s", line, deadline=1)
+def hangs(code: str, line: str, standby_line: str = "") -> Fault:
+    return Fault(
+        code, "HL304", "it ran for more than 1 s", line, standby_line=standby_line, deadline=1
+    )
 
 
 def raises(code: str, says: str, line: str, rule: str = "HL301", where: str = "building") -> Fault:
-    return Fault(code, rule, says, line, where)
+    return Fault(code, rule, says, line, where=where)
 
 
 SEGMENTATION_FAULT = "ctypes.string_at(0)"
@@ -102,7 +112,10 @@ FAULTS = {
     ),
     "waiting for a child": hangs("subprocess.run(['sleep', '1000'])", "subprocess.run"),
     "stopped": hangs("os.kill(os.getpid(), signal.SIGSTOP)", "def handlens_tiny"),
-    "handlers of all signals that hang": hangs(HANG + ALL_SIGNALS + "hang()", "def handlens_tiny"),
+    # A fork is told by a signal to write its stack.
+    "handlers of all signals that hang": hangs(
+        HANG + ALL_SIGNALS + "hang()", "def handlens_tiny", "while True: time"
+    ),
     "output that cannot be flushed": hangs(
         HANG + "class Output:\n    write = flush = hang\nsys.stdout = Output()", "while True: time"
     ),
@@ -187,8 +200,11 @@ async def good(shared: Session) -> Seen:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def before(shared: Session, good: Seen) -> Footprint:
-    """The footprint after a good run: the server, its worker, and the process that keeps the export."""
-    await eventually(lambda: shared.footprint().processes == 3)
+    """The footprint after a good run: the server, its worker, and the process that keeps the export.
+
+    Two processes for each interpreter, where these stand by: one sees to it that the other ends.
+    """
+    await eventually(lambda: shared.footprint().processes == (5 if STANDBY else 3))
     return shared.footprint()
 
 
@@ -204,7 +220,8 @@ async def test_a_fault_is_told_and_over(
     [error] = [each for each in found if each not in kept]
     assert error.code == fault.rule
     assert fault.says in error.message
-    assert error.range.start.line == text[: text.index(fault.line)].count("\n")
+    line = (STANDBY and fault.standby_line) or fault.line
+    assert error.range.start.line == text[: text.index(line)].count("\n")
     assert shared.seen(kept) == good
 
     shared.configure(memoryLimit=2048, deadline=DEADLINE_S)
@@ -234,6 +251,7 @@ async def test_of_much_output_the_log_has_the_beginning(shared: Session) -> None
     assert sum(len(each.message) for each in shared.client.logged) < 1 << 20
 
 
+@forking
 async def test_a_worker_that_dies_takes_all_with_it_and_is_replaced(
     shared: Session, good: Seen, before: Footprint
 ) -> None:
@@ -246,6 +264,7 @@ async def test_a_worker_that_dies_takes_all_with_it_and_is_replaced(
     assert await shared.settles(before) == before
 
 
+@forking
 async def test_a_worker_that_hangs_is_replaced(
     shared: Session, good: Seen, before: Footprint
 ) -> None:
@@ -253,6 +272,34 @@ async def test_a_worker_that_hangs_is_replaced(
     stopped = shared.worker
     text = with_code("os.kill(os.getppid(), signal.SIGSTOP)\nsignal.pause()", "building")
     [error] = [each for each in await shared.run(text) if KEPT not in each.message]
+    assert "it ran for more than 1 s" in error.message
+    assert not (await asyncio.to_thread(psutil.wait_procs, [stopped], GUARD_S))[1]
+    shared.configure(memoryLimit=2048, deadline=DEADLINE_S)
+    assert shared.seen(await shared.run(MODEL)) == good
+    assert await shared.settles(before) == before
+
+
+@standing_by
+async def test_an_interpreter_that_dies_while_it_stands_by_is_replaced(
+    shared: Session, good: Seen, before: Footprint
+) -> None:
+    idle = shared.worker
+    idle.kill()
+    await eventually(lambda: not idle.is_running())
+    assert shared.seen(await shared.run(MODEL)) == good
+    assert await shared.settles(before) == before
+
+
+@standing_by
+async def test_an_interpreter_that_hangs_while_it_stands_by_is_replaced(
+    shared: Session, good: Seen, before: Footprint
+) -> None:
+    shared.configure(memoryLimit=2048, deadline=1)
+    stopped = shared.worker
+    stopped.suspend()
+    [error] = [
+        each for each in await shared.run(MODEL + "# to a deaf one\n") if KEPT not in each.message
+    ]
     assert "it ran for more than 1 s" in error.message
     assert not (await asyncio.to_thread(psutil.wait_procs, [stopped], GUARD_S))[1]
     shared.configure(memoryLimit=2048, deadline=DEADLINE_S)
@@ -276,7 +323,7 @@ async def test_kills_at_random_moments_end_with_the_right_result(
         await asyncio.sleep(throws.uniform(0, 0.5))
         with contextlib.suppress(ValueError, IndexError, psutil.NoSuchProcess):
             # A worker takes its time to start again, the more the more of them die.
-            runs = shared.worker.children(recursive=True)
+            runs = shared.runs()
             victim = shared.worker if throws.random() < 0.02 else throws.choice(runs)
             victim.kill()
             killed["worker" if victim not in runs else "run"] += 1

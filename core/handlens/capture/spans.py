@@ -6,7 +6,6 @@ import linecache
 import os
 import re
 import sys
-import sysconfig
 from functools import cache, lru_cache
 from types import CodeType
 
@@ -14,22 +13,16 @@ import torch
 import torchao
 
 from handlens.report import Span
+from handlens.shown_files import PACKAGE_FOLDERS, STANDARD_LIBRARY
 
 # Frames in these folders show how torch executes a call, not where the user wrote it.
 _MACHINERY = tuple(
     os.path.join(os.path.abspath(folder), "")
     for folder in (*torch.__path__, *torchao.__path__, os.path.dirname(os.path.dirname(__file__)))
 )
-_STANDARD_LIBRARY = os.path.join(sysconfig.get_path("stdlib"), "")
-_PACKAGE_FOLDERS = re.compile(r"[/\\](site|dist)-packages[/\\]")
 
 Frame = tuple[str, CodeType, int]
 """File, code object, and instruction offset. Code objects of two files may be equal: the file tells."""
-
-
-def is_installed(file: str) -> bool:
-    """True if a file belongs to an installed package rather than to somebody's workspace."""
-    return file.startswith(_STANDARD_LIBRARY) or _PACKAGE_FOLDERS.search(file) is not None
 
 
 @cache
@@ -38,7 +31,7 @@ def is_source(file: str) -> bool:
     if file.startswith("<"):
         return False
     path = os.path.abspath(file)
-    if path.startswith(_STANDARD_LIBRARY) and not _PACKAGE_FOLDERS.search(path):
+    if path.startswith(STANDARD_LIBRARY) and not PACKAGE_FOLDERS.search(path):
         return False
     return not path.startswith(_MACHINERY)
 

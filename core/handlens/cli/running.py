@@ -8,7 +8,7 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class Found:
     """The advice so far on the target that is being run."""
 
 
-def run(plans: Iterable[Plan], interpreter: str, verbose: bool, found: Found) -> None:
+def run(plans: Sequence[Plan], interpreter: str, verbose: bool, found: Found) -> None:
     """Run plans one after the other, and put what comes of them into ``found``.
 
     Reports are judged, and have the findings that project and command select. Raises Refused if the
@@ -55,7 +55,7 @@ def run(plans: Iterable[Plan], interpreter: str, verbose: bool, found: Found) ->
         raise Refused(str(error), error.output) from error
 
 
-async def _run(plans: Iterable[Plan], interpreter: str, verbose: bool, found: Found) -> None:
+async def _run(plans: Sequence[Plan], interpreter: str, verbose: bool, found: Found) -> None:
     worker: Worker | None = None
     with RunStatus(verbose) as status:
 
@@ -76,7 +76,8 @@ async def _run(plans: Iterable[Plan], interpreter: str, verbose: bool, found: Fo
                         for remark in environment.remarks:
                             status.remark(remark)
                     found.torch = environment.torch
-                report = await worker.run(plan.run, status.stage, on_advice=on_advice)
+                is_last = plan is plans[-1]
+                report = await worker.run(plan.run, status.stage, None, on_advice, is_last)
                 if report.error and report.error.rule == WorkerFailed.code:
                     # All that the run printed has arrived when its worker is closed, not before.
                     await worker.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,8 +85,8 @@ def _outputs(model: GraphModule, inputs: Inputs) -> list[object]:
 @contextmanager
 def _limit(seconds: float) -> Iterator[None]:
     """Raise _TimeIsUp in the block after some seconds, between two operations of Python."""
-    if threading.current_thread() is not threading.main_thread():
-        # Python delivers signals to the main thread only.
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        # Windows has no such signal, and Python delivers signals to the main thread only.
         yield
         return
 

@@ -6,7 +6,7 @@ import difflib
 import importlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import ModuleType
 from typing import Any, cast, get_args
@@ -115,6 +115,13 @@ class Subject:
 
 
 _END = object()
+
+
+def with_options(subject: Subject, name: str, options: Mapping[str, Any]) -> Subject:
+    """The subject of a target that asks for other ``options``. Raises InvalidTarget for wrong ones."""
+    read = {"recipe": lambda given: given}
+    read |= {"keep_float": partial(_keep_float, name), "adjust": partial(_adjust, name)}
+    return replace(subject, **{key: read[key](given) for key, given in options.items()})
 
 
 def build(target: Target, module: ModuleType) -> Subject:

@@ -24,7 +24,9 @@ from handlens.recipes.adjusting_annotations import adjust, possible
 from handlens.recipes.calibrating import calibrate
 from handlens.recipes.entries import kept_handles
 from handlens.recipes.folding import every_batch_norm
+from handlens.recipes.histograms import quick_histograms
 from handlens.recipes.keeping import Keeping
+from handlens.recipes.late_compiling import late_compiling
 from handlens.recipes.leftovers import Annotated, left_by, quantized_by
 from handlens.recipes.observing import by_place
 from handlens.recipes.pt2e_switching import Pt2eSwitch
@@ -46,6 +48,10 @@ class Pt2eRecipe:
 
     def quantize(self, captured: Captured, subject: Subject) -> Quantized:
         """Prepare, calibrate and convert. Raises CalibrationFailed, and whatever the quantizer raises."""
+        with late_compiling(), quick_histograms(), quick_range_search():
+            return self._quantize(captured, subject)
+
+    def _quantize(self, captured: Captured, subject: Subject) -> Quantized:
         kept = kept_handles(captured, subject.keep_float)
         quantizer = self.make_quantizer()
         makers = quantizer.quantizers if isinstance(quantizer, ComposableQuantizer) else [quantizer]
@@ -69,8 +75,7 @@ class Pt2eRecipe:
                 partial(_run_batches, prepared, subject),
             )
             observed = by_place(prepared, seen)
-            with quick_range_search():
-                actual = convert_pt2e(prepared)
+            actual = convert_pt2e(prepared)
         annotated = Annotated(keeping.annotated, keeping.fused, type(quantizer).__name__)
         in_float, expected = left_by(annotated, self.name, self.claims, kept, reference, actual)
         return Quantized(

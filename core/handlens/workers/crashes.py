@@ -11,16 +11,12 @@ import io
 import itertools
 import os
 import re
-import resource
-import signal
+import sys
 
 from handlens.report import Span
 from handlens.request import RunRequest
-from handlens.session import shown_by
+from handlens.shown_files import shown_by
 from handlens.source_text import read
-
-INTERRUPT = signal.SIGXCPU
-"""The signal that ends a run which takes too long. Few programs handle this one themselves."""
 
 _BEGINNING = "(most recent call first):\n"
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
@@ -32,12 +28,12 @@ def watch(pipe: int) -> None:
 
     No core is dumped: it would put gigabytes into the folder that the user works in.
     """
-    _, most = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
-    # A dying process must not wait for a reader.
-    os.set_blocking(pipe, False)
+    if sys.platform != "win32":
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, most))
     faulthandler.enable(pipe, all_threads=False)
-    faulthandler.register(INTERRUPT, pipe, all_threads=False, chain=True)
 
 
 def line(stack: str, request: RunRequest) -> Span | None:

@@ -8,6 +8,9 @@ from typing import Any
 
 from handlens.workers import processes
 
+INTERRUPT = signal.SIGXCPU
+"""The signal that ends a run which takes too long. Few programs handle this one themselves."""
+
 # The fields of a request that decide its export. A process has one memory limit for as long as it lives.
 _EXPORTED = ("target", "text", "workspace", "unsaved", "memory_limit_mib")
 

@@ -63,10 +63,10 @@ def warm_up() -> None:
             merge(quantized.reference, quantized.actual).run(inputs, {})
     finally:
         torch.set_num_threads(threads)
-    _end_progress_monitor()
+    end_progress_monitor()
 
 
-def _end_progress_monitor() -> None:
+def end_progress_monitor() -> None:
     """End the thread that watches progress bars, which torch draws with tqdm where that is installed."""
     bars = getattr(sys.modules.get("tqdm"), "tqdm", None)
     if bars is not None and bars.monitor is not None:

@@ -1,4 +1,4 @@
-"""The worker process: runs targets for its client, over private pipes (see ``wire``).
+"""A worker that forks: runs targets for its client, over private pipes (see ``wire``).
 
 The worker lives in the user's interpreter, so it needs the standard library, torch and torchao, nothing
 else. It imports torch once and forks for every run: no state leaks from one run to the next, and a run can
@@ -12,19 +12,15 @@ to the run when their own parent ends (``processes.adopt_orphans``), or to the w
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import gc
 import os
-import platform
 import select
 import selectors
 import signal
-import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from handlens.workers import processes, wire
-from handlens.workers.forked_run import ForkedRun
+from handlens.workers import processes, readiness, wire
+from handlens.workers.forked_run import INTERRUPT, ForkedRun
 
 if TYPE_CHECKING:
     from handlens.report import Span
@@ -35,57 +31,16 @@ _MOST_HELD = 2
 
 def main() -> None:
     """Serve until standard input ends."""
-    requests, events = _take_pipes()
-    # Control-C in a terminal reaches the whole process group; the client decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    requests, events = readiness.take_pipes()
     # While torch is imported, nobody notices that the client has closed the requests.
     processes.end_with_parent()
     if _is_hung_up(requests):
         # The client was gone before that.
         return
-    try:
-        import torch
-        import torchao
-        import torchao.quantization.pt2e.quantize_pt2e
-
-        import handlens.workers.run  # noqa: F401
-        from handlens.workers.warming import warm_up
-    except ImportError as error:
-        wire.write(events, {"event": "unusable", "message": _advice(error)})
-        return
-    warm_up()
-    # The garbage collector of a run must not visit these objects: that would copy every page of memory.
-    gc.collect()
-    gc.freeze()
-    versions = {"torch": str(torch.__version__), "torchao": str(torchao.__version__)}
-    wire.write(events, {"event": "ready", "python": platform.python_version(), **versions})
-    # From here on the worker ends its runs before it ends.
-    processes.end_with_parent(False)
-    _Runs(requests, events).serve()
-
-
-def _advice(error: ImportError) -> str:
-    if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "torchao"):
-        return (
-            f"{error.name} is not installed in {sys.executable}. "
-            f"Run `{sys.executable} -m pip install torch torchao`, or choose another interpreter."
-        )
-    # A part of torch, or something it needs, is missing; the traceback says which.
-    traceback.print_exc()
-    return f"The worker cannot be imported in {sys.executable}: {error}"
-
-
-def _take_pipes() -> tuple[int, int]:
-    """Duplicate standard input and output for our messages.
-
-    The user's code then reads nothing, and prints to standard error.
-    """
-    requests, events = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    os.dup2(2, 1)
-    return requests, events
+    if readiness.get_ready(events):
+        # From here on the worker ends its runs before it ends.
+        processes.end_with_parent(False)
+        _Runs(requests, events).serve()
 
 
 def _is_hung_up(pipe: int) -> bool:
@@ -223,8 +178,6 @@ class _Runs:
 
     def _interrupt(self, number: int) -> None:
         """Send a run the signal at which it writes its stack and dies."""
-        from handlens.workers.crashes import INTERRUPT
-
         for run in self._runs:
             if run.number == number and not run.ended:
                 run.resumed = False
@@ -325,12 +278,4 @@ class _Runs:
     def _tell_death(
         self, number: int, reason: str, line: Span | None = None, stack: str = ""
     ) -> None:
-        place = line and dataclasses.asdict(line)
-        wire.write(
-            self._events,
-            {"event": "died", "run": number, "reason": reason, "line": place, "stack": stack},
-        )
-
-
-if __name__ == "__main__":
-    main()
+        wire.write(self._events, wire.died(number, reason, line, stack))

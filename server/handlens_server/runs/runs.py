@@ -195,7 +195,7 @@ class Runs:
         was_cancelled = False
         try:
             root = self._state.documents.root(run.file)
-            worker = await self._state.pool.worker(settings.interpreter, root)
+            worker = await self._state.pool.worker(settings.interpreter, root, settings.workers)
             report = await worker.run(
                 request(self._state, run, target, reuse_export),
                 lambda stage: self._enter(run, target, stage),

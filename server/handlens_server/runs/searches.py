@@ -190,7 +190,9 @@ class Searches:
         settings = state.settings(run.file)
         logger.info("run %d: searching for what helps %s", run.generation, target.name)
         try:
-            worker = await state.pool.worker(settings.interpreter, state.documents.root(run.file))
+            worker = await state.pool.worker(
+                settings.interpreter, state.documents.root(run.file), settings.workers
+            )
         except WorkerUnusable as problem:
             logger.warning("no advice for %s: %s", target.name, problem)
             return

@@ -152,9 +152,10 @@ class Triggers:
     async def _warm_up(self, file: str) -> None:
         """Start the worker of a file, so that it has imported torch before the first run."""
         await self._state.configured.wait()
+        settings = self._state.settings(file)
         with contextlib.suppress(WorkerUnusable):
             await self._state.pool.worker(
-                self._state.settings(file).interpreter, self._state.documents.root(file)
+                settings.interpreter, self._state.documents.root(file), settings.workers
             )
 
     def _forget(self, uris: Collection[str]) -> None:

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from handlens.switches import Workers
 from handlens.workers.client import Worker, WorkerUnusable
 
 logger = logging.getLogger(__name__)
@@ -40,9 +41,16 @@ class State(enum.Enum):
 class Host:
     """The worker of one interpreter and one folder."""
 
-    def __init__(self, interpreter: str, folder: str, on_output: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        interpreter: str,
+        folder: str,
+        on_output: Callable[[str], None],
+        workers: Workers = "auto",
+    ) -> None:
         self.interpreter = interpreter
         self.folder = folder
+        self.workers: Workers = workers
         self.state = State.IDLE
         self.remarks: tuple[str, ...] = ()
         """What a user of the interpreter's versions should know."""
@@ -86,7 +94,7 @@ class Host:
         self._started_at = time.monotonic()
         try:
             self._worker, environment = await Worker.start(
-                self.interpreter, self._on_output, cwd=self.folder
+                self.interpreter, self._on_output, self.folder, self.workers
             )
         except WorkerUnusable as problem:
             self._enter(State.UNUSABLE, str(problem))

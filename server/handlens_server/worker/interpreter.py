@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+_IN_ENVIRONMENT = "Scripts/python.exe" if sys.platform == "win32" else "bin/python"
+
 
 def choose(setting: str | None, root: str, environment: Mapping[str, str] = os.environ) -> str:
     """The path of the interpreter for the files under ``root``.
@@ -20,13 +22,13 @@ def choose(setting: str | None, root: str, environment: Mapping[str, str] = os.e
         return _configured(setting, root)
     active = environment.get("VIRTUAL_ENV")
     for folder in (active, f"{root}/.venv"):
-        if folder and (python := Path(folder) / "bin" / "python").exists():
+        if folder and (python := Path(folder) / _IN_ENVIRONMENT).exists():
             return str(python)
     return sys.executable
 
 
 def _configured(setting: str, root: str) -> str:
     path = os.path.expanduser(setting)
-    if os.sep not in path:
+    if not os.path.dirname(path):
         return shutil.which(path) or path
     return os.path.join(root, path)

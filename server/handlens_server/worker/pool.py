@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from handlens.switches import Workers
 from handlens.workers.client import Worker, WorkerUnusable
 from handlens_server.worker import interpreter
 from handlens_server.worker.host import Host
@@ -25,16 +26,16 @@ class Pool:
         """By interpreter, the reason why it is unusable."""
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def worker(self, setting: str | None, root: str) -> Worker:
+    async def worker(self, setting: str | None, root: str, workers: Workers) -> Worker:
         """The worker for files under ``root``. Raises WorkerUnusable."""
         python = interpreter.choose(setting, root)
         # The user's code opens files by relative paths, so each folder has its own worker.
         host = self._hosts.get(root)
-        if host is None or host.interpreter != python:
+        if host is None or (host.interpreter, host.workers) != (python, workers):
             if host is not None:
                 # Without awaiting it: meanwhile, another document of the folder would close the host again.
                 self._close(host)
-            host = self._hosts[root] = Host(python, root, self._on_output)
+            host = self._hosts[root] = Host(python, root, self._on_output, workers)
         try:
             worker = await host.worker()
         except WorkerUnusable as problem:

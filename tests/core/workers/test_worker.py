@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,10 +69,12 @@ class Running:
             await self._staged.wait()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running() -> AsyncIterator[Running]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["fork", "standby"])
+async def running(request: pytest.FixtureRequest) -> AsyncIterator[Running]:
     running = Running()
-    running.worker, environment = await Worker.start(sys.executable, running.hear)
+    running.worker, environment = await Worker.start(
+        sys.executable, running.hear, workers=request.param
+    )
     assert environment.torch.startswith("2.")
     yield running
     await running.worker.close()
@@ -309,10 +311,15 @@ async def kept(running: Running, text: str, **options: Any) -> Report:
     return report
 
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="exports are kept on Linux only")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are counted on Linux")
 
 
-@linux
+def forking(test: Callable[..., Any]) -> Any:
+    """Exports are kept where runs are forked."""
+    return linux(pytest.mark.parametrize("running", ["fork"], indirect=True)(test))
+
+
+@forking
 async def test_another_recipe_finds_on_a_kept_export_what_it_finds_on_a_new_one(
     running: Running,
 ) -> None:
@@ -340,7 +347,7 @@ def handlens_main():
 """
 
 
-@linux
+@forking
 async def test_a_kept_export_is_measured_again_with_the_metric(running: Running) -> None:
     first = await kept(running, METRIC)
     assert first.output is not None
@@ -356,7 +363,7 @@ async def test_a_kept_export_is_measured_again_with_the_metric(running: Running)
         assert other.output.metric.reference == first.output.metric.reference
 
 
-@linux
+@forking
 async def test_a_kept_export_is_quantized_again_with_other_ops_in_float(running: Running) -> None:
     text = wide()
     await kept(running, text)
@@ -370,7 +377,7 @@ async def test_a_kept_export_is_quantized_again_with_other_ops_in_float(running:
     assert more.coverage.quantized > 0
 
 
-@linux
+@forking
 async def test_a_run_that_does_not_ask_for_it_exports_again(running: Running) -> None:
     await kept(running, wide())
     await running.run(wide(), hold_export=True)
@@ -383,7 +390,7 @@ async def test_no_export_is_held_where_that_is_switched_off(
 ) -> None:
     monkeypatch.setenv("HANDLENS_NO_HELD_EXPORT", "1")
     running = Running()
-    running.worker, _ = await Worker.start(sys.executable, running.hear)
+    running.worker, _ = await Worker.start(sys.executable, running.hear, workers="fork")
     try:
         await kept(running, wide())
         await running.run(wide(), hold_export=True, reuse_export=True)
@@ -392,14 +399,14 @@ async def test_no_export_is_held_where_that_is_switched_off(
         await running.worker.close()
 
 
-@linux
+@forking
 async def test_another_text_exports_again(running: Running) -> None:
     await kept(running, wide())
     await running.run(wide() + "# another\n", reuse_export=True)
     assert running.stages == ALL_STAGES
 
 
-@linux
+@forking
 @pytest.mark.parametrize(
     "reading",
     ["open({file!r}, 'rb').read()", "torch.load({file!r})", "import imported; imported.value"],
@@ -427,7 +434,7 @@ async def test_a_file_that_has_changed_is_read_again(
     assert running.stages == ALL_STAGES
 
 
-@linux
+@forking
 @pytest.mark.parametrize(
     ("death", "said"),
     [
@@ -446,7 +453,7 @@ async def test_a_run_that_dies_behind_a_kept_export_is_a_report(
     assert (await running.run(MODEL)).status == "ok"
 
 
-@linux
+@forking
 @pytest.mark.parametrize("reused", [False, True])
 async def test_cancelling_kills_a_run_behind_a_kept_export(
     running: Running, tmp_path: Path, reused: bool
@@ -480,7 +487,7 @@ async def test_cancelling_kills_a_run_behind_a_kept_export(
     assert running.stages == ALL_STAGES
 
 
-@linux
+@forking
 async def test_what_was_printed_before_the_export_is_printed_once(running: Running) -> None:
     text = wide(loading="print('only once')")
     running.output.clear()
@@ -492,7 +499,7 @@ async def test_what_was_printed_before_the_export_is_printed_once(running: Runni
     assert running.output.count("only once") == 1
 
 
-@linux
+@forking
 async def test_a_model_with_threads_of_its_own_is_not_kept(running: Running) -> None:
     threads = (
         "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()"
@@ -505,8 +512,9 @@ async def test_a_model_with_threads_of_its_own_is_not_kept(running: Running) -> 
 
 @linux
 async def test_no_more_than_two_exports_are_kept() -> None:
-    worker, _ = await Worker.start(sys.executable, lambda line: None)
-    process = psutil.Process(worker._process.pid)
+    before = set(psutil.Process().children())
+    worker, _ = await Worker.start(sys.executable, lambda line: None, workers="fork")
+    [process] = set(psutil.Process().children()) - before
     for number in range(4):
         text = MODEL + f"# {number}\n"
         target = replace(discover(MODEL, "model.py")[0], name="handlens_main", line=number + 1)
@@ -537,7 +545,7 @@ async def test_what_exceeds_its_memory_is_told_at_its_line(running: Running, kep
     assert (await running.run(text, memory_limit_mib=4096)).status == "ok"
 
 
-@linux
+@forking
 @pytest.mark.parametrize(("before", "after"), [(None, 512), (4096, 512), (512, 4096), (512, None)])
 async def test_another_memory_limit_holds_for_a_model_whose_export_is_kept(
     running: Running, tmp_path: Path, before: int | None, after: int | None

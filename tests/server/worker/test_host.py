@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from handlens.switches import Workers
 from handlens.workers.client import Environment, Worker, WorkerUnusable
 from handlens_server.worker import host
 from handlens_server.worker.host import Host, State
@@ -33,7 +34,11 @@ class Starts:
         self._arrived = asyncio.Event()
 
     async def start(
-        self, interpreter: str, on_output: Callable[[str], None], cwd: str | None = None
+        self,
+        interpreter: str,
+        on_output: Callable[[str], None],
+        cwd: str | None = None,
+        workers: Workers = "auto",
     ) -> tuple[FakeWorker, Environment]:
         start: Start = asyncio.get_running_loop().create_future()
         self.asked.append(start)
@@ -128,22 +133,27 @@ async def test_the_pool_has_one_worker_for_an_interpreter_and_a_folder_and_compl
     complaints: list[str] = []
     pool = Pool(print, complaints.append)
     for _ in range(2):
-        asked = asyncio.create_task(pool.worker("/a/python", "/root"))
+        asked = asyncio.create_task(pool.worker("/a/python", "/root", "auto"))
         (await starts.next()).set_exception(WorkerUnusable("no torch"))
         with pytest.raises(WorkerUnusable):
             await asked
     assert complaints == ["no torch"]
 
-    asked = asyncio.create_task(pool.worker("/a/python", "/root"))
+    asked = asyncio.create_task(pool.worker("/a/python", "/root", "auto"))
     worker = starts.ready(await starts.next())
     assert await asked is worker
-    assert await pool.worker("/a/python", "/root") is worker
-    other = asyncio.create_task(pool.worker("/a/python", "/other"))
+    assert await pool.worker("/a/python", "/root", "auto") is worker
+    other = asyncio.create_task(pool.worker("/a/python", "/other", "auto"))
     starts.ready(await starts.next())
     assert await other is not worker
 
-    await pool.close()
+    otherwise = asyncio.create_task(pool.worker("/a/python", "/root", "standby"))
+    replacement = starts.ready(await starts.next())
+    assert await otherwise is replacement
     assert not worker.alive
+
+    await pool.close()
+    assert not replacement.alive
 
 
 async def test_a_worker_that_keeps_dying_is_not_started_at_once(

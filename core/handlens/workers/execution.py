@@ -1,0 +1,106 @@
+"""What the process of a run does, however it was made: it executes a request, and sends events.
+
+The user's code is executed in this process and nowhere else, and may do whatever it likes to the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from typing import Any
+
+from handlens.dataclass_json import from_json, to_json
+from handlens.report import Advice, Report
+from handlens.request import RunRequest
+from handlens.session import Session
+from handlens.switches import may_hold_exports
+from handlens.workers import wire
+from handlens.workers.files_read import FilesRead
+
+
+class Voice:
+    """Sends a run's events, unless the user's code has forked the process."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+        self._opened = os.fstat(pipe)
+        self._process = os.getpid()
+
+    def pass_on(self) -> None:
+        """Let this process send the events from now on; our own code has forked it."""
+        self._process = os.getpid()
+
+    def say(self, event: str, run: int, **details: object) -> None:
+        if os.getpid() != self._process:
+            # The user's code forked this process, which came back to our code as if it were the run.
+            os._exit(0)
+        if not os.path.samestat(os.fstat(self._pipe), self._opened):
+            # The number of our pipe belongs to a file of the user's now.
+            raise OSError("the model has closed a pipe that is not its own")
+        wire.write(self._pipe, {"event": event, "run": run, **details})
+
+
+class Execution:
+    """The execution of a request."""
+
+    def __init__(self, number: int, request: dict[str, Any], voice: Voice) -> None:
+        self.number = number
+        self.request = from_json(RunRequest, request)
+        self._voice = voice
+        if self.request.memory_limit_mib is not None:
+            _limit_memory(self.request.memory_limit_mib)
+        may_hold = self.request.hold_export and may_hold_exports()
+        self.read = FilesRead() if may_hold else None
+        """The files that decide the export; None if it is not to be held."""
+        self.session = Session(self.request, self._on_stage)
+
+    def go_on_with(self, number: int, request: dict[str, Any]) -> None:
+        """Have what follows belong to another run, which has the same export."""
+        self.number = number
+        self.request = from_json(RunRequest, request)
+
+    def compare(self) -> Report:
+        """What follows the export."""
+        report = self.session.compare(self.request)
+        return report if self.request.advise is None else self.advise(report)
+
+    def advise(self, report: Report) -> Report:
+        """The report of the comparison before, with the advice that the request asks for."""
+        assert self.request.advise is not None
+        return self.session.advise(report, self.request.advise, self._on_advice)
+
+    def send(self, report: Report, held: bool = False) -> None:
+        """Send the report; ``held`` tells that the process stays, and could go on from it."""
+        # The user may have replaced the streams. Once the report is sent, nobody waits for their contents.
+        flush()
+        self._voice.say("report", self.number, report=to_json(report), held=held)
+
+    def _on_stage(self, stage: str) -> None:
+        self._voice.say("stage", self.number, stage=stage)
+
+    def _on_advice(self, advice: Advice) -> None:
+        self._voice.say("advice", self.number, advice=to_json(advice))
+
+
+def flush() -> None:
+    """Write what Python and C have printed and not written yet."""
+    streams: tuple[Any, ...] = sys.stdout, sys.stderr, sys.__stdout__
+    for stream in streams:
+        with contextlib.suppress(BaseException):
+            stream.flush()
+    ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None).fflush(None)
+
+
+def _limit_memory(mebibytes: int) -> None:
+    """Let an allocation fail that takes this process more than ``mebibytes`` above its present size."""
+    if sys.platform != "linux":
+        print("handlens.memoryLimit is not kept: that takes Linux.", file=sys.stderr)
+        return
+    import resource
+
+    with open("/proc/self/status") as status:
+        [now] = [line.split()[1] for line in status if line.startswith("VmData:")]
+    limit = int(now) * 1024 + mebibytes * 1024 * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))

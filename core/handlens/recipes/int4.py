@@ -1,6 +1,6 @@
-"""The ``int4-weight-only`` recipe: linear layers with 4 bit weights in groups, for CPUs.
+"""The ``int4-weight-only`` recipe: linear layers with 4 bit weights in groups, for CPUs and CUDA.
 
-torchao's kernel for such weights has fast code for bfloat16 only: in float32 it takes 30 to 130 times as
+torchao's kernel for such weights on a CPU has fast code for bfloat16 only: in float32 it takes 30 to 130 times as
 long as a float layer. Whatever the type of the model, the kernel multiplies and sums in float32, and rounds
 once. So do the functions here, which dequantize the weight once for all ops that multiply with it.
 """
@@ -15,7 +15,9 @@ from typing import Any
 import torch
 import torchao
 from torch import Tensor, nn
+from torchao.quantization import Int4WeightOnlyConfig
 
+from handlens.capture.nodes import dtype_name
 from handlens.recipes.int8 import WEIGHT_ONLY
 from handlens.recipes.recipe import UnknownRecipe
 from handlens.recipes.weights import Dequantization, WeightFormat, WeightRecipe, scales
@@ -35,7 +37,7 @@ _CONFIGURATIONS = (
 
 def configuration(group_size: int) -> Any:
     """torchao's configuration for 4 bit weights on CPUs. Raises UnknownRecipe if torchao has none."""
-    # The stable Int4WeightOnlyConfig has layouts for GPUs only; this one has the same numbers.
+    # Int4WeightOnlyConfig has layouts for GPUs only; this one has the same numbers.
     for module, name in _CONFIGURATIONS:
         with suppress(ImportError, AttributeError):
             kind = getattr(import_module(module), name)
@@ -47,14 +49,24 @@ def configuration(group_size: int) -> Any:
 
 
 def _config(layer: nn.Linear, groups: tuple[int, ...] = _GROUPS) -> Any:
-    if layer.weight.device.type != "cpu":
+    device, dtype = layer.weight.device.type, layer.weight.dtype
+    if device not in ("cpu", "cuda"):
         raise UnknownRecipe(
-            f"recipe {_NAME} runs on the CPU only, and the model is on {layer.weight.device}: "
+            f"recipe {_NAME} runs on the CPU and on CUDA, and the model is on {layer.weight.device}: "
             "move the model and its inputs to the CPU"
+        )
+    if device == "cuda" and dtype != torch.bfloat16:
+        raise UnknownRecipe(
+            f"recipe {_NAME} takes models in bfloat16 on CUDA, where torchao has no kernel for "
+            f"{dtype_name(dtype)}: cast the model and its inputs, or move them to the CPU"
         )
     group = next((each for each in groups if layer.in_features % each == 0), None)
     if group is None or layer.out_features % _OUTPUTS:
         return None
+    if device == "cuda":
+        return Int4WeightOnlyConfig(
+            group_size=group, int4_packing_format="tile_packed_to_4d", set_inductor_config=False
+        )
     return configuration(group)
 
 
@@ -124,6 +136,9 @@ def linear(x: Tensor, quantized: Any, values: Tensor, bias: Tensor | None = None
 
 def _agrees(quantized: Any, weight: Tensor) -> bool:
     """True if the last rows of a weight, one full block of the kernel among them, give what it gives."""
+    if weight.device.type != "cpu":
+        # Nothing is slow there.
+        return False
     first = max(0, (len(weight) - 1) // _ROWS - 1) * _ROWS
     part = _rows(quantized, first)
     x = torch.arange(weight.shape[1]).sin().to(weight.dtype).unsqueeze(0)

@@ -242,6 +242,9 @@ class _Layers:
         self.configs.append(config)
         # Quantizing takes several times the memory of what is quantized.
         rows = max(1, _VALUES // (layer.in_features * _ROWS)) * _ROWS
+        if layer.weight.device.type != "cpu":
+            # Kernels pack all rows together there.
+            rows = layer.out_features
         parts = [_quantized_rows(each, config) for each in torch.split(layer.weight.detach(), rows)]
         return parts[0] if len(parts) == 1 else chosen.join(parts)
 

@@ -3,7 +3,8 @@
 ``run`` measures comparisons, ``show`` prints the figures, and ``readme`` copies them into the README.
 ``verify`` measures the cost of checking a result, ``latency`` how long an editor waits, ``soak`` what a
 long session leaves behind, ``architectures`` which models Handlens works on, ``advice`` how much advice
-wins, and ``versions`` whether the tests pass with other versions of Python, torch and torchao.
+wins, ``sharding`` what several processes save, and ``versions`` whether the tests pass with other
+versions of Python, torch and torchao.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import typing
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -29,6 +31,7 @@ from benchmarks import (
     machine,
     models_page,
     readme,
+    sharding,
     soak,
     tables,
     verifying,
@@ -39,18 +42,21 @@ from benchmarks.advice_subjects import SUBJECTS
 from benchmarks.versions import Outcome
 from benchmarks.workloads import MEASURES, ROOT, WORKLOADS
 from handlens.dataclass_json import from_json
+from handlens.switches import Workers
 
 RESULTS = ROOT / "benchmarks/results/latest.json"
 LATENCIES = ROOT / "benchmarks/results/latency.json"
 ARCHITECTURES = ROOT / "benchmarks/results/architectures.json"
 ADVICE = ROOT / "benchmarks/results/advice.json"
 VERSIONS = ROOT / "benchmarks/results/versions.json"
+SHARDING = ROOT / "benchmarks/results/sharding.json"
 SOAK = ROOT / "benchmarks/results/soak.json"
 README = ROOT / "README.md"
 PROTOCOL = ROOT / "docs/lsp.md"
 MODELS = ROOT / "docs/models.md"
 ADVICE_PAGE = ROOT / "docs/advice.md"
 VERSIONS_PAGE = ROOT / "docs/versions.md"
+SHARDING_PAGE = ROOT / "docs/sharding.md"
 
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 ENVIRONMENTS: dict[str, dict[str, str]] = {"default": {}, "huge pages": {HUGE_PAGES: "1"}}
@@ -173,14 +179,17 @@ def measure_latency(only: tuple[str, ...], quick: bool, output: Path) -> None:
 @main.command("soak")
 @click.option("--minutes", type=click.FloatRange(min=0), default=60, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--workers", type=click.Choice(typing.get_args(Workers)), default="auto")
 @click.option("--output", type=_file, default=SOAK, show_default=True)
-def measure_soak(minutes: float, seed: int, output: Path) -> None:
+def measure_soak(minutes: float, seed: int, workers: Workers, output: Path) -> None:
     """Edit for a long time, and measure whether memory, open files and hover times stay the same."""
+    found = asyncio.run(soak.measure(minutes * 60, seed, workers, tables.show_sample))
     document = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": machine.describe(),
         "minutes": minutes,
-        **dataclasses.asdict(asyncio.run(soak.measure(minutes * 60, seed, tables.show_sample))),
+        "workers": workers,
+        **dataclasses.asdict(found),
     }
     output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     for line in tables.soak(document):
@@ -256,6 +265,21 @@ def measure_advice(own: tuple[str, ...], only: tuple[str, ...], output: Path, fi
         }
         output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
         _quote(file, advice_page.section(document))
+
+
+@main.command("sharding")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--output", type=_file, default=SHARDING, show_default=True)
+@click.option("--file", type=_file, default=SHARDING_PAGE, show_default=True)
+def measure_sharding(rounds: int, output: Path, file: Path) -> None:
+    """Measure what two processes save, and write the results into docs/sharding.md."""
+    document: dict[str, Any] = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine.describe(),
+        "rows": [dataclasses.asdict(each) for each in sharding.measure(rounds)],
+    }
+    output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    _quote(file, sharding.section(document))
 
 
 def _advised(subject: str) -> dict[str, Any]:

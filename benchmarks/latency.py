@@ -93,19 +93,57 @@ async def _saves(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
         yield Latency(f"the same in a warm process, again: {example.stem}", None, again)
         goal = 0.6 if example == TINY else _SHARE * statistics.median(first)
         async with serving(folder) as client:
-            document = Document(client, folder / example.name, example.read_text("utf-8"))
-            await document.open()
-
-            samples = []
-            for _ in range(times):
-                document.append(f"_edit = {document.version}\n")
-                await document.shown()
-                client.published.clear()
-                start = time.perf_counter()
-                document.save()
-                await document.shown()
-                samples.append(time.perf_counter() - start)
+            saves = await _saved(client, folder, example)
+            samples = [await anext(saves) for _ in range(times)]
             yield Latency(f"save to diagnostics: {example.stem}", goal, samples)
+
+
+async def _standby(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
+    """Saves where an interpreter stands by for each run, beside saves where runs are forked, in turn."""
+    for example, times in ((TINY, effort.runs), (EFFICIENTNET, effort.long_runs)):
+        async with (
+            serving(folder, advise="off", workers="fork") as forking,
+            serving(folder, advise="off", workers="standby") as standing_by,
+        ):
+            forked = await _saved(forking, folder, example)
+            stood_by = await _saved(standing_by, folder, example)
+            samples: list[tuple[float, float, float]] = []
+            for _ in range(times):
+                # As long as somebody reads what a run has found, or more.
+                await _until_idle(standing_by)
+                samples.append((await anext(forked), await anext(stood_by), await anext(stood_by)))
+            for how, those in zip(("fork", "standby", "standby, again at once"), zip(*samples)):
+                yield Latency(f"save to diagnostics: {example.stem}, {how}", None, list(those))
+
+
+async def _until_idle(client: Client) -> None:
+    """Wait until the processes of a server do nothing, as after the start of an interpreter."""
+
+    def spent() -> float:
+        return sum(sum(each.cpu_times()[:2]) for each in client.process.children(recursive=True))
+
+    before = -1.0
+    while (now := spent()) > before:
+        before = now
+        await asyncio.sleep(1)
+
+
+async def _saved(client: Client, folder: Path, example: Path) -> AsyncIterator[float]:
+    """The seconds from a save to its diagnostics, of an example that is edited again and again."""
+    document = Document(client, folder / example.name, example.read_text("utf-8"))
+    await document.open()
+
+    async def saves() -> AsyncIterator[float]:
+        while True:
+            document.append(f"_edit = {document.version}\n")
+            await document.shown()
+            client.published.clear()
+            start = time.perf_counter()
+            document.save()
+            await document.shown()
+            yield time.perf_counter() - start
+
+    return saves()
 
 
 async def _cancel(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
@@ -308,6 +346,7 @@ async def _beside(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
 SCENARIOS = {
     "start": _start,
     "saves": _saves,
+    "standby": _standby,
     "beside": _beside,
     "cancel": _cancel,
     "requests": _requests,

@@ -43,6 +43,11 @@ def peak_above(function: Callable[[], object]) -> int:
     return _resident("VmHWM") - before
 
 
+def peak() -> int:
+    """The peak of resident memory of this process so far, in bytes."""
+    return _resident("VmHWM")
+
+
 def _resident(field: str) -> int:
     found = re.search(rf"^{field}:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
     assert found is not None

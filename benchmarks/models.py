@@ -111,3 +111,45 @@ def bert(layers: int = 6, hidden: int = 384, heads: int = 12) -> nn.Module:
     )
     model: nn.Module = transformers.BertModel(config)
     return model
+
+
+def qwen2() -> nn.Module:
+    """A language model of the shape of Qwen2-0.5B with random weights, from tokens to logits.
+
+    It has 494 million parameters, 136 million of which are the embedding and the head as well.
+    """
+    import transformers
+
+    config = transformers.Qwen2Config(
+        vocab_size=151_936,
+        hidden_size=896,
+        intermediate_size=4864,
+        num_hidden_layers=24,
+        num_attention_heads=14,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        use_cache=False,
+    )
+    model: nn.Module = transformers.Qwen2ForCausalLM(config)
+    return model
+
+
+def vit() -> nn.Module:
+    """ViT-S/16 with random weights, from images `(batch, 3, 224, 224)` to logits."""
+    import transformers
+
+    config = transformers.ViTConfig(
+        hidden_size=384, num_attention_heads=6, intermediate_size=1536, num_labels=1000
+    )
+    model: nn.Module = transformers.ViTForImageClassification(config)
+    return model
+
+
+def mobilevit() -> nn.Module:
+    """MobileViT-S with random weights, from images `(batch, 3, 256, 256)` to logits."""
+    import transformers
+
+    model: nn.Module = transformers.MobileViTForImageClassification(
+        transformers.MobileViTConfig(num_labels=1000)
+    )
+    return model

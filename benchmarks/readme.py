@@ -107,6 +107,13 @@ def _facts(block: Block) -> Iterator[str]:
             name = "torchao" if contender == "torchao" else "Handlens"
             title = WORKLOADS[workload].title
             yield f"- Peak memory of {name} over {numbers} batches of {title}: {sizes}."
+    for row in block.rows("whole"):
+        if not row["error"]:
+            figures = row["figures"]
+            yield (
+                f"- Peak memory of a whole run of {_title(row)}, torch included: {size(figures['peak'])}, "
+                f"{figures['peak'] / figures['model']:.2f} times the float model."
+            )
 
 
 def _title(row: Document) -> str:

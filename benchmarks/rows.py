@@ -21,13 +21,14 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
 )
 
 from benchmarks.contenders import COMPARE, PLAIN, merged
-from benchmarks.measuring import Effort, peak_above, ratio, rounds, seconds
+from benchmarks.measuring import Effort, peak, peak_above, ratio, rounds, seconds
 from benchmarks.preparing import prepare, quantize, subject
 from benchmarks.workloads import ROOT, Workload
 from handlens.capture.export import capture
 from handlens.capture.handles import generate_numeric_debug_handle
 from handlens.recipes import UnknownRecipe, resolve
 from handlens.request import RunRequest
+from handlens.session import run
 from handlens.workers.client import Worker
 
 Figures = dict[str, Any]
@@ -220,6 +221,21 @@ def _batches(workload: Workload, contender: str, batches: int, effort: Effort) -
     return {"batches": batches, "peak": peak_above(partial(step, batches=batches))}
 
 
+# -- the memory of a whole run ---------------------------------------------------------------------
+
+
+def _whole(workload: Workload, effort: Effort) -> Figures:
+    """The peak of the process that a run takes, torch included, and the size of the float model."""
+    resolve(workload.recipe)
+    request = RunRequest(workload.find(), recipe=workload.recipe, workspace=(str(ROOT),))
+    report = run(request, lambda stage: None)
+    if report.error is not None:
+        raise RuntimeError(f"{report.error.rule} {report.error.message}")
+    highest = peak()
+    model = subject(workload).model
+    return {"peak": highest, "model": sum(each.nbytes for each in model.parameters())}
+
+
 _Made = Iterator[tuple[str, Callable[[Effort], Figures]]]
 
 
@@ -241,4 +257,5 @@ _MEASURES: dict[str, Callable[[Workload], _Made]] = {
     "stages": lambda workload: iter([("", partial(_stages, workload))]),
     "quantize": lambda workload: iter([("", partial(_quantize, workload))]),
     "batches": _made_over_batches,
+    "whole": lambda workload: iter([("", partial(_whole, workload))]),
 }

@@ -13,11 +13,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from lsprotocol import types
 
 from benchmarks.editor import Client, Document, serving
 from benchmarks.figures import p95
 from benchmarks.latency import EFFICIENTNET, TINY
+from handlens.switches import Workers
 
 # With these thresholds every model has findings, so that diagnostics answer every edit.
 _THRESHOLDS = {"errorDb": -300, "warningDb": 300, "informationDb": 300}
@@ -148,12 +150,14 @@ class _Session:
         await document.open()
 
 
-async def measure(seconds: float, seed: int, on_sample: Callable[[Sample], None]) -> Soak:
+async def measure(
+    seconds: float, seed: int, workers: Workers, on_sample: Callable[[Sample], None]
+) -> Soak:
     """Edit for some seconds, then compare the diagnostics with those of a fresh server."""
     soak = Soak()
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="handlens-soak-") as folder:
-        async with serving(Path(folder), thresholds=_THRESHOLDS) as client:
+        async with serving(Path(folder), thresholds=_THRESHOLDS, workers=workers) as client:
             session = _Session(client, Path(folder), chance)
             for document in session.documents:
                 await document.open()
@@ -172,7 +176,7 @@ async def measure(seconds: float, seed: int, on_sample: Callable[[Sample], None]
                 await session.restore(document)
             shown = {each.uri: _said(client, each.uri) for each in session.documents}
             texts = {each.file: each.text for each in session.documents}
-        async with serving(Path(folder), thresholds=_THRESHOLDS) as client:
+        async with serving(Path(folder), thresholds=_THRESHOLDS, workers=workers) as client:
             for file, text in texts.items():
                 document = Document(client, file, text)
                 await document.open()
@@ -187,7 +191,8 @@ def _said(client: Client, uri: str) -> list[tuple[types.Range, str]]:
 
 def _sample(client: Client, seconds: float, steps: int, hovers: list[float]) -> Sample:
     server = client.process
-    [worker] = server.children()
+    # Of several interpreters, the one that stands by: what was started last.
+    worker = max(server.children(), key=psutil.Process.create_time)
     return Sample(
         seconds,
         steps,

@@ -79,6 +79,7 @@ class _Printer:
         self._stages()
         self._quantize()
         self._batches()
+        self._whole()
         for error, number in self._errors.items():
             self._console.print(f"[{number}] {error}", markup=False)
 
@@ -180,6 +181,17 @@ class _Printer:
             if error:
                 cells = [self._failed(error)]
             table.add_row(f"{workload}, {CONTENDERS[contender]}", *cells)
+        self._print(table)
+
+    def _whole(self) -> None:
+        table = _table("Peak memory of a whole run, torch included", "peak", "peak ÷ float model")
+        for row in self._block.rows("whole"):
+            if row["error"]:
+                table.add_row(row["workload"], self._failed(row["error"]))
+                continue
+            figures = row["figures"]
+            share = f"{figures['peak'] / figures['model']:.2f}"
+            table.add_row(row["workload"], size(figures["peak"]), share)
         self._print(table)
 
 

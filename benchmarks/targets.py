@@ -32,6 +32,16 @@ def handlens_efficientnet_16() -> Target:
     return efficientnet_lite.pretrained(), _images(16)
 
 
+def handlens_efficientnet_16_batches() -> dict[str, object]:
+    """Sixteen batches of four pictures."""
+    batches = [(each,) for each in _images(64)[0].view(16, 4, 3, 224, 224).unbind()]
+    return {
+        "model": efficientnet_lite.pretrained(),
+        "example_inputs": batches[0],
+        "evaluation": batches,
+    }
+
+
 def handlens_resnet18() -> Target:
     return _seeded(models.ResNet18), _images(1)
 
@@ -49,6 +59,21 @@ def handlens_bert() -> Target:
 def handlens_bert_without_mask() -> Target:
     torch.manual_seed(0)
     return models.bert(), (torch.randint(0, 30_000, (1, 128)),)
+
+
+def handlens_qwen2() -> Target:
+    torch.manual_seed(0)
+    return models.qwen2(), (torch.randint(0, 151_936, (1, 128)),)
+
+
+def handlens_vit() -> Target:
+    torch.manual_seed(0)
+    return models.vit(), _images(1)
+
+
+def handlens_mobilevit() -> Target:
+    torch.manual_seed(0)
+    return models.mobilevit(), _images(1, side=256)
 
 
 def handlens_late_norm() -> Target:

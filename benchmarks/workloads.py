@@ -9,7 +9,7 @@ from handlens.targets import Target, discover
 
 ROOT = Path(__file__).parents[1]
 TARGETS = "benchmarks/targets.py"
-MEASURES = ("alone", "together", "overhead", "stages", "quantize", "batches")
+MEASURES = ("alone", "together", "overhead", "stages", "quantize", "batches", "whole")
 """The names of the measurements in ``rows``."""
 
 
@@ -57,6 +57,27 @@ _ALL = (
         "BERT without attention mask",
         "handlens_bert_without_mask",
         measures=("alone", "together"),
+    ),
+    Workload("vit", "ViT-S/16", "handlens_vit"),
+    Workload(
+        "mobilevit",
+        "MobileViT-S",
+        "handlens_mobilevit",
+        measures=("alone", "together", "stages", "quantize"),
+    ),
+    *(
+        Workload(
+            f"qwen2-{short}",
+            f"Qwen2, 0.5 B, recipe {recipe}",
+            "handlens_qwen2",
+            recipe=recipe,
+            measures=("alone", "together", "whole"),
+        )
+        for short, recipe in (
+            ("bf16", "bf16"),
+            ("int8", "int8-weight-only"),
+            ("int4", "int4-weight-only"),
+        )
     ),
     Workload(
         "late-norm",

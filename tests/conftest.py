@@ -33,6 +33,7 @@ TORCH_MODULES = (
     "core/advising",
     "core/capture",
     "core/comparison",
+    "core/distributed",
     "core/failures",
     "core/loading",
     "core/numeric_debugger",

@@ -14,6 +14,25 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a stage of a run is."""
+
+    stage: Stage
+    share: float
+    """The share of its ops that are done, from 0 to 1."""
+    layer: int | None = None
+    """The number of the layer whose ops are run, from 1 on; None outside of all layers."""
+    layers: int | None = None
+    """How many layers the model has; None outside of all layers."""
+
+    def __str__(self) -> str:
+        """``layer 7 of 24``, and outside of layers ``29 % of the ops``."""
+        if self.layer is None:
+            return f"{100 * self.share:.0f} % of the ops"
+        return f"layer {self.layer} of {self.layers}"
+
+
+@dataclass(frozen=True)
 class AdviceRequest:
     """A search for the changes that win accuracy back."""
 
@@ -23,6 +42,16 @@ class AdviceRequest:
     """The seconds after which the search ends with what it has found; None for no limit."""
     most: int = 8
     """The most changes to propose."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The part of one process in a run that several processes share."""
+
+    rank: int
+    world_size: int
+    run: int
+    """The number of the run, the same in all its processes: how many they have shared before."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +79,10 @@ class RunRequest:
     unsaved: dict[str, str] = field(default_factory=dict)
     """By path, the texts of other files that are open in an editor and not saved."""
     hold_export: bool = False
-    """True to hold the exported model in memory, so that another recipe need not export it again."""
+    """True to hold the exported model in memory.
+
+    A request whose text differs in the options of the target starts from there.
+    """
     reuse_export: bool = False
     """True to start from the held export of an earlier run with the same text and memory limit.
 
@@ -61,6 +93,9 @@ class RunRequest:
 
     An allocation that exceeds the limit fails.
     """
+
+    shard: Shard | None = None
+    """The part of this process, if torchrun has started several; None to do all of the run."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -15,22 +15,27 @@ from typing import Any, TypeVar
 
 from handlens import syntax
 from handlens.report import Span
-from handlens.source_text import common_prefix, split_lines
+from handlens.source_text import split_lines
 from handlens.target_edits import NoEdit, returned
 
 KEYS = ("recipe", "keep_float", "adjust")
 
+_DICT = ast.dump(ast.Name("dict", ast.Load()))
+
 
 def changed_options(before: str, after: str, target: str) -> dict[str, Any] | None:
-    """The options of a target in a text that differs from the one before in these alone.
+    """The options of a target that changed from one text to another, which differ in options alone.
 
-    Returns None for texts that differ in more, or whose options are not written out. An option that the text
-    after does not have is None.
+    Returns None for texts that differ in more. An option that only the text before has is None after.
     """
     one, other = _split(before, target), _split(after, target)
     if one is None or other is None or one.rest != other.rest:
         return None
-    return {key: other.options.get(key) for key in one.options.keys() | other.options.keys()}
+    return {
+        key: other.options.get(key)
+        for key in KEYS
+        if one.options.get(key) != other.options.get(key)
+    }
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,12 @@ def _split(text: str, target: str) -> _Split | None:
         options: dict[str, Any] = {}
         kept = []
         for key, value in _items(given):
-            if key in KEYS and key not in options:
+            if key in KEYS and _is_literal(value):
                 options[key] = ast.literal_eval(value)
             else:
                 kept.append(f"{key}: {ast.dump(value)}")
         outside = _dump_without(tree, given)
-    except (NoEdit, ValueError, TypeError, RecursionError, MemoryError):
+    except (NoEdit, RecursionError, MemoryError):
         return None
     return _Split((outside, *kept), options)
 
@@ -64,11 +69,23 @@ def _items(given: ast.expr) -> list[tuple[str, ast.expr]]:
     """The items of a mapping or a pair that is written out. Raises NoEdit for anything else."""
     if isinstance(given, ast.Tuple) and len(given.elts) == 2:
         return [*zip(("model", "example_inputs"), given.elts)]
+    if isinstance(given, ast.Call) and ast.dump(given.func) == _DICT and not given.args:
+        items = [(each.arg, each.value) for each in given.keywords if each.arg is not None]
+        if len(items) == len(given.keywords):
+            return items
     if isinstance(given, ast.Dict):
         keys = [key.value for key in given.keys if isinstance(key, ast.Constant)]
         if len(set(map(str, keys))) == len(given.keys):
             return [*zip(map(str, keys), given.values)]
     raise NoEdit("it is not written out")
+
+
+def _is_literal(value: ast.expr) -> bool:
+    try:
+        ast.literal_eval(value)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def _dump_without(tree: ast.Module, left_out: ast.expr) -> str:

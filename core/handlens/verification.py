@@ -6,7 +6,7 @@ graphs compute when they run by themselves.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -50,12 +50,21 @@ class Verified:
 
 
 def verify(
-    captured: Captured, subject: Subject, quantized: Quantized, inputs: Inputs, places: Places
+    captured: Captured,
+    subject: Subject,
+    quantized: Quantized,
+    inputs: Inputs,
+    places: Places,
+    on_merged: Callable[[Comparison], None] = lambda comparison: None,
 ) -> Verified:
-    """Compare on the first batch, and check the result. Raises whatever the graphs raise."""
+    """Compare on the first batch, and check the result. Raises whatever the graphs raise.
+
+    ``on_merged`` is called with the comparison before it runs.
+    """
     start = RandomState()
     run = _Runs(start, inputs)
     comparison = merge(quantized.reference, quantized.actual)
+    on_merged(comparison)
     outputs = run.comparison(comparison)
     after = RandomState()
     model = run.model(subject)
@@ -320,7 +329,8 @@ def _equal(some: list[Any], others: list[Any]) -> bool:
 def _same(a: Tensor, b: Tensor) -> bool:
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    return bool(((a == b) | ((a != a) & (b != b))).all())
+    # The second term is for outputs with NaN, which is not equal to itself.
+    return torch.equal(a, b) or bool(((a == b) | ((a != a) & (b != b))).all())
 
 
 def _compared(model: list[Any], graph: list[Any]) -> Statistics:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from typing import Generic, ParamSpec
 
 from handlens.report import Advice, Report
+from handlens.request import Progress
 from handlens_server.results.result import Run
 
 Parameters = ParamSpec("Parameters")
@@ -32,6 +33,8 @@ class Events:
     def __init__(self) -> None:
         self.stage_entered: Event[[Run, str, str]] = Event()
         """A stage begins in the run of a target; both are given by their names."""
+        self.stage_advanced: Event[[Run, Progress]] = Event()
+        """The stage of a run has come so far."""
         self.target_ended: Event[[Run, bool]] = Event()
         """The run of one target is over; True if it was cancelled."""
         self.run_finished: Event[[Run, Collection[str]]] = Event()

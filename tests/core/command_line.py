@@ -49,7 +49,7 @@ with open(here / "started", "a") as log:
 if "unusable" in answers:
     say(event="unusable", message=answers["unusable"])
     sys.exit()
-say(event="ready", **answers["versions"])
+say(event="ready", process=os.getpid(), **answers["versions"])
 for line in sys.stdin:
     message = json.loads(line)
     with open(here / "requests", "a") as log:

@@ -11,6 +11,9 @@ from torch import Tensor
 # that some blocks fit into the processor's caches.
 _BLOCK = 1 << 18
 
+# Up to here, float32 can count.
+_LARGEST = 1 << 24
+
 
 def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Tensors of one shape as vectors in one order of values: that of memory, if their strides agree."""
@@ -26,10 +29,11 @@ def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def block_size(vector: Tensor) -> int:
-    """How many values of a vector make a block: all of them on a device other than the CPU."""
-    size = _BLOCK * torch.get_num_threads() if vector.is_cpu else vector.numel()
-    return max(1, min(size, vector.numel()))
+    """How many values make a block of a vector: as many as possible on a device other than the CPU."""
+    return min(_BLOCK * torch.get_num_threads(), _LARGEST) if vector.is_cpu else _LARGEST
 
 
 def blocks(vector: Tensor) -> Sequence[Tensor]:
-    return torch.split(vector, block_size(vector))
+    size = block_size(vector)
+    # A call of torch costs as much as a pass over a small tensor.
+    return torch.split(vector, size) if vector.numel() > size else (vector,)

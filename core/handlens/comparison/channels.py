@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from torch._C import _functorch as functorch
 from torch.fx import Node
 
 from handlens.capture.nodes import example, is_complex, op_name
+from handlens.comparison.fakequantize import FakeQuantizer
+from handlens.comparison.statistics import ExactSum
 from handlens.report import Channels
 
 _SECOND = {
@@ -108,12 +110,13 @@ def _shape(node: Node) -> tuple[str, ...] | None:
     return tuple(map(str, value.shape)) if isinstance(value, Tensor) else None
 
 
-def magnitudes(value: Tensor, dim: int) -> Tensor:
-    """The largest magnitude of each channel."""
+def magnitudes(value: Tensor, dim: int, lowest: float = -math.inf) -> Tensor:
+    """The largest magnitude of each channel of a value, none of which is below ``lowest``."""
     dims = [each for each in range(value.dim()) if each != dim % value.dim()]
     if not dims:
         return value.abs()
-    return torch.maximum(value.amax(dims), -value.amin(dims))
+    largest = value.amax(dims)
+    return largest if lowest >= 0 else torch.maximum(largest, -value.amin(dims))
 
 
 def summary(role: str, largest: Tensor) -> Channels | None:
@@ -130,43 +133,93 @@ def summary(role: str, largest: Tensor) -> Channels | None:
     )
 
 
-@dataclass
 class ChannelNoise:
-    """The noise in each channel: sums over a sample of the values, by channel."""
+    """The noise in each channel: sums over a sample of the values, by channel.
 
-    signal: Tensor
-    """Σ r²."""
-    noise: Tensor
-    """Σ (a − r)² of the quantized model as it runs."""
-    introduced: Tensor
-    """Σ (a − r)² of the op computed in the quantized way from reference inputs."""
+    The sums have a row for Σ r²; for Σ (a − r)² of the quantized model as it runs; and for that of the op
+    computed in the quantized way from reference inputs, if it adds any. They are pooled without rounding,
+    as by ``ExactSum``, so that the order does not matter.
+    """
+
+    def __init__(self, parts: Tensor) -> None:
+        """``parts``, in the first dimension, add up to the sums. The smallest come first."""
+        self._parts = parts
 
     @classmethod
-    def of(cls, reference: Tensor, actual: Tensor, own: tuple[Tensor, Tensor]) -> ChannelNoise:
-        """The sums of one execution, from samples. ``own`` has the results of the op from reference inputs,
-        in the quantized way and without noise."""
-        errors = _error(reference, actual), _error(own[1], own[0])
-        return cls(*(each.double().square().sum(0) for each in (reference, *errors)))
+    def of(
+        cls,
+        dim: int,
+        reference: Tensor,
+        actual: Tensor,
+        own: Tensor | None = None,
+        quantizer: FakeQuantizer | None = None,
+        exact: Tensor | None = None,
+    ) -> ChannelNoise:
+        """The sums of one execution, whose channels are in the dimension ``dim``.
+
+        ``own`` is the op from reference inputs, before ``quantizer``; None if it is the reference. Without
+        noise it is ``exact``; None if that is the reference, too.
+        """
+        given = [reference, actual]
+        if own is not None or quantizer is not None:
+            given.append(reference if own is None else own)
+        if exact is not None:
+            given.append(exact)
+        samples = sample(given, dim)
+        if quantizer is not None:
+            samples[2] = quantizer(samples[2])
+        samples = samples.double()
+        r, a, *tried = samples.unbind()
+        if tried:
+            tried[0].sub_(tried[1] if exact is not None else r)
+        a.sub_(r)
+        return cls(samples[:3].square_().sum(_others(samples.dim(), dim)).cpu()[None])
 
     def __add__(self, other: ChannelNoise) -> ChannelNoise:
         """The sums of both; empty if their numbers of channels differ."""
-        if self.signal.shape != other.signal.shape:
-            nothing = torch.empty(0)
-            return ChannelNoise(nothing, nothing, nothing)
-        return ChannelNoise(
-            self.signal + other.signal,
-            self.noise + other.noise,
-            self.introduced + other.introduced,
-        )
+        if self._parts.shape[1:] != other._parts.shape[1:]:
+            return ChannelNoise(torch.empty(1, 2, 0))
+        parts = self._parts
+        for each in other._parts:
+            parts = _grown(parts, each)
+        return ChannelNoise(parts)
+
+    @cached_property
+    def sums(self) -> Tensor:
+        """A row for each sum, a column for each channel, each rounded once."""
+        count, *shape = self._parts.shape
+        if count == 1:
+            return self._parts[0]
+        columns = zip(*self._parts.flatten(1).tolist())
+        return torch.tensor(list(map(math.fsum, columns)), dtype=torch.float64).view(shape)
 
     @property
     def relative(self) -> float | None:
         """Noise over signal, at most 1 for each channel, averaged over the channels."""
-        return _mean_ratio(self.noise, self.signal)
+        return _mean_ratio(self.sums[1], self.sums[0])
 
     @property
     def introduced_relative(self) -> float | None:
-        return _mean_ratio(self.introduced, self.signal)
+        introduced = self.sums[2] if len(self.sums) > 2 else torch.zeros_like(self.sums[0])
+        return _mean_ratio(introduced, self.sums[0])
+
+
+def _grown(parts: Tensor, value: Tensor) -> Tensor:
+    """The parts of an exact sum with ``value`` added."""
+    rests = []
+    for part in parts:
+        total = value + part
+        added = total - part
+        rest = (value - added) + (part - (total - added))
+        # Nothing is left over of a sum that is not finite.
+        rests.append(rest.nan_to_num_(0.0, 0.0, 0.0))
+        value = total
+    grown = torch.stack([*rests, value])
+    # What is zero comes first, and is dropped where it is zero for all channels.
+    grown = grown.gather(0, grown.abs().argsort(0))
+    is_kept = grown.flatten(1).any(1)
+    is_kept[-1] = True
+    return grown[is_kept]
 
 
 def _mean_ratio(noise: Tensor, signal: Tensor) -> float | None:
@@ -175,10 +228,6 @@ def _mean_ratio(noise: Tensor, signal: Tensor) -> float | None:
         return None
     ratio = float((noise[there] / signal[there]).clamp(max=1.0).mean())
     return ratio if math.isfinite(ratio) else None
-
-
-def _error(reference: Tensor, actual: Tensor) -> Tensor:
-    return actual.double() - reference.double()
 
 
 class Parts(nn.Module):
@@ -190,8 +239,18 @@ class Parts(nn.Module):
     def __init__(self, dim: int, side_by_side: bool) -> None:
         super().__init__()
         self._dim, self._side_by_side = dim, side_by_side
-        self.relative: list[float] = []
+        self.total: list[ExactSum] = []
+
+    @property
+    def relative(self) -> list[float]:
         """By input, noise over signal, summed over the channels and over all executions."""
+        return list(map(float, self.total))
+
+    def update(self, total: Sequence[ExactSum]) -> None:
+        """Add the total of other executions. The order does not matter."""
+        self.total = self.total or [ExactSum() for _ in total]
+        for mine, theirs in zip(self.total, total):
+            mine.update(theirs)
 
     def forward(self, whole: Tensor, references: list[Tensor], actuals: list[Tensor]) -> None:
         if functorch.peek_interpreter_stack() is not None:
@@ -200,26 +259,45 @@ class Parts(nn.Module):
         if any(r.shape != a.shape for r, a in zip(references, actuals)):
             # The models have selected different values.
             return
-        signal = None if self._side_by_side else sample(whole, self._dim)
-        found = []
-        for reference, actual in zip(references, actuals):
-            r, a = sample(reference, self._dim), sample(actual, self._dim)
-            energy = (r if signal is None else signal).double().square().sum(0)
-            there = energy > 0
-            ratio = _error(r, a).square().sum(0)[there] / energy[there]
-            found.append(float(ratio.clamp(max=1.0).sum()))
-        known = self.relative or [0.0] * len(found)
-        self.relative = [mine + theirs for mine, theirs in zip(known, found)]
+        signal = None if self._side_by_side else self._energies(whole)[0]
+        self.total = self.total or [ExactSum() for _ in references]
+        for known, reference, actual in zip(self.total, references, actuals):
+            own, noise = self._energies(reference, actual)
+            energy = own if signal is None else signal
+            ratio = (noise / energy).clamp_(max=1.0)
+            known.add(float(torch.where(energy > 0, ratio, 0.0).sum()))
+
+    def _energies(self, reference: Tensor, *actual: Tensor) -> Tensor:
+        """Σ r² by channel, and Σ (a − r)² if there is an actual value."""
+        samples = sample((reference, *actual), self._dim).double()
+        samples[1:] -= samples[:1]
+        return samples.square_().sum(_others(samples.dim(), self._dim))
 
 
-def sample(value: Tensor, dim: int) -> Tensor:
-    """Evenly spread values of a tensor as rows, its channels as columns."""
-    others = [each for each in range(value.dim()) if each != dim]
-    excess = value.numel() / _SAMPLED
+def sample(values: Sequence[Tensor], dim: int) -> Tensor:
+    """Evenly spread values of tensors of one shape, in the same places of each: a tensor with one more
+    dimension in front."""
+    places = _places(values[0].shape, dim)
+    return torch.stack([each[places] for each in values] if places else list(values))
+
+
+@lru_cache
+def _places(shape: torch.Size, dim: int) -> tuple[slice, ...]:
+    """Which values of a tensor are sampled; nothing if all are."""
+    if math.prod(shape) <= _SAMPLED:
+        return ()
+    others = [each for each in range(len(shape)) if each != dim]
+    excess = math.prod(shape) / _SAMPLED
+    places = [slice(None)] * len(shape)
     for index, each in enumerate(others):
-        step = max(1, math.ceil(excess ** (1 / (len(others) - index)))) if excess > 1 else 1
-        step = min(step, value.shape[each])
+        step = max(1, math.ceil(excess ** (1 / (len(others) - index))))
+        step = min(step, shape[each])
         if step > 1:
-            value = value[(slice(None),) * each + (slice(step // 2, None, step),)]
+            places[each] = slice(step // 2, None, step)
             excess /= step
-    return value.movedim(dim, -1).reshape(-1, value.shape[dim])
+    return tuple(places)
+
+
+def _others(count: int, dim: int) -> list[int]:
+    """The dimensions of samples that are neither that of the channels nor that of the tensors."""
+    return [*range(1, dim + 1), *range(dim + 2, count)]

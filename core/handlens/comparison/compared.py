@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -92,12 +93,17 @@ class Comparison:
     unmatched: dict[int, str] = field(default_factory=dict)
     """By handle of an op of the reference that was not compared, the reason."""
     batches: int = 0
+    """The number of the next batch, from 0 on."""
 
     @property
     def not_finite(self) -> int:
         """How many NaN the reference has given so far, and how many infinities in its output."""
         nan = sum(each.measured.accumulated.nan for each in self.compared)
         return nan + self.output.total.accumulated.unknown
+
+    @cached_property
+    def _recorders(self) -> list[Recorder]:
+        return [each for each in self.module.modules() if isinstance(each, Recorder)]
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
         """Compare on one batch, whose tensors may be changed. Returns the outputs of both models."""
@@ -114,8 +120,24 @@ class Comparison:
         finally:
             hook.remove()
         self.random_states("reference")
-        for each in self.module.modules():
-            if isinstance(each, Recorder):
-                each.end_batch(self.batches)
+        for each in self._recorders:
+            each.end_batch(self.batches)
         self.batches += 1
         return outputs[0]
+
+    @property
+    def totals(self) -> list[Any]:
+        """What was measured at every place of the graph, to be pooled by ``update`` elsewhere."""
+        return [each.total for each in self._measuring]
+
+    def update(self, totals: list[Any]) -> None:
+        """Pool what a comparison of the same graphs has measured on other batches.
+
+        The result is that of one comparison on all batches, to the bit, in whatever order they come.
+        """
+        for mine, total in zip(self._measuring, totals):
+            mine.update(total)
+
+    @property
+    def _measuring(self) -> list[Recorder | Parts]:
+        return [each for each in self.module.modules() if isinstance(each, (Recorder, Parts))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -23,7 +24,11 @@ class FakeQuantizer(nn.Module):
         self._quantize, self._dequantize, self._arguments = quantize, dequantize, arguments
         self.scale, zero_point, quant_min, quant_max = arguments[:4]
         self._low, self._high = float(quant_min - zero_point), float(quant_max - zero_point)
-        self._zero = torch.zeros(())
+        # Torch makes a tensor of a number at every call, which takes as long as a block of a small tensor.
+        self._inverse, self._zero = (
+            torch.tensor(1.0 / self.scale, dtype=torch.float32),
+            torch.zeros(()),
+        )
 
     @property
     def range(self) -> tuple[float, float]:
@@ -42,7 +47,7 @@ class FakeQuantizer(nn.Module):
             return self._pair(value)
         for source_block, target_block in zip(blocks(source), blocks(target)):
             # The sum is NaN if one of the values is.
-            if bool(source_block.sum().isnan()):
+            if math.isnan(float(source_block.sum())):
                 target_block.copy_(self._pair(source_block))
             else:
                 self.into(source_block, target_block)
@@ -50,7 +55,7 @@ class FakeQuantizer(nn.Module):
 
     def into(self, value: Tensor, out: Tensor) -> Tensor:
         """Quantize and dequantize float32 values into ``out``. NaN stays NaN."""
-        torch.mul(value, 1.0 / self.scale, out=out)
+        torch.mul(value, self._inverse, out=out)
         out.round_().clamp_(self._low, self._high)
         # Added to zero, because an integer cannot be a negative zero.
         return torch.add(self._zero, out, alpha=self.scale, out=out)

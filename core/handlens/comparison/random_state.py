@@ -31,6 +31,8 @@ class RandomStates(nn.Module):
 
     def forward(self, side: Side) -> None:
         """Let ``side`` draw from here on."""
+        if side == self._side != "trial":
+            return
         self._states[self._side] = RandomState()
         self._side = side
         self._states["reference" if side == "trial" else side].restore()

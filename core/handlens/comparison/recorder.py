@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch._C import _functorch as functorch
 from torch.utils import _pytree as pytree
 
-from handlens.comparison.channels import ChannelNoise, magnitudes, sample
+from handlens.comparison.channels import ChannelNoise, magnitudes
 from handlens.comparison.fakequantize import FakeQuantizer
 from handlens.comparison.masks import masked
 from handlens.comparison.measuring import Introduced, clipping, error_histogram, measure
@@ -46,6 +46,10 @@ class Measurements:
     masked_min: float = math.inf
     """The lowest finite one of them in the reference."""
     executions: int = 0
+    first_batch: int | None = None
+    """The first batch in which the op was executed."""
+    errors: Histogram | None = None
+    """The errors of a sample of the values of its first execution."""
     diverged: int = 0
     """How often the two models went different ways before they reached the op."""
     worst_sqnr_db: float = math.inf
@@ -90,6 +94,9 @@ class Measurements:
         self.masked_min = min(self.masked_min, other.masked_min)
         self.executions += other.executions
         self.diverged += other.diverged
+        first = math.inf if self.first_batch is None else self.first_batch
+        if other.first_batch is not None and other.first_batch < first:
+            self.first_batch, self.errors = other.first_batch, other.errors
         if other.worst_batch is not None:
             mine = (self.worst_sqnr_db, math.inf if self.worst_batch is None else self.worst_batch)
             theirs = (other.worst_sqnr_db, other.worst_batch)
@@ -113,8 +120,6 @@ class Recorder(nn.Module):
     ) -> None:
         super().__init__()
         self.total = Measurements()
-        self.errors: Histogram | None = None
-        """The errors of a sample of the values of the first execution."""
         self._batch = Measurements()
         self._quantizers = tuple(quantizers)
         self._channel_dim = channel_dim
@@ -168,7 +173,7 @@ class Recorder(nn.Module):
         first, *others = accumulated
         measured = pool(batch.accumulated, reference, first, introduced)
         if batch.executions == 1 and not self.total.executions:
-            self.errors = error_histogram(reference, first)
+            batch.errors = error_histogram(reference, first)
         for actual in others:
             pool(batch.accumulated, reference, actual)
         for value in requantized:
@@ -179,7 +184,8 @@ class Recorder(nn.Module):
             batch.input_noise.add(noise * max(1, len(self._quantizers)))
         if channel_dim is not None and measured is not None and measured.noise:
             own = requantized[0] if requantized else before
-            lost = self._channel_noise(channel_dim, reference, first, own, exact)
+            quantizer = self._quantizers[0] if self._quantizers else None
+            lost = ChannelNoise.of(channel_dim, reference, first, own, quantizer, exact)
             batch.add_channel_noise(lost)
         if self._quantizers:
             if measured is not None and reference.numel():
@@ -193,17 +199,6 @@ class Recorder(nn.Module):
                 pool(own, reference if exact is None else exact, before)
             batch.introduced.update(own)
             batch.weight_noise.add(own.noise)
-
-    def _channel_noise(
-        self, dim: int, reference: Tensor, actual: Tensor, own: Tensor | None, exact: Tensor | None
-    ) -> ChannelNoise:
-        """The noise of each channel. ``own`` is the op from reference inputs; None if that is exact."""
-        r = sample(reference, dim)
-        computed = r if own is None else sample(own, dim)
-        if self._quantizers:
-            computed = self._quantizers[0](computed)
-        wanted = r if exact is None else sample(exact, dim)
-        return ChannelNoise.of(r, sample(actual, dim), (computed, wanted))
 
     def _introduced(self, reference: Any, before: Any) -> Introduced | None:
         """The measurement of the introduced noise in the same pass; None if it needs more than float32."""
@@ -247,15 +242,21 @@ class Recorder(nn.Module):
         batch.outside += outside * len(self._quantizers)
         batch.clipping_noise.add(clipped * len(self._quantizers))
         if channel_dim is not None and reference.dim() > 1:
-            batch.add_magnitudes(magnitudes(reference, channel_dim).float())
+            lowest = measured.reference_min if measured.count == reference.numel() else -math.inf
+            batch.add_magnitudes(magnitudes(reference, channel_dim, lowest).float().cpu())
 
     def diverge(self) -> None:
         """Note that the models took different branches: one did not execute this op."""
         self._batch.diverged += 1
 
+    def update(self, total: Measurements) -> None:
+        """Pool the measurements of other batches."""
+        self.total.update(total)
+
     def end_batch(self, number: int) -> None:
         """Add the measurements of the batch that ends to the total."""
         batch, self._batch = self._batch, Measurements()
+        batch.first_batch = number if batch.executions else None
         ratio = batch.accumulated.sqnr_db
         if ratio is not None:
             batch.worst_sqnr_db, batch.worst_batch = ratio, number

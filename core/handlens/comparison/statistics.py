@@ -75,11 +75,6 @@ class Sums:
     """How many of these are zero in the actual tensor."""
 
 
-_COUNTED = ("count", "non_finite", "unknown", "nan", "empty", "nonzero", "vanished")
-_SMALLEST = ("reference_min", "actual_min")
-_LARGEST = ("reference_max", "actual_max", "max_abs_error")
-
-
 @dataclass
 class Statistics:
     """How far actual values are from reference values, over any number of tensor pairs.
@@ -132,15 +127,22 @@ class Statistics:
         self._actual.update(other._actual)
         self._product.update(other._product)
         self._pool(other)
-        self.mismatch = self.mismatch or other.mismatch
+        # Of several reasons one is told, the same in any order.
+        self.mismatch = min(filter(None, (self.mismatch, other.mismatch)), default="")
 
     def _pool(self, other: Sums | Statistics) -> None:
-        for name in _COUNTED:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in _SMALLEST:
-            setattr(self, name, min(getattr(self, name), getattr(other, name)))
-        for name in _LARGEST:
-            setattr(self, name, max(getattr(self, name), getattr(other, name)))
+        self.count += other.count
+        self.non_finite += other.non_finite
+        self.unknown += other.unknown
+        self.nan += other.nan
+        self.empty += other.empty
+        self.nonzero += other.nonzero
+        self.vanished += other.vanished
+        self.reference_min = min(self.reference_min, other.reference_min)
+        self.reference_max = max(self.reference_max, other.reference_max)
+        self.actual_min = min(self.actual_min, other.actual_min)
+        self.actual_max = max(self.actual_max, other.actual_max)
+        self.max_abs_error = max(self.max_abs_error, other.max_abs_error)
 
     @property
     def signal(self) -> float:

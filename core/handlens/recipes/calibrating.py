@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
-from typing import Any
+from typing import Any, BinaryIO
 from weakref import WeakKeyDictionary
 
 import torch
@@ -81,6 +81,18 @@ def calibrate(
         states[key] = _buffers(observer), seen.get(observer)
     _CALIBRATED[program] = calibrated
     return seen
+
+
+def save_calibration(program: ExportedProgram, file: BinaryIO) -> None:
+    """Write what is known of the calibration of a program, if anything is."""
+    if (calibrated := _CALIBRATED.get(program)) is not None:
+        torch.save((calibrated.graph, calibrated.states), file)
+
+
+def load_calibration(program: ExportedProgram, batches: Iterable[Any], file: BinaryIO) -> None:
+    """Know what was written of the calibration of a program on the same batches."""
+    graph, states = torch.load(file, weights_only=False)
+    _CALIBRATED[program] = _Calibrated(batches, graph, states)
 
 
 def _is_repeatable(prepared: GraphModule) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
@@ -83,7 +83,7 @@ class HalfRecipe:
         )
 
     def _capture(self, captured: Captured, subject: Subject) -> Captured:
-        model = copy.deepcopy(subject.model).to(self.dtype)
+        model = _cast(subject.model, self.dtype)
         args, kwargs = pytree.tree_map_only(
             Tensor,
             lambda each: each.to(self.dtype) if each.is_floating_point() else each,
@@ -93,6 +93,16 @@ class HalfRecipe:
             return capture(model, args, kwargs, subject.dynamic_shapes, captured.strict)
         except Exception as error:
             raise CastFailed(error, dtype_name(self.dtype)) from error
+
+
+def _cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy of a model as ``model.to(dtype)`` gives it, without a copy of its parameters in float."""
+    cast = {
+        id(each): nn.Parameter(each.detach().to(dtype), each.requires_grad)
+        for each in model.parameters()
+        if type(each) is nn.Parameter and each.dtype != dtype and each.is_floating_point()
+    }
+    return copy.deepcopy(model, cast).to(dtype)
 
 
 RECIPES = (HalfRecipe("bf16", torch.bfloat16), HalfRecipe("fp16", torch.float16))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
+import torch
 import torchao
-from torch import nn
+from torch import Tensor, nn
 from torchao.quantization import (
     Int8DynamicActivationInt8WeightConfig,
+    Int8Tensor,
     Int8WeightOnlyConfig,
     PerGroup,
 )
@@ -48,6 +51,23 @@ def _describe_weight(weight: Any) -> tuple[Quantizer, ...]:
     return (Quantizer("weight", "int8", granularity, extent, (0, 0), -128, 127, rms),)
 
 
+def _join(weights: Sequence[Any]) -> Tensor:
+    first = weights[0]
+    qdata, scale, zero_point = (
+        torch.cat([getattr(each, name) for each in weights])
+        for name in ("qdata", "scale", "zero_point")
+    )
+    joined: Tensor = Int8Tensor(
+        qdata,
+        scale,
+        first.block_size,
+        first.dtype,
+        zero_point=zero_point,
+        act_quant_kwargs=first.act_quant_kwargs,
+    )
+    return joined
+
+
 def _describe_both(weight: Any) -> tuple[Quantizer, ...]:
     return (
         *_describe_weight(weight),
@@ -55,13 +75,13 @@ def _describe_both(weight: Any) -> tuple[Quantizer, ...]:
     )
 
 
-WEIGHT_ONLY = WeightFormat(_weight_only, _describe_weight)
+WEIGHT_ONLY = WeightFormat(_weight_only, _describe_weight, _join)
 
 RECIPES = (
-    WeightRecipe("int8-dynamic", WeightFormat(_dynamic, _describe_both)),
+    WeightRecipe("int8-dynamic", WeightFormat(_dynamic, _describe_both, _join)),
     WeightRecipe(
         "int8-weight-only",
         WEIGHT_ONLY,
-        adjusted={"weight-finer-group": WeightFormat(_in_groups, _describe_weight)},
+        adjusted={"weight-finer-group": WeightFormat(_in_groups, _describe_weight, _join)},
     ),
 )

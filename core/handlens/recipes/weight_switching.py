@@ -49,7 +49,12 @@ class _Restored:
         with self._model.graph.inserting_before(mine):
             copy = self._model.graph.node_copy(node, self._find)
         mine.replace_all_uses_with(copy)
+        sources = mine.all_input_nodes
         self._model.graph.erase_node(mine)
+        for source in sources:
+            # What the recipe has added for the op alone, to dequantize its weight.
+            if handle_of(source) is None and source.op == "call_function" and not source.users:
+                self._model.graph.erase_node(source)
         self._nodes[node.name] = copy
 
     def _find(self, node: Node) -> Node:

@@ -1,12 +1,13 @@
 """Weight quantization: torchao's ``quantize_``, applied to the linear layers of an exported graph.
 
 The quantized weights are tensor subclasses that compute ``linear`` themselves. Nothing else in the graph
-changes, so its ops match those of the reference.
+changes, so its ops match those of the reference. Where the kernel of a subclass is slow, a node dequantizes
+the weight for all ops that multiply with it, if the products are those of the kernel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +59,21 @@ _HOOKS: dict[type, tuple[str, str]] = {
 
 
 @dataclass(frozen=True)
+class Dequantization:
+    """How to dequantize weights whose kernel is slow, and to multiply with them as the kernel does."""
+
+    dequantize: Callable[[Any, Tensor], Tensor]
+    """Gives the values that the kernel multiplies with, from a quantized weight and the weight in float."""
+    linear: Callable[..., Tensor]
+    """Gives what ``nn.functional.linear(x, quantized, bias)`` does, to the rounding of its sums.
+
+    The arguments are ``x``, ``quantized``, the values that it was dequantized to, and, if there is one,
+    ``bias``."""
+    agrees: Callable[[Any, Tensor], bool]
+    """True if a product with some rows of the quantized weight is the kernel's."""
+
+
+@dataclass(frozen=True)
 class WeightFormat:
     """A number format of the weights of linear layers."""
 
@@ -65,6 +81,15 @@ class WeightFormat:
     """The configuration for a layer; None if there is none for its size. May raise UnknownRecipe."""
     describe: Callable[[Any], tuple[report.Quantizer, ...]]
     """Describes the quantizer of a quantized weight, and that of the layer's input if there is one."""
+    join: Callable[[Sequence[Any]], Tensor]
+    """Joins quantized weights, each of some rows of one weight."""
+    dequantization: Dequantization | None = None
+    """What is faster than the kernel of a quantized weight; None if the kernel is fast."""
+
+
+# How many values are quantized in one go, in whole blocks of as many rows as kernels pack together.
+_VALUES = 1 << 18
+_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -113,7 +138,7 @@ class WeightRecipe:
                 expected.add(handle)
                 kinds.add(op_name(node))
                 continue
-            _replace_weight(node, weight)
+            _replace_weight(node, weight, layers.dequantization(node, chosen))
             described[handle] = chosen.describe(weight)
             accepted |= {(handle, kind) for kind in formats}
             alternatives[handle] = layers.alternatives(node, chosen)
@@ -147,6 +172,7 @@ class _Layers:
         self._recipe = recipe
         self._modules = dict(model.named_modules(remove_duplicate=False))
         self._weights: dict[tuple[str, WeightFormat], Tensor | None] = {}
+        self._agree: dict[tuple[str, WeightFormat], bool] = {}
         self._called = {program}
         """The graphs in which every op runs once: the program and its regions."""
         self._operands: dict[Node, Any] = {}
@@ -203,22 +229,31 @@ class _Layers:
                     f"quantize_ takes parameters only. Call {remedy} first.",
                     node,
                 )
-            self._weights[path, chosen] = self._quantized(module, config)
+            self._weights[path, chosen] = self._quantized(module, config, chosen)
         weight = self._weights[path, chosen]
         if weight is None:
             sizes = f"{module.in_features} inputs and {module.out_features} outputs"
             return f"it has {sizes}, and {self._recipe.restriction}"
         return weight
 
-    def _quantized(self, layer: nn.Linear, config: Any) -> Tensor | None:
+    def _quantized(self, layer: nn.Linear, config: Any, chosen: WeightFormat) -> Tensor | None:
         if config is None:
             return None
         self.configs.append(config)
-        # The user's own layer stays as it is.
-        copy = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
-        copy.weight = layer.weight
-        quantize_(copy, config)
-        return copy.weight
+        # Quantizing takes several times the memory of what is quantized.
+        rows = max(1, _VALUES // (layer.in_features * _ROWS)) * _ROWS
+        parts = [_quantized_rows(each, config) for each in torch.split(layer.weight.detach(), rows)]
+        return parts[0] if len(parts) == 1 else chosen.join(parts)
+
+    def dequantization(self, node: Node, chosen: WeightFormat) -> Dequantization | None:
+        """How to dequantize the quantized weight of a linear op; None if its kernel multiplies with it."""
+        how, path = chosen.dequantization, module_of(node)
+        if how is None:
+            return None
+        if (path, chosen) not in self._agree:
+            layer: Any = self._modules[path]
+            self._agree[path, chosen] = how.agrees(self._weights[path, chosen], layer.weight)
+        return how if self._agree[path, chosen] else None
 
     def _is_weight_of(self, layer: nn.Linear, source: Any) -> bool:
         while isinstance(source, Node) and source.op != "get_attr":
@@ -229,6 +264,14 @@ class _Layers:
             and weight.shape == layer.weight.shape
             and weight.data_ptr() == layer.weight.data_ptr()
         )
+
+
+def _quantized_rows(weight: Tensor, config: Any) -> Tensor:
+    # The user's own layer stays as it is.
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    quantize_(layer, config)
+    return layer.weight
 
 
 def _what_computes_weight(layer: nn.Linear) -> tuple[str, str] | None:
@@ -267,7 +310,7 @@ def _forget_types(model: GraphModule) -> None:
         model.graph.erase_node(node)
 
 
-def _replace_weight(node: Node, weight: Tensor) -> None:
+def _replace_weight(node: Node, weight: Tensor, dequantization: Dequantization | None) -> None:
     model, source = node.graph.owning_module, node.args[1]
     assert model is not None
     assert isinstance(source, Node)
@@ -276,6 +319,12 @@ def _replace_weight(node: Node, weight: Tensor) -> None:
     with model.graph.inserting_before(node):
         quantized = model.graph.get_attr(name)
     quantized.meta = dict(source.meta)
+    if dequantization is not None:
+        with model.graph.inserting_before(node):
+            values = model.graph.call_function(dequantization.dequantize, (quantized, source))
+        node.args = (node.args[0], quantized, values, *node.args[2:])
+        node.target = dequantization.linear
+        return
     node.replace_input_with(source, quantized)
     # The exported op decomposes before the tensor subclass is dispatched to; the function dispatches first.
     node.target = nn.functional.linear

@@ -6,13 +6,14 @@ from collections import deque
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBar
+from rich.progress import SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from handlens.advice_report import Advice
 from handlens.rendering.advice import so_far
 from handlens.rendering.view import clean
-from handlens.request import Stage
+from handlens.request import Progress, Stage
 
 _LINES_REMEMBERED = 20
 
@@ -25,11 +26,11 @@ class RunStatus:
         """The last lines that the current run printed."""
         self._verbose = verbose
         console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self._progress = Progress(
+        self._progress = ProgressBar(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             TextColumn("{task.fields[stages]}", markup=True),
-            TextColumn("{task.fields[best]}", markup=False),
+            TextColumn("{task.fields[so_far]}", markup=False),
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -51,19 +52,24 @@ class RunStatus:
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._ahead = stages
-        self._task = self._progress.add_task(clean(name), stages=_stages("", stages), best="")
+        self._task = self._progress.add_task(clean(name), stages=_stages("", stages), so_far="")
 
     def stage(self, name: str) -> None:
         """Show the stage that the run has reached."""
         if self._task is not None:
-            self._progress.update(self._task, stages=_stages(name, self._ahead))
+            self._progress.update(self._task, stages=_stages(name, self._ahead), so_far="")
+
+    def progress(self, progress: Progress) -> None:
+        """Show how far that stage is."""
+        if self._task is not None:
+            self._progress.update(self._task, so_far=str(progress))
 
     def advice(self, advice: Advice) -> None:
         """Show the best that the search for advice has found so far."""
         if self._task is not None:
             # What was done before has no room beside it in a terminal of the usual width.
             self._progress.update(
-                self._task, stages=f"[bold]{self._ahead[-1]}[/]", best=clean(so_far(advice))
+                self._task, stages=f"[bold]{self._ahead[-1]}[/]", so_far=clean(so_far(advice))
             )
 
     def remark(self, text: str) -> None:

@@ -6,12 +6,12 @@ deadlock, and after a stack overflow.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import io
 import itertools
 import os
 import re
-import sys
 
 from handlens.report import Span
 from handlens.request import RunRequest
@@ -28,7 +28,8 @@ def watch(pipe: int) -> None:
 
     No core is dumped: it would put gigabytes into the folder that the user works in.
     """
-    if sys.platform != "win32":
+    # Windows has neither core dumps nor this module.
+    with contextlib.suppress(ImportError):
         import resource
 
         _, most = resource.getrlimit(resource.RLIMIT_CORE)

@@ -12,8 +12,9 @@ import sys
 from typing import Any
 
 from handlens.dataclass_json import from_json, to_json
+from handlens.distributed.ranks import Ranks
 from handlens.report import Advice, Report
-from handlens.request import RunRequest
+from handlens.request import Progress, RunRequest
 from handlens.session import Session
 from handlens.switches import may_hold_exports
 from handlens.workers import wire
@@ -48,23 +49,35 @@ class Execution:
     def __init__(self, number: int, request: dict[str, Any], voice: Voice) -> None:
         self.number = number
         self.request = from_json(RunRequest, request)
+        self._text = self.request.text
         self._voice = voice
         if self.request.memory_limit_mib is not None:
             _limit_memory(self.request.memory_limit_mib)
         may_hold = self.request.hold_export and may_hold_exports()
         self.read = FilesRead() if may_hold else None
         """The files that decide the export; None if it is not to be held."""
-        self.session = Session(self.request, self._on_stage)
+        shard = self.request.shard
+        ranks = None if shard is None else Ranks(shard)
+        self.session = Session(
+            self.request, self._on_stage, self._on_progress, ranks, self._on_note
+        )
 
     def go_on_with(self, number: int, request: dict[str, Any]) -> None:
         """Have what follows belong to another run, which has the same export."""
         self.number = number
         self.request = from_json(RunRequest, request)
 
-    def compare(self) -> Report:
-        """What follows the export."""
-        report = self.session.compare(self.request)
-        return report if self.request.advise is None else self.advise(report)
+    def note_files(self, read: FilesRead) -> None:
+        """Note all files that decided the export."""
+        target, text = self.request.target, self.request.text
+        read.add(self.session.files(), but=None if text is None else os.path.abspath(target.file))
+
+    def compare(self) -> Report | None:
+        """What follows the export; None if the model has to be exported for this request."""
+        is_edited = self.request.text != self._text
+        compare = self.session.compare_edited if is_edited else self.session.compare
+        report = compare(self.request)
+        return report if report is None or self.request.advise is None else self.advise(report)
 
     def advise(self, report: Report) -> Report:
         """The report of the comparison before, with the advice that the request asks for."""
@@ -79,6 +92,12 @@ class Execution:
 
     def _on_stage(self, stage: str) -> None:
         self._voice.say("stage", self.number, stage=stage)
+
+    def _on_progress(self, progress: Progress) -> None:
+        self._voice.say("progress", self.number, progress=to_json(progress))
+
+    def _on_note(self, note: str) -> None:
+        self._voice.say("note", self.number, note=note)
 
     def _on_advice(self, advice: Advice) -> None:
         self._voice.say("advice", self.number, advice=to_json(advice))

@@ -27,11 +27,16 @@ class FilesRead:
         """True if Python has started a process; what a library starts is not noticed."""
         sys.addaudithook(self._hear)
 
-    def add(self, files: Iterable[str]) -> None:
-        """Add files that were read before, and stop noticing new ones."""
+    def add(self, files: Iterable[str], but: str | None) -> None:
+        """Add files that were read before, and stop noticing new ones.
+
+        ``but`` is a file whose text comes with each request.
+        """
         self._done = True
         for file in files:
             self._known.setdefault(file, _state(file))
+        if but is not None:
+            self._known.pop(but, None)
 
     def has_changed(self) -> bool:
         """True if any of the files has changed since it was read."""

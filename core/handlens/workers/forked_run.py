@@ -6,13 +6,15 @@ import os
 import signal
 from typing import Any
 
+from handlens.target_options import changed_options
 from handlens.workers import processes
 
 INTERRUPT = signal.SIGXCPU
 """The signal that ends a run which takes too long. Few programs handle this one themselves."""
 
 # The fields of a request that decide its export. A process has one memory limit for as long as it lives.
-_EXPORTED = ("target", "text", "workspace", "unsaved", "memory_limit_mib")
+_EXPORTED = ("workspace", "unsaved", "memory_limit_mib")
+_DECLARED = ("name", "kind", "file")
 
 
 class ForkedRun:
@@ -52,8 +54,21 @@ class ForkedRun:
         return self.ended and not self.killed and (self.idle or self.continuation is not None)
 
     def has_export_of(self, request: dict[str, Any]) -> bool:
-        """True if the export that ``request`` asks for is the one of this run, whatever the recipe."""
-        return all(self.request.get(key) == request.get(key) for key in _EXPORTED)
+        """True if the export that ``request`` asks for is the one of this run, whatever the options.
+
+        One of the same text must be asked for: a model may be another one each time it is made.
+        """
+        mine = self.request
+        if any(mine.get(key) != request.get(key) for key in _EXPORTED):
+            return False
+        if mine.get("text") == request.get("text"):
+            return bool(request.get("reuse_export")) and mine["target"] == request["target"]
+        name = request["target"]["name"]
+        return (
+            all(mine["target"][key] == request["target"][key] for key in _DECLARED)
+            and None not in (mine.get("text"), request.get("text"))
+            and bool(changed_options(mine["text"], request["text"], name))
+        )
 
     def kill(self) -> None:
         """Kill the process, and everything it has started. The process must not have been waited for."""

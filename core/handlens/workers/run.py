@@ -8,7 +8,7 @@ import gc
 import os
 import signal
 import traceback
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from handlens.workers import crashes, held_export, processes, wire
 from handlens.workers.execution import Execution, Voice, flush
@@ -33,16 +33,24 @@ def run(number: int, request: dict[str, Any], pipe: int, control: int, stack: in
         crashes.watch(stack)
         faulthandler.register(INTERRUPT, stack, all_threads=False, chain=True)
         run = Execution(number, request, voice)
+        known: BinaryIO | None = None
         report = run.session.export()
         if report is None:
             if run.read is not None:
                 # A SIGCHLD handler that the model has installed would be called for our processes.
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             if run.read is not None and held_export.can_be_held():
-                run.read.add(run.session.files())
-                _hold(run, voice, control, run.read)
+                run.note_files(run.read)
+                # What is calibrated in one fork is known to those after it.
+                known = open(os.memfd_create("calibration"), "w+b")  # noqa: SIM115
+                _hold(run, voice, control, run.read, known)
             report = run.compare()
-        run.send(report)
+        if report is None:
+            voice.say("outdated", run.number)
+        else:
+            run.send(report)
+            if known is not None:
+                _leave(run, known)
         os._exit(0)
     except BaseException:
         traceback.print_exc()
@@ -51,7 +59,21 @@ def run(number: int, request: dict[str, Any], pipe: int, control: int, stack: in
         os._exit(1)
 
 
-def _hold(run: Execution, voice: Voice, control: int, read: FilesRead) -> None:
+def _leave(run: Execution, known: BinaryIO) -> None:
+    known.seek(0)
+    known.truncate()
+    run.session.save_calibration(known)
+    known.flush()
+
+
+def _take(run: Execution, known: BinaryIO) -> None:
+    """Know what the last fork left. If it left nothing that can be read, the next one calibrates."""
+    with contextlib.suppress(Exception):
+        known.seek(0)
+        run.session.load_calibration(known)
+
+
+def _hold(run: Execution, voice: Voice, control: int, read: FilesRead, known: BinaryIO) -> None:
     """Hold this process's export, and fork a process for each request that starts from the export.
 
     Returns in the forked processes only, of which each has a request to go on with.
@@ -77,6 +99,7 @@ def _hold(run: Execution, voice: Voice, control: int, read: FilesRead) -> None:
                 os.kill(os.getpid(), os.WTERMSIG(status))
             if status != 0:
                 os._exit(os.waitstatus_to_exitcode(status))
+            _take(run, known)
             voice.say("idle", run.number)
             line = requests.readline()
             if not line:

@@ -77,6 +77,7 @@ def _run(requests: _Requests, events: int) -> None:
             run.send(report)
             return
         report = run.compare()
+        assert report is not None
         if not _can_be_held(run):
             run.send(report)
             return
@@ -107,7 +108,7 @@ def _can_be_held(run: Execution) -> bool:
         return False
     from handlens.workers.warming import end_progress_monitor
 
-    run.read.add(run.session.files())
+    run.note_files(run.read)
     end_progress_monitor()
     has_started = run.read.has_started_processes or processes.children()
     return not has_started and threading.active_count() == _OUR_THREADS

@@ -193,7 +193,7 @@ class StandingBy:
         if message["event"] in ("resumed", "outdated"):
             if begun.resumed is not None and not begun.resumed.done():
                 begun.resumed.set_result(message["event"] == "resumed")
-        elif message["event"] in ("stage", "advice", "report"):
+        elif message["event"] in ("stage", "progress", "advice", "report"):
             if message["event"] == "report":
                 del self._runs[begun.number]
                 self._keep(begun, message.get("held") is True)

@@ -12,12 +12,13 @@ from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
 from handlens.report import Advice
+from handlens.request import Progress as StageProgress
 from handlens_server.background import spawn
 from handlens_server.results import advised
 from handlens_server.results.result import Run
 from handlens_server.runs.runs import Runs
 from handlens_server.runs.searches import Searches
-from handlens_server.runs.stages import STAGES, STARTING, Stage
+from handlens_server.runs.stages import STAGES, STARTING, Stage, stage_at
 from handlens_server.state import State
 from handlens_server.window import inert
 
@@ -39,6 +40,10 @@ def register(server: LanguageServer, state: State, runs: Runs, searches: Searche
         elif run.generation in shown:
             shown[run.generation].show(STAGES[stage])
 
+    def stage_advanced(run: Run, so_far: StageProgress) -> None:
+        if run.generation in shown:
+            shown[run.generation].show(stage_at(so_far.stage, so_far))
+
     def search_began(run: Run, target: str) -> None:
         if state.capabilities.progress:
             shown[run.generation] = Progress(
@@ -55,6 +60,7 @@ def register(server: LanguageServer, state: State, runs: Runs, searches: Searche
             progress.end("cancelled" if was_cancelled else "done")
 
     state.events.stage_entered.subscribe(stage_entered)
+    state.events.stage_advanced.subscribe(stage_advanced)
     state.events.target_ended.subscribe(ended)
     state.events.search_began.subscribe(search_began)
     state.events.search_advanced.subscribe(search_advanced)

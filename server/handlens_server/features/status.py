@@ -9,12 +9,13 @@ from typing import Any
 from pygls.lsp.server import LanguageServer
 
 from handlens.rendering.view import SEVERITIES, clean
+from handlens.request import Progress
 from handlens.targets import Target
 from handlens_server.results import advised
 from handlens_server.results.result import Result
 from handlens_server.runs.runs import Runs
 from handlens_server.runs.searches import Searches
-from handlens_server.runs.stages import STAGES
+from handlens_server.runs.stages import stage_at
 from handlens_server.state import State
 from handlens_server.text.discovery import discover, name_span
 from handlens_server.text.documents import Document
@@ -81,8 +82,12 @@ def advice(result: Result | None, progress: str | None) -> dict[str, Any] | None
 
 
 def _target(
-    document: Document, target: Target, result: Result | None, stage: str | None
+    document: Document,
+    target: Target,
+    result: Result | None,
+    running: tuple[str, Progress | None] | None,
 ) -> dict[str, Any]:
+    stage = stage_at(*running) if running is not None else None
     report = result.report if result else None
     severities = Counter(each.severity for each in report.findings) if report else Counter()
     output = report.output if report else None
@@ -90,10 +95,10 @@ def _target(
         "name": target.name,
         "kind": target.kind,
         "range": document.range(name_span(target)) if target.file == document.file else None,
-        "state": "running" if stage is not None else _state(result),
-        "stage": stage,
-        "stage_text": None if stage is None else STAGES[stage].description,
-        "percentage": None if stage is None else STAGES[stage].percentage,
+        "state": "running" if running is not None else _state(result),
+        "stage": running and running[0],
+        "stage_text": stage and stage.description,
+        "percentage": stage and stage.percentage,
         "recipe": report.recipe if report else None,
         "output": output and {"verdict": output.verdict, "sqnr_db": output.sqnr_db},
         "previous_db": result.previous_db if result else None,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from handlens.diagnosis.rules.worker_failed import WorkerFailed
 from handlens.report import Failure, Report, failed
+from handlens.request import Progress
 from handlens.targets import Target
 from handlens.workers.client import WorkerUnusable
 from handlens_server.results.result import Result, Run, result_of
@@ -36,6 +37,8 @@ class Running:
     """The name of the target that is run now: the targets of a document are run one after the other."""
     stage: str = STARTING
     """The stage of that target."""
+    progress: Progress | None = None
+    """How far that stage is; None if that is not told."""
     changed: set[str] = field(default_factory=set)
     """The files that changed since it began."""
 
@@ -71,16 +74,16 @@ class Runs:
         """True if the last run of a document crashed on its present text."""
         return self._crashed.get(document.uri) == document.source
 
-    def stage(self, uri: str, target: str) -> str | None:
-        """The stage of a target; None while it is not run."""
+    def stage(self, uri: str, target: str) -> tuple[str, Progress | None] | None:
+        """The stage of a target, and how far it is; None while the target is not run."""
         running = self._running.get(uri)
         if running is None:
             return None
         if running.target == target:
-            return running.stage
+            return running.stage, running.progress
         result = self._state.results.of(uri).get(target)
         is_done = result is not None and result.run.generation == running.run.generation
-        return None if is_done else STARTING
+        return None if is_done else (STARTING, None)
 
     def prioritize(self, document: Document) -> None:
         """Let a document that somebody looks at be run before others that wait for it."""
@@ -200,6 +203,7 @@ class Runs:
                 request(self._state, run, target, reuse_export),
                 lambda stage: self._enter(run, target, stage),
                 settings.deadline_s,
+                on_progress=lambda progress: self._advance(run, progress),
             )
             self._crashed.pop(run.uri, None)
             if report.error is not None and report.error.rule == WorkerFailed.code:
@@ -221,8 +225,14 @@ class Runs:
 
     def _enter(self, run: Run, target: Target, stage: str) -> None:
         if (running := self._current(run)) is not None:
-            running.target, running.stage = target.name, stage
+            running.target, running.stage, running.progress = target.name, stage, None
             self._events.stage_entered(run, target.name, stage)
+            self._events.status_changed(run.uri)
+
+    def _advance(self, run: Run, progress: Progress) -> None:
+        if (running := self._current(run)) is not None:
+            running.progress = progress
+            self._events.stage_advanced(run, progress)
             self._events.status_changed(run.uri)
 
     def show(self, result: Result) -> None:

@@ -19,7 +19,7 @@ from torchao.quantization import (
 
 from handlens.capture.handles import handle_of
 from handlens.comparison import merge
-from handlens.recipes import CannotQuantize, int4
+from handlens.recipes import CannotQuantize, int4, weights
 
 from ..conftest import RunText
 from ..quantizing import captured, named, ops, quantize
@@ -344,3 +344,83 @@ def test_the_noise_floor_of_a_quantized_weight_is_known(run_text: RunText) -> No
     for op in layers:
         assert op.floor_sqnr_db == pytest.approx(op.introduced_sqnr_db, abs=1.5)
         assert [each.role for each in op.channels] == ["weight"]
+
+
+def _decibels(expected: Tensor, given: Tensor) -> float:
+    error = (given.double() - expected.double()).square().sum()
+    return float(10 * torch.log10(expected.double().square().sum() / error))
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize("inputs", [128, 192, 96], ids=["128", "64", "32"])
+@pytest.mark.parametrize(
+    ("dtype", "least_db"),
+    [(torch.float32, 110.0), (torch.bfloat16, 65.0), (torch.float16, 80.0)],
+    ids=str,
+)
+def test_four_bits_are_dequantized_once_to_the_values_of_the_kernel(
+    dtype: torch.dtype, least_db: float, inputs: int, bias: bool
+) -> None:
+    # Kernels pack blocks of 64 rows, and what is left.
+    layer = nn.Linear(inputs, 160, bias=bias).to(dtype)
+    x = torch.randn(2, 5, inputs, dtype=dtype)
+    result = quantize(layer, x, recipe="int4-weight-only")
+    [node] = named(result.actual, "linear")
+    quantized = result.actual.get_parameter(f"quantized_{node.name}_weight")
+    # A product with the identity has a single term in every sum.
+    kernel = nn.functional.linear(torch.eye(inputs, dtype=dtype), quantized).t()
+    values = int4.dequantize(quantized, layer.weight)
+    assert values.dtype == torch.float32
+    assert torch.equal(values.to(dtype), kernel)
+    # The op as it runs, and the op from reference inputs, multiply with one dequantized weight.
+    comparison = merge(result.reference, result.actual)
+    graph: Any = comparison.module.graph
+    assert len(graph.find_nodes(op="call_function", target=int4.linear)) == 2
+    assert len(graph.find_nodes(op="call_function", target=int4.dequantize)) == 1
+    deployed = nn.functional.linear(x, quantized, layer.bias)
+    [computed] = comparison.run((x,), {}).actual
+    assert computed.dtype == dtype
+    assert torch.equal(computed, deployed) or _decibels(deployed, computed) > least_db
+
+
+def test_tied_weights_are_dequantized_from_one_tensor() -> None:
+    model = Layers().eval()
+    result = quantize(model, TOKENS, recipe="int4-weight-only")
+    sources = {
+        str(node.args[1].target)
+        for node in result.actual.graph.find_nodes(op="call_function", target=int4.dequantize)
+    }
+    assert len(sources) == 2
+    assert {result.actual.get_parameter(each).data_ptr() for each in sources} == {
+        model.embedding.weight.data_ptr(),
+        model.twice.weight.data_ptr(),
+    }
+
+
+def test_a_weight_whose_values_are_not_those_of_the_kernel_stays_with_the_kernel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As if a later version of torchao numbered the steps in another way.
+    monkeypatch.setattr(int4, "_ZERO", 7)
+    model, x = nn.Linear(64, 80), torch.randn(4, 64)
+    result = quantize(model, x, recipe="int4-weight-only")
+    [node] = named(result.actual, "linear")
+    assert node.target is nn.functional.linear
+    quantize_(model, int4.configuration(64))
+    assert torch.equal(result.actual(x), model(x))
+
+
+@pytest.mark.parametrize("recipe", CONFIGURATIONS)
+def test_a_large_weight_is_quantized_in_parts(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "_VALUES", 1 << 12)
+    model, x = nn.Linear(64, 208), torch.randn(4, 64)
+    result = quantize(model, x, recipe=recipe)
+    [node] = named(result.actual, "linear")
+    joined: Any = result.actual.get_parameter(f"quantized_{node.name}_weight")
+    groups = {"group_size": 64} if recipe == "int4-weight-only" else {}
+    quantize_(model, type(CONFIGURATIONS[recipe])(set_inductor_config=False, **groups))
+    whole: Any = model.weight
+    assert joined.shape == whole.shape
+    names, attributes = whole.__tensor_flatten__()
+    assert joined.__tensor_flatten__() == (names, attributes)
+    assert all(torch.equal(getattr(joined, name), getattr(whole, name)) for name in names)

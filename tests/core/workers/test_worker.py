@@ -16,7 +16,7 @@ import pytest_asyncio
 import torch
 
 from handlens.report import Report
-from handlens.request import RunRequest
+from handlens.request import Progress, RunRequest
 from handlens.targets import Target, discover
 from handlens.workers.client import Worker, WorkerUnusable
 
@@ -38,6 +38,7 @@ class Running:
         self.worker: Worker
         self._printed = asyncio.Event()
         self.stages: list[str] = []
+        self.progress: list[Progress] = []
         self._staged = asyncio.Event()
 
     def hear(self, line: str) -> None:
@@ -54,13 +55,15 @@ class Running:
         target = next(
             iter(discover(text, "model.py")), Target("handlens_main", "function", "model.py")
         )
-        self.stages = []
+        self.stages, self.progress = [], []
 
         def on_stage(stage: str) -> None:
             self.stages.append(stage)
             self._staged.set()
 
-        return await self.worker.run(RunRequest(target, text, **options), on_stage)
+        return await self.worker.run(
+            RunRequest(target, text, **options), on_stage, on_progress=self.progress.append
+        )
 
     async def reaches(self, stage: str) -> None:
         """Wait until the worker has told of a stage."""
@@ -88,6 +91,12 @@ async def test_a_run_gives_a_report_and_tells_its_stages(running: Running) -> No
     report = await running.run(MODEL)
     assert report.status == "ok", report.error
     assert running.stages == ALL_STAGES
+
+
+async def test_a_run_tells_how_far_its_comparison_is(running: Running) -> None:
+    await running.run(MODEL)
+    assert {each.stage for each in running.progress} == {"compare"}
+    assert all(0 < each.share <= 1 for each in running.progress)
 
 
 async def test_no_state_leaks_from_one_run_to_the_next(running: Running) -> None:
@@ -331,6 +340,116 @@ async def test_another_recipe_finds_on_a_kept_export_what_it_finds_on_a_new_one(
         assert other.timings.keys() == {"quantize", "compare"}
         assert measured(other) == measured(await running.run(text, recipe=recipe))
     assert measured(other) == measured(first)
+
+
+OPTIONS = """
+import sys
+import torch
+from torch import nn
+print("{name}")
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(16, 16), nn.Linear(16, 16)
+    def forward(self, x):
+        return self.second(torch.sin(40 * self.first(x)))
+def handlens_main():
+    torch.manual_seed(0)
+    return {returned}
+class Other(nn.Module):
+    pass
+"""
+RETURNED = '{"model": Net(), "example_inputs": (torch.randn(8, 16),)}'
+
+
+def returning(returned: str, name: str) -> str:
+    """A text with a target; what another ``name`` has differs in more than options."""
+    return OPTIONS.replace("{returned}", returned).replace("{name}", name)
+
+
+def with_options(options: str, name: str) -> str:
+    return returning(f"{RETURNED[:-1]},\n{options}}}", name)
+
+
+@forking
+@pytest.mark.parametrize(
+    "options",
+    [
+        '"recipe": "bf16"',
+        '"keep_float": [\n"first",\n]',
+        '"adjust": {"second": "activation-16-bit"}',
+    ],
+)
+async def test_other_options_of_a_target_need_no_export(running: Running, options: str) -> None:
+    name = options.replace('"', "").replace("\n", "")
+    pair = returning("(Net(), (torch.randn(8, 16),))", name)
+    await kept(running, pair)
+    text = with_options(options, name)
+    changed = await running.run(text, hold_export=True)
+    assert changed.status == "ok"
+    assert running.stages == ["quantize", "compare"]
+    assert measured(changed) == measured(await running.run(text))
+    # A text that has no options again has them no more.
+    assert measured(await running.run(pair, hold_export=True)) == measured(await running.run(pair))
+
+
+@forking
+async def test_spans_below_the_options_of_a_target_move_with_their_text(running: Running) -> None:
+    last = "class Late(Net):\n    def forward(self, x):\n        return super().forward(x).exp()\n"
+    before = returning(RETURNED, "late").replace("Net(),", "Late(),") + last
+    after = with_options('"keep_float": ["first"]', "late").replace("Net(),", "Late(),") + last
+    await kept(running, before)
+    changed = await running.run(after, hold_export=True)
+    assert running.stages == ["quantize", "compare"]
+    assert measured(changed) == measured(await running.run(after))
+    spans = [op.span for op in changed.ops if op.span is not None]
+    assert any("exp()" in after.splitlines()[span.line - 1] for span in spans)
+
+
+@forking
+@pytest.mark.parametrize(
+    "options",
+    [
+        '"keep_float": ["nobody"]',
+        '"keep_float": "first"',
+        '"recipe": "no such recipe"',
+        '"calibration": [(torch.zeros(8, 16),)]',
+        '"recipe": "bf16", "evaluation": [(torch.ones(8, 16),)]',
+    ],
+)
+async def test_other_edits_export_again(running: Running, options: str) -> None:
+    name = options.replace('"', "")
+    await kept(running, returning(RETURNED, name))
+    text = with_options(options, name)
+    changed = await running.run(text, hold_export=True)
+    assert "load" in running.stages
+    assert measured(changed) == measured(await running.run(text))
+
+
+CALIBRATED = """
+import torch
+class Batches(list):
+    def __iter__(self):
+        print("calibrates", flush=True)
+        return super().__iter__()
+def handlens_main():
+    torch.manual_seed(0)
+    batches = Batches((torch.randn(8, 16),) for _ in range(3))
+    return {"model": torch.nn.Linear(16, 16), "example_inputs": batches[0], "calibration": batches}
+"""
+
+
+@forking
+async def test_a_kept_export_is_calibrated_once(running: Running) -> None:
+    running.output.clear()
+    first = await kept(running, CALIBRATED)
+    for _ in range(2):
+        again = await running.run(CALIBRATED, hold_export=True, reuse_export=True)
+        assert again.ops == first.ops
+    assert running.output.count("calibrates") == 1
+    # Other observers have seen nothing yet.
+    other = await running.run(CALIBRATED, recipe="xnnpack", hold_export=True, reuse_export=True)
+    assert measured(other) == measured(await running.run(CALIBRATED, recipe="xnnpack"))
 
 
 METRIC = """

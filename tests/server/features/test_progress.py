@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pygls.exceptions import JsonRpcInternalError
 
+from handlens.request import Progress as StageProgress
 from handlens_server.capabilities import Capabilities
 from handlens_server.features.progress import Progress, register
 from handlens_server.results.result import Run
@@ -90,6 +91,29 @@ async def test_the_button_cancels_the_run_and_the_end_does_not(server: Any) -> N
     token.cancel()
     progress.end("cancelled")
     assert cancelled == [True]
+
+
+async def test_a_stage_shows_how_far_it_is(server: Any) -> None:
+    state = State()
+    state.capabilities = Capabilities(progress=True)
+    runs = Runs(state)
+    register(server, state, runs, Searches(state, runs))
+    run = Run("file:///model.py", "/model.py", 1, 1, "")
+    server.work_done_progress.answer.set_result(None)
+    state.events.stage_entered(run, "handlens_a", "starting")
+    await server.work_done_progress.reply()
+    state.events.stage_entered(run, "handlens_a", "compare")
+    for layer in (6, 18, 24):
+        state.events.stage_advanced(run, StageProgress("compare", layer / 24, layer, 24))
+    begun, *advanced = server.work_done_progress.sent[-4:]
+    assert [each.message for each in advanced] == [
+        "comparing: layer 6 of 24",
+        "comparing: layer 18 of 24",
+        "comparing: layer 24 of 24",
+    ]
+    percentages = [each.percentage for each in (begun, *advanced)]
+    assert percentages == sorted(set(percentages))
+    assert percentages[-1] == 100
 
 
 async def test_a_run_shows_its_targets_one_after_the_other(server: Any) -> None:

@@ -1,0 +1,134 @@
+"""Texts that differ in the options of a target alone, and reports that move from one to the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from handlens.report import Failure, Report, Span, failed
+from handlens.target_options import changed_options, moved
+
+MODEL = """\
+import torch
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return x.sin()
+"""
+TARGET = """
+def handlens_main():
+    model = Model()
+    return {returned}
+"""
+PAIR = "model, (torch.ones(3),)"
+MAPPING = '{"model": model, "example_inputs": (torch.ones(3),)}'
+
+
+def text(returned: str, before: str = MODEL) -> str:
+    return before + TARGET.format(returned=returned)
+
+
+def with_items(items: str) -> str:
+    return text(f"{MAPPING[:-1]}, {items}}}")
+
+
+def changed(before: str, after: str) -> dict[str, Any] | None:
+    return changed_options(before, after, "handlens_main")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "options"),
+    [
+        (text(PAIR), with_items('"keep_float": ["a"]'), {"keep_float": ["a"]}),
+        (text(MAPPING), with_items('"recipe": "bf16"'), {"recipe": "bf16"}),
+        (with_items('"recipe": "bf16"'), text(PAIR), {"recipe": None}),
+        (
+            with_items('"recipe": "x86", "keep_float": ["a"]'),
+            with_items('"keep_float": {"a", 3}, "adjust": {"b": ("per-channel",)}'),
+            {"recipe": None, "keep_float": {"a", 3}, "adjust": {"b": ("per-channel",)}},
+        ),
+        (
+            text("dict(model=model, example_inputs=(torch.ones(3),))"),
+            text("dict(model=model, example_inputs=(torch.ones(3),), keep_float=('a',))"),
+            {"keep_float": ("a",)},
+        ),
+        (text(MAPPING), "# A comment.\n\n" + with_items('"recipe":\n\n"x86"'), {"recipe": "x86"}),
+    ],
+)
+def test_options_that_are_written_out(before: str, after: str, options: dict[str, Any]) -> None:
+    assert changed(before, after) == options
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        text(PAIR.replace("3", "4")),
+        text(PAIR.replace("model,", "model.half(),")),
+        text(PAIR, MODEL.replace("sin", "cos")),
+        with_items('"calibration": [(torch.zeros(3),)]'),
+        with_items('"keep_float": [name for name in "ab"]'),
+        with_items('"recipe": make_quantizer'),
+        with_items('**{"recipe": "bf16"}'),
+        with_items('"recipe": "bf16"').replace("def handlens_main", "def handlens_other"),
+        with_items('"recipe": "bf16"').replace(
+            "    return", "    if model:\n        return 1\n    return"
+        ),
+        with_items('"recipe": "bf16"').replace("model = Model()", "model = Model().half()"),
+        with_items('"recipe": '),
+        "",
+    ],
+)
+def test_a_text_that_differs_in_more(after: str) -> None:
+    assert changed(text(PAIR), after) is None
+    assert changed(after, text(PAIR)) is None
+
+
+def test_an_option_that_is_no_literal_and_stays_may_stand_beside_one_that_changes() -> None:
+    before = with_items('"recipe": make(), "keep_float": ["a"]')
+    after = with_items('"recipe": make(), "keep_float": ["b"]')
+    assert changed(before, after) == {"keep_float": ["b"]}
+    assert changed(before, after.replace("make()", "other()")) is None
+
+
+def test_an_option_that_stays_is_not_told() -> None:
+    before = with_items('"recipe": "bf16", "keep_float": ["a"]')
+    assert changed(before, "# A comment.\n" + before) == {}
+    assert changed(before, before.replace('["a"]', "[]")) == {"keep_float": []}
+
+
+def test_a_tree_is_left_as_it_was() -> None:
+    before, after = text(PAIR), with_items('"recipe": "bf16"')
+    assert changed(before, after) == changed(before, after)
+    assert changed(after, before) == {"recipe": None}
+
+
+def report(line: int) -> Report:
+    span = Span("model.py", line, 4, line, 9)
+    return failed("main", "model.py", "x86", Failure("HL001", "no", span, ""))
+
+
+def line_of(moved_report: Report | None) -> int | None:
+    if moved_report is None:
+        return None
+    assert moved_report.error is not None
+    assert moved_report.error.span is not None
+    return moved_report.error.span.line
+
+
+BEFORE = "a\nb\nreturn 1\nc\nd\n"
+AFTER = "a\nb\nreturn {\n  1\n}\nc\nd\n"
+
+
+@pytest.mark.parametrize(("line", "expected"), [(1, 1), (2, 2), (4, 6), (5, 7), (3, None)])
+def test_spans_stay_with_their_text(line: int, expected: int | None) -> None:
+    assert line_of(moved(report(line), "model.py", BEFORE, AFTER)) == expected
+
+
+def test_spans_of_other_files_stay() -> None:
+    assert line_of(moved(report(3), "other.py", BEFORE, AFTER)) == 3
+
+
+def test_lines_that_repeat_are_not_counted_twice() -> None:
+    assert line_of(moved(report(2), "model.py", "a\na\n", "a\na\na\n")) == 2
+    assert line_of(moved(report(3), "model.py", "a\na\na\n", "a\na\n")) is None

@@ -53,17 +53,13 @@ def _describe_weight(weight: Any) -> tuple[Quantizer, ...]:
 
 def _join(weights: Sequence[Any]) -> Tensor:
     first = weights[0]
-    qdata, scale, zero_point = (
-        torch.cat([getattr(each, name) for each in weights])
-        for name in ("qdata", "scale", "zero_point")
-    )
+    # torchao 0.16 has no zero points, which are all 0 here.
+    names = [name for name in ("qdata", "scale", "zero_point") if hasattr(first, name)]
     joined: Tensor = Int8Tensor(
-        qdata,
-        scale,
-        first.block_size,
-        first.dtype,
-        zero_point=zero_point,
+        block_size=first.block_size,
+        dtype=first.dtype,
         act_quant_kwargs=first.act_quant_kwargs,
+        **{name: torch.cat([getattr(each, name) for each in weights]) for name in names},
     )
     return joined
 

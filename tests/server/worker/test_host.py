@@ -178,12 +178,12 @@ async def test_versions_that_were_never_tested_are_told_with_every_start(
 ) -> None:
     pool = Pool(print, print)
     assert pool.remarks("/root") == ()
-    asked = asyncio.create_task(pool.worker("/a/python", "/root"))
+    asked = asyncio.create_task(pool.worker("/a/python", "/root", "auto"))
     starts.ready(await starts.next(), torch="9.9.0")
     await asked
     (remark,) = pool.remarks("/root")
     assert remark.startswith("torch 9.9.0 is untested: ")
-    assert await pool.worker("/a/python", "/root")
+    assert await pool.worker("/a/python", "/root", "auto")
     (record,) = [each for each in caplog.records if each.levelno == logging.WARNING]
     assert record.getMessage() == f"/a/python: {remark}"
     assert pool.remarks("/elsewhere") == ()

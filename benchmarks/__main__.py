@@ -3,8 +3,8 @@
 ``run`` measures comparisons, ``show`` prints the figures, and ``readme`` copies them into the README.
 ``verify`` measures the cost of checking a result, ``latency`` how long an editor waits, ``soak`` what a
 long session leaves behind, ``architectures`` which models Handlens works on, ``advice`` how much advice
-wins, ``sharding`` what several processes save, and ``versions`` whether the tests pass with other
-versions of Python, torch and torchao.
+wins, ``sharding`` what several processes save, and ``versions`` whether the tests pass with other versions
+of Python, torch and torchao.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ RESULTS = ROOT / "benchmarks/results/latest.json"
 LATENCIES = ROOT / "benchmarks/results/latency.json"
 ARCHITECTURES = ROOT / "benchmarks/results/architectures.json"
 ADVICE = ROOT / "benchmarks/results/advice.json"
-VERSIONS = ROOT / "benchmarks/results/versions.json"
 SHARDING = ROOT / "benchmarks/results/sharding.json"
+VERSIONS = ROOT / "benchmarks/results/versions.json"
 SOAK = ROOT / "benchmarks/results/soak.json"
 README = ROOT / "README.md"
 PROTOCOL = ROOT / "docs/lsp.md"
 MODELS = ROOT / "docs/models.md"
 ADVICE_PAGE = ROOT / "docs/advice.md"
-VERSIONS_PAGE = ROOT / "docs/versions.md"
 SHARDING_PAGE = ROOT / "docs/sharding.md"
+VERSIONS_PAGE = ROOT / "docs/versions.md"
 
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 ENVIRONMENTS: dict[str, dict[str, str]] = {"default": {}, "huge pages": {HUGE_PAGES: "1"}}

@@ -10,7 +10,6 @@ import torchao
 from torch import Tensor, nn
 from torchao.quantization import (
     Int8DynamicActivationInt8WeightConfig,
-    Int8Tensor,
     Int8WeightOnlyConfig,
     PerGroup,
 )
@@ -53,13 +52,16 @@ def _describe_weight(weight: Any) -> tuple[Quantizer, ...]:
 
 def _join(weights: Sequence[Any]) -> Tensor:
     first = weights[0]
-    # torchao 0.16 has no zero points, which are all 0 here.
-    names = [name for name in ("qdata", "scale", "zero_point") if hasattr(first, name)]
-    joined: Tensor = Int8Tensor(
+    tensors = {
+        name: torch.cat([getattr(each, name) for each in weights])
+        for name in ("qdata", "scale", "zero_point")
+        if getattr(first, name, None) is not None
+    }
+    joined: Tensor = type(first)(
+        **tensors,
         block_size=first.block_size,
         dtype=first.dtype,
         act_quant_kwargs=first.act_quant_kwargs,
-        **{name: torch.cat([getattr(each, name) for each in weights]) for name in names},
     )
     return joined
 

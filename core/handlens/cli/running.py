@@ -101,7 +101,7 @@ async def _run(
                 status.begin(name, plan.run.stages)
                 if worker is None:
                     worker, environment = await _started(interpreter, status.output, rank)
-                    if found.torch is None:
+                    if found.torch is None and (rank is None or rank.number == 0):
                         for remark in environment.remarks:
                             status.remark(remark)
                     found.torch = environment.torch

@@ -250,9 +250,11 @@ def test_a_generator_is_run_by_what_reads_it(write: Write) -> None:
     ).Model()
     run, traced = (chains(capture(model, (torch.randn(3),), strict=each)) for each in (False, True))
     assert traced == run
+    # The next value is fetched by what Python takes for the instruction's expression.
+    generator = "values" if sys.version_info >= (3, 13) else "(value.cos() for value in values)"
     assert run["sin"] == [
         "each.sin()",
-        "(value.cos() for value in values)",
+        generator,
         "sum(value.cos() for value in values)",
         "total(values)",
     ]

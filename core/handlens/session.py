@@ -64,9 +64,7 @@ def run(request: RunRequest, on_stage: Callable[[str], None]) -> Report:
     The user's code runs here; whatever it raises ends up in the report.
     """
     session = Session(request, on_stage)
-    report = session.export() or session.compare(request)
-    assert report is not None
-    return report
+    return session.export() or session.compare(request)
 
 
 class Session:
@@ -82,7 +80,6 @@ class Session:
     ) -> None:
         """``ranks`` are the processes that share the run; ``on_note`` gets what one should know of it."""
         self._request = request
-        self._text = request.text
         self._on_progress, self._on_note = on_progress, on_note
         self._ranks = ranks
         self._target = request.target
@@ -114,32 +111,12 @@ class Session:
             return self._finished(self._failed(error))
         return None
 
-    def compare(self, request: RunRequest) -> Report | None:
+    def compare(self, request: RunRequest) -> Report:
         """Quantize the exported model as ``request`` says, and compare.
 
         A request other than the first may ask for another recipe, and for other ops to be kept in float
-        or adjusted; and its text may differ in the options of the target.
-
-        Returns None if the model has to be exported for the request: its text differs in more, or the run
-        fails, whose message may name lines.
+        or adjusted.
         """
-        before, after = self._text, request.text
-        if after == before or after is None or before is None:
-            return self._quantize_and_compare(request)
-        options = changed_options(before, after, self._target.name)
-        if options is None:
-            return None
-        try:
-            self._subject = with_options(self._subject, self._target.name, options)
-        except InvalidTarget:
-            return None
-        report = self._quantize_and_compare(request)
-        if report.status == "failed":
-            return None
-        digests = {**report.digests, self._file: digest(after)}
-        return moved(replace(report, digests=digests), self._file, before, after)
-
-    def _quantize_and_compare(self, request: RunRequest) -> Report:
         if request is not self._request:
             # This run did not spend the time of the export.
             self._request, self._timings = request, {}
@@ -162,6 +139,28 @@ class Session:
         except _Failed as error:
             report = self._failed(error)
         return self._finished(report)
+
+    def compare_edited(self, request: RunRequest) -> Report | None:
+        """``compare`` for a request whose text differs from that of the first in the target's options.
+
+        Returns None if the model has to be exported again: the text differs in more, or the run fails,
+        and its message may name lines.
+        """
+        before, after = self._request.text, request.text
+        assert before is not None
+        assert after is not None
+        options = changed_options(before, after, self._target.name)
+        if options is None:
+            return None
+        try:
+            self._subject = with_options(self._subject, self._target.name, options)
+        except InvalidTarget:
+            return None
+        report = self.compare(request)
+        if report.status == "failed":
+            return None
+        digests = {**report.digests, self._file: digest(after)}
+        return moved(replace(report, digests=digests), self._file, before, after)
 
     def advise(
         self, report: Report, request: AdviceRequest, on_advice: Callable[[Advice], None]

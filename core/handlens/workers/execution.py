@@ -49,6 +49,7 @@ class Execution:
     def __init__(self, number: int, request: dict[str, Any], voice: Voice) -> None:
         self.number = number
         self.request = from_json(RunRequest, request)
+        self._text = self.request.text
         self._voice = voice
         if self.request.memory_limit_mib is not None:
             _limit_memory(self.request.memory_limit_mib)
@@ -73,7 +74,9 @@ class Execution:
 
     def compare(self) -> Report | None:
         """What follows the export; None if the model has to be exported for this request."""
-        report = self.session.compare(self.request)
+        is_edited = self.request.text != self._text
+        compare = self.session.compare_edited if is_edited else self.session.compare
+        report = compare(self.request)
         return report if report is None or self.request.advise is None else self.advise(report)
 
     def advise(self, report: Report) -> Report:

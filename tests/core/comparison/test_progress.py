@@ -26,7 +26,7 @@ class Stack(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
             x = layer(x)
-        return self.head(x)  # type: ignore[no-any-return]
+        return self.head(x)
 
 
 def _told(model: nn.Module, x: Tensor) -> list[Progress]:

@@ -11,12 +11,13 @@ SOURCES := core server tests examples docs benchmarks
 # The version of Debian 12, for a test that attaches it to the server.
 NEOVIM := neovim=0.7.2-7
 
-.PHONY: help demo quick test neovim bench architectures advice audit lint format images clean
+.PHONY: help demo quick test test-standby neovim bench architectures advice audit lint format images clean
 
 help:
 	@echo "make demo     check $(EXAMPLE)"
 	@echo "make quick    lint, types and the tests that need no torch: half a minute"
 	@echo "make test     lint, types and tests: everything that CI runs"
+	@echo "make test-standby  tests of runs, with an interpreter that stands by for each, as on macOS and Windows"
 	@echo "make bench    measure comparisons beside torchao's debugger and plain runs; half an hour"
 	@echo "make architectures  run many models under a few recipes for docs/models.md; half an hour"
 	@echo "make advice   hold advice against other methods for docs/advice.md; an hour"
@@ -46,6 +47,10 @@ test: lint lint-client test-client neovim
 	$(PYTEST) --dist loadfile
 	@$(MAKE) --no-print-directory e2e
 	@command -v nvim >/dev/null || echo "left out: the test with Neovim (it is not installed)"
+
+# What runs models, with workers as on systems without a fork.
+test-standby: lint
+	$(PYTEST) --dist loadfile --workers standby $(addprefix tests/,reliability core/workers server/runs server/test_failures.py)
 
 neovim:
 	@test -z "$$CI" || command -v nvim >/dev/null || { apt-get -qq update && \

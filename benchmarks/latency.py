@@ -112,7 +112,7 @@ async def _standby(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
                 # As long as somebody reads what a run has found, or more.
                 await _until_idle(standing_by)
                 samples.append((await anext(forked), await anext(stood_by), await anext(stood_by)))
-            for how, those in zip(("forked", "standby", "standby, again at once"), zip(*samples)):
+            for how, those in zip(("fork", "standby", "standby, again at once"), zip(*samples)):
                 yield Latency(f"save to diagnostics: {example.stem}, {how}", None, list(those))
 
 

@@ -49,7 +49,7 @@ with open(here / "started", "a") as log:
 if "unusable" in answers:
     say(event="unusable", message=answers["unusable"])
     sys.exit()
-say(event="ready", python="3", torch="9.9", torchao="9.9")
+say(event="ready", process=os.getpid(), python="3", torch="9.9", torchao="9.9")
 for line in sys.stdin:
     message = json.loads(line)
     with open(here / "requests", "a") as log:

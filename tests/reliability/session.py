@@ -150,8 +150,10 @@ class Session:
 
     async def settles(self, before: Footprint) -> Footprint:
         """The footprint, as soon as it is what it was before, or once it is clear that it will not be."""
+        # Where interpreters stand by, the next one has to import torch first.
+        guard_s = GUARD_S if STANDBY else 10
         with contextlib.suppress(AssertionError):
-            await eventually(lambda: self.footprint() == before, 10)
+            await eventually(lambda: self.footprint() == before, guard_s)
         return self.footprint()
 
 

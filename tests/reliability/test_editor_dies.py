@@ -77,7 +77,8 @@ async def editor(serving: Callable[..., Any], tmp_path: Path, model: str) -> Asy
                 assert await asyncio.to_thread(alive.readline) == "begun\n"
                 # The editor, the server, the worker, the run, and three that it started. Where interpreters
                 # stand by, each has a process that sees to its end.
-                assert len(marked(mark)) == (9 if STANDBY else 7)
+                # The next interpreter is started as the run begins.
+                await eventually(lambda: len(marked(mark)) == (9 if STANDBY else 7))
                 yield Editor(client, process, mark)
     if process.returncode is None:
         process.kill()

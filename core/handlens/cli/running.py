@@ -101,6 +101,9 @@ async def _run(
                 status.begin(name, plan.run.stages)
                 if worker is None:
                     worker, environment = await _started(interpreter, status.output, rank)
+                    if found.torch is None:
+                        for remark in environment.remarks:
+                            status.remark(remark)
                     found.torch = environment.torch
                 report = await worker.run(
                     _shared(plan.run, rank, number),

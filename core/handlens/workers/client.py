@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from handlens import switches
+from handlens import switches, versions
 from handlens.dataclass_json import from_json
 from handlens.diagnosis.rules.worker_failed import WorkerFailed
 from handlens.report import Advice, Failure, Report, Span, failed
@@ -31,6 +31,11 @@ class Environment:
     python: str
     torch: str
     torchao: str
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user of these versions should know."""
+        return versions.remarks(self.python, self.torch, self.torchao)
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ SOURCES := core server tests examples docs benchmarks
 # The version of Debian 12, for a test that attaches it to the server.
 NEOVIM := neovim=0.7.2-7
 
-.PHONY: help demo quick test test-standby neovim bench architectures advice audit lint format images clean
+.PHONY: help demo quick test test-standby test-versions neovim bench architectures advice audit lint format images clean
 
 help:
 	@echo "make demo     check $(EXAMPLE)"
 	@echo "make quick    lint, types and the tests that need no torch: half a minute"
 	@echo "make test     lint, types and tests: everything that CI runs"
 	@echo "make test-standby  tests of runs, with an interpreter that stands by for each, as on macOS and Windows"
+	@echo "make test-versions  run tests/core with other versions of Python and torch for docs/versions.md; ONLY=2.10 for one"
 	@echo "make bench    measure comparisons beside torchao's debugger and plain runs; half an hour"
 	@echo "make architectures  run many models under a few recipes for docs/models.md; half an hour"
 	@echo "make advice   hold advice against other methods for docs/advice.md; an hour"
@@ -55,6 +56,10 @@ test-standby: lint
 neovim:
 	@test -z "$$CI" || command -v nvim >/dev/null || { apt-get -qq update && \
 		DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(NEOVIM); } || true
+
+# Interpreters are python3.10 and so on, or what PYTHON_3_10 and so on say. KEEP=1 keeps the environments.
+test-versions: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks versions $(if $(ONLY),--only $(ONLY)) $(if $(KEEP),--keep)
 
 # The README quotes benchmarks/results/latest.json: `.venv/bin/python -m benchmarks readme`.
 bench: $(VENV)/bench.stamp

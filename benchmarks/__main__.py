@@ -2,8 +2,9 @@
 
 ``run`` measures comparisons, ``show`` prints the figures, and ``readme`` copies them into the README.
 ``verify`` measures the cost of checking a result, ``latency`` how long an editor waits, ``soak`` what a
-long session leaves behind, ``architectures`` which models Handlens works on, and ``advice`` how much
-advice wins.
+long session leaves behind, ``architectures`` which models Handlens works on, ``advice`` how much advice
+wins, ``sharding`` what several processes save, and ``versions`` whether the tests pass with other versions
+of Python, torch and torchao.
 """
 
 from __future__ import annotations
@@ -30,23 +31,32 @@ from benchmarks import (
     machine,
     models_page,
     readme,
+    sharding,
     soak,
     tables,
     verifying,
+    versions,
+    versions_page,
 )
 from benchmarks.advice_subjects import SUBJECTS
+from benchmarks.versions import Outcome
 from benchmarks.workloads import MEASURES, ROOT, WORKLOADS
+from handlens.dataclass_json import from_json
 from handlens.switches import Workers
 
 RESULTS = ROOT / "benchmarks/results/latest.json"
 LATENCIES = ROOT / "benchmarks/results/latency.json"
 ARCHITECTURES = ROOT / "benchmarks/results/architectures.json"
 ADVICE = ROOT / "benchmarks/results/advice.json"
+SHARDING = ROOT / "benchmarks/results/sharding.json"
+VERSIONS = ROOT / "benchmarks/results/versions.json"
 SOAK = ROOT / "benchmarks/results/soak.json"
 README = ROOT / "README.md"
 PROTOCOL = ROOT / "docs/lsp.md"
 MODELS = ROOT / "docs/models.md"
 ADVICE_PAGE = ROOT / "docs/advice.md"
+SHARDING_PAGE = ROOT / "docs/sharding.md"
+VERSIONS_PAGE = ROOT / "docs/versions.md"
 
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 ENVIRONMENTS: dict[str, dict[str, str]] = {"default": {}, "huge pages": {HUGE_PAGES: "1"}}
@@ -257,6 +267,21 @@ def measure_advice(own: tuple[str, ...], only: tuple[str, ...], output: Path, fi
         _quote(file, advice_page.section(document))
 
 
+@main.command("sharding")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--output", type=_file, default=SHARDING, show_default=True)
+@click.option("--file", type=_file, default=SHARDING_PAGE, show_default=True)
+def measure_sharding(rounds: int, output: Path, file: Path) -> None:
+    """Measure what two processes save, and write the results into docs/sharding.md."""
+    document: dict[str, Any] = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine.describe(),
+        "rows": [dataclasses.asdict(each) for each in sharding.measure(rounds)],
+    }
+    output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    _quote(file, sharding.section(document))
+
+
 def _advised(subject: str) -> dict[str, Any]:
     """The row of a subject, from a process of its own."""
     done = subprocess.run(
@@ -269,6 +294,41 @@ def _advised(subject: str) -> dict[str, Any]:
         sys.exit(f"{done.stderr[-4000:]}\nMeasuring {subject} ended with status {done.returncode}.")
     row: dict[str, Any] = json.loads(done.stdout)
     return row
+
+
+@main.command("versions")
+@click.option("--only", help="A Python or a torch: 3.10 or 2.15.")
+@click.option("--processes", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option(
+    "--keep", is_flag=True, help="Keep the environments, gigabytes each, for the next time."
+)
+@click.option("--output", type=_file, default=VERSIONS, show_default=True)
+@click.option("--file", type=_file, default=VERSIONS_PAGE, show_default=True)
+def test_versions(only: str | None, processes: int, keep: bool, output: Path, file: Path) -> None:
+    """Run tests/core with the versions of tests/versions.toml, and write docs/versions.md.
+
+    The results of environments that are not run, or cannot be set up, stay in the file as they are.
+    """
+    known = json.loads(output.read_text("utf-8"))["outcomes"] if output.exists() else []
+    outcomes = {(each["python"], each["torch"], each["torchao"]): each for each in known}
+    everything = versions.environments()
+    chosen = [each for each in everything if only is None or each.matches(only)]
+    if not chosen:
+        sys.exit(f"No environment of {versions.TABLE} has the version {only}.")
+    problems: list[str] = []
+    for each in versions.measure(chosen, processes, keep):
+        if isinstance(each, str):
+            problems.append(each)
+            continue
+        outcomes[each.python, each.torch, each.torchao] = dataclasses.asdict(each)
+        if each.failed:
+            problems.append(f"Python {each.python}, torch {each.torch}: {len(each.failed)} failed")
+        order = [(every.python, every.torch, every.torchao) for every in everything]
+        rows = [outcomes[row] for row in order if row in outcomes]
+        output.write_text(json.dumps({"outcomes": rows}, indent=1) + "\n", "utf-8")
+        _quote(file, versions_page.section(from_json(Outcome, row) for row in rows))
+    if problems:
+        sys.exit("\n".join(problems))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,16 @@ def handlens_efficientnet_16() -> Target:
     return efficientnet_lite.pretrained(), _images(16)
 
 
+def handlens_efficientnet_16_batches() -> dict[str, object]:
+    """Sixteen batches of four pictures."""
+    batches = [(each,) for each in _images(64)[0].view(16, 4, 3, 224, 224).unbind()]
+    return {
+        "model": efficientnet_lite.pretrained(),
+        "example_inputs": batches[0],
+        "evaluation": batches,
+    }
+
+
 def handlens_resnet18() -> Target:
     return _seeded(models.ResNet18), _images(1)
 

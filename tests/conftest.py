@@ -30,8 +30,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 TESTS = Path(__file__).parent
 
 TORCH_MODULES = (
+    "core/advising",
     "core/capture",
     "core/comparison",
+    "core/distributed",
     "core/failures",
     "core/loading",
     "core/numeric_debugger",

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import advice_page, breadth, models_page, orders, rows, tables
+from benchmarks import advice_page, breadth, models_page, orders, rows, sharding, tables
 from benchmarks.advice_subjects import SUBJECTS, own
 from benchmarks.breadth import Cell
 from benchmarks.figures import COMPARISONS, CONTENDERS
@@ -345,3 +345,20 @@ def test_the_page_of_advice_quotes_the_kept_results() -> None:
     assert replaced(page, advice_page.section(results)) == page
     kept = [each["subject"] for each in results["rows"]]
     assert kept == [subject for subject in SUBJECTS if subject in kept]
+
+
+def test_the_page_of_sharding_quotes_the_kept_results() -> None:
+    page = (ROOT / "docs/sharding.md").read_text("utf-8")
+    results = json.loads((ROOT / "benchmarks/results/sharding.json").read_text("utf-8"))
+    assert replaced(page, sharding.section(results)) == page
+    assert all(row["identical"] for row in results["rows"])
+
+
+def test_efficiency_is_of_the_best_rounds() -> None:
+    row = {
+        "title": "A",
+        "identical": False,
+        "seconds": {"compare": {"1": [90.0, 80.0], "2": [50.0, 60.0]}},
+    }
+    text = sharding.section(DOCUMENT | {"rows": [row]})
+    assert "| A | compare | 80.0 s | 50.0 s | 0.80 | **differs** |" in text

@@ -58,7 +58,8 @@ def _fields(kind: type) -> dict[str, Any]:
 
 def _read(kind: Any, data: Any) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if isinstance(kind, type) and issubclass(kind, Text):
+    # On Python 3.10 `tuple[str, ...]` is an instance of `type`, too.
+    if origin is None and isinstance(kind, type) and issubclass(kind, Text):
         return kind.parse(data)
     if dataclasses.is_dataclass(kind):
         hints = _fields(typing.cast(type, kind))

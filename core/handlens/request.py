@@ -45,6 +45,16 @@ class AdviceRequest:
 
 
 @dataclass(frozen=True)
+class Shard:
+    """The part of one process in a run that several processes share."""
+
+    rank: int
+    world_size: int
+    run: int
+    """The number of the run, the same in all its processes: how many they have shared before."""
+
+
+@dataclass(frozen=True)
 class RunRequest:
     """A target to run, and how.
 
@@ -83,6 +93,9 @@ class RunRequest:
 
     An allocation that exceeds the limit fails.
     """
+
+    shard: Shard | None = None
+    """The part of this process, if torchrun has started several; None to do all of the run."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -6,9 +6,9 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import BinaryIO
 
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
@@ -20,19 +20,18 @@ from handlens.capture.export import Captured, capture
 from handlens.capture.handles import generate_numeric_debug_handle
 from handlens.capture.nodes import op_of
 from handlens.capture.places import Places
-from handlens.comparison import Comparison
-from handlens.comparison.compared import Outputs
-from handlens.comparison.objectives import MetricFailed, Objectives, OutputAgreement
-from handlens.comparison.progress import ProgressTeller
+from handlens.comparison.objectives import MetricFailed
 from handlens.diagnosis.losses import Losses
 from handlens.diagnosis.rules.export_failed import ExportFailed
 from handlens.diagnosis.rules.invalid_target import InvalidTarget as InvalidTargetRule
 from handlens.diagnosis.rules.run_failed import RunFailed
 from handlens.diagnosis.rules.target_failed import TargetFailed, does_not_parse
+from handlens.distributed.ranks import RankFailed, Ranks
+from handlens.distributed.shares import Shares
+from handlens.evaluation import Evaluation
 from handlens.failures.exceptions import failure, is_out_of_memory
 from handlens.failures.inquiry import Inquiry
 from handlens.loading.importing import Sources
-from handlens.loading.inputs import cloned
 from handlens.loading.module import load
 from handlens.loading.preserving import as_given
 from handlens.loading.subject import (
@@ -45,13 +44,12 @@ from handlens.loading.subject import (
 )
 from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
 from handlens.recipes.calibrating import load_calibration, save_calibration
-from handlens.report import Failure, NonFinite, OpReport, Report, Span, Verification, digest, failed
+from handlens.report import Failure, OpReport, Report, Span, digest, failed
 from handlens.reporting import measured
 from handlens.request import AdviceRequest, Progress, RunRequest, Stage
 from handlens.shown_files import shown_by
 from handlens.source_text import read
 from handlens.target_options import changed_options, moved
-from handlens.verification import verify
 
 
 class _Failed(Exception):
@@ -69,16 +67,6 @@ def run(request: RunRequest, on_stage: Callable[[str], None]) -> Report:
     return session.export() or session.compare(request)
 
 
-@dataclass(frozen=True)
-class _Compared:
-    """The comparison after some evaluation batches."""
-
-    comparison: Comparison
-    verification: Verification
-    batches: int
-    non_finite: NonFinite | None
-
-
 class Session:
     """A run in two halves. The second one, after the export, can be repeated with another recipe."""
 
@@ -87,9 +75,13 @@ class Session:
         request: RunRequest,
         on_stage: Callable[[str], None],
         on_progress: Callable[[Progress], None] = lambda progress: None,
+        ranks: Ranks | None = None,
+        on_note: Callable[[str], None] = lambda note: None,
     ) -> None:
+        """``ranks`` are the processes that share the run; ``on_note`` gets what one should know of it."""
         self._request = request
-        self._on_progress = on_progress
+        self._on_progress, self._on_note = on_progress, on_note
+        self._ranks = ranks
         self._target = request.target
         self._file = os.path.abspath(request.target.file)
         self._in_workspace = shown_by(request)
@@ -98,12 +90,17 @@ class Session:
         self._recipe_name = request.recipe or ""
         self._texts: dict[str, str] = {}
         self._subject: Subject
+        self._is_shared = False
+        """True if other ranks can measure what this one can."""
         self._captured: Captured
         self._quantized: Quantized
 
     def export(self) -> Report | None:
         """Load the target and export its model. Returns a report if that fails, else None."""
         try:
+            if self._ranks is not None:
+                with self._refusals():
+                    self._ranks.share_random_state()
             with self._stage("load"):
                 self._subject = self._load()
                 self._recipe_name = self._recipe(self._subject).name
@@ -134,7 +131,11 @@ class Session:
                 quantized = self._quantize(self._captured, recipe, self._subject)
             self._quantized = quantized
             with self._stage("compare"):
-                report = self._report(recipe, quantized, *self._compare(quantized))
+                evaluation = self._compare(quantized)
+                if self._ranks is not None and not self._ranks.is_first:
+                    # Rank 0 has the report.
+                    return Report(self._target.name, self._target.file, recipe.name, "ok")
+                report = self._report(recipe, quantized, evaluation)
         except _Failed as error:
             report = self._failed(error)
         return self._finished(report)
@@ -168,7 +169,8 @@ class Session:
 
         ``on_advice`` is called with the advice so far, whenever something is found.
         """
-        if report.status == "failed":
+        is_helper = self._ranks is not None and not self._ranks.is_first
+        if report.status == "failed" or (is_helper and not self._is_shared):
             return report
         try:
             with self._stage("advise"), self._refusals():
@@ -180,14 +182,21 @@ class Session:
                     Losses(report.ops, report.thresholds).charged.keys(),
                     request,
                     on_advice,
+                    self._ranks if self._is_shared else None,
                 )
         except _Failed as error:
-            advice = Advice(Scores(None), reason=error.failure.message)
+            advice = self._without_advice(error.failure)
         except Exception as error:
             # The comparison is not lost with it.
             traceback.print_exc()
-            advice = Advice(Scores(None), reason=f"the search raised {error!r}")
+            message = f"the search raised {error!r}"
+            advice = self._without_advice(Failure(RunFailed.code, message, None, ""))
         return replace(report, advice=advice, timings=self._timings)
+
+    def _without_advice(self, failure: Failure) -> Advice:
+        if self._ranks is not None:
+            self._ranks.fail(failure)
+        return Advice(Scores(None), reason=failure.message)
 
     def save_calibration(self, file: BinaryIO) -> None:
         """Write what is known of the calibration, if anything is."""
@@ -205,6 +214,8 @@ class Session:
                 yield file
 
     def _failed(self, error: _Failed) -> Report:
+        if self._ranks is not None:
+            self._ranks.fail(error.failure)
         return failed(self._target.name, self._target.file, self._recipe_name, error.failure)
 
     def _finished(self, report: Report) -> Report:
@@ -326,59 +337,62 @@ class Session:
             ) from error
         except MetricFailed as error:
             raise _Failed(self._failure(RunFailed.code, error.what, error.error)) from error
+        except RankFailed as error:
+            message = f"On rank {error.rank}: {error.failure.message}"
+            raise _Failed(replace(error.failure, message=message)) from error
 
-    def _compare(self, quantized: Quantized) -> tuple[_Compared, OutputAgreement]:
-        compared: _Compared | None = None
-        agreement = OutputAgreement(Objectives(self._captured, self._subject))
+    def _compare(self, quantized: Quantized) -> Evaluation:
+        """Compare on all evaluation batches; on other ranks than the first, on a share of them."""
+        evaluation = Evaluation(
+            self._captured,
+            self._subject,
+            quantized,
+            self._places,
+            self._inquiry,
+            self._on_progress,
+        )
+        batches = self._subject.evaluation_batches()
+        if self._ranks is None:
+            self._evaluate(evaluation, quantized, batches)
+            return evaluation
+        shares = Shares(self._ranks, self._captured, quantized, evaluation)
+        try:
+            self._evaluate(evaluation, quantized, shares.mine(batches))
+        except _Failed as error:
+            shares.fail(error.failure)
+        self._is_shared = shares.alone is None
+        if shares.alone is not None and self._ranks.is_first:
+            self._on_note(f"rank 0 compares all batches: {shares.alone}")
         with self._refusals():
-            for batch in self._subject.evaluation_batches():
+            failure = shares.gather()
+        if failure is not None:
+            raise _Failed(failure)
+        return evaluation
+
+    def _evaluate(
+        self, evaluation: Evaluation, quantized: Quantized, batches: Iterable[Batch]
+    ) -> None:
+        with self._refusals():
+            for batch in batches:
                 try:
-                    compared, outputs = self._compare_batch(quantized, batch, compared)
+                    outputs = evaluation.compare(batch)
                 except BaseException as error:
                     failure = self._inquiry.running(error, quantized, batch.number, batch.inputs)
                     raise _Failed(failure) from error
-                agreement.add(outputs, batch)
+                evaluation.agreement.add(outputs, batch)
                 del outputs
-        if compared is None:
+
+    def _report(self, recipe: Recipe, quantized: Quantized, evaluation: Evaluation) -> Report:
+        if not evaluation.batches:
             message = f"{self._target.name} gives no evaluation batch: nothing was compared"
             raise _Failed(Failure(InvalidTargetRule.code, message, self._target.declaration, ""))
-        return compared, agreement
-
-    def _compare_batch(
-        self, quantized: Quantized, batch: Batch, so_far: _Compared | None
-    ) -> tuple[_Compared, Outputs]:
-        inputs = batch.inputs
-        if so_far is None:
-            teller = ProgressTeller(self._on_progress)
-            verified = verify(
-                self._captured, self._subject, quantized, inputs, self._places, teller.watch
-            )
-            comparison, verification = verified.comparison, verified.verification
-            outputs, before, non_finite = verified.outputs, 0, None
-        else:
-            comparison, verification = so_far.comparison, so_far.verification
-            before, non_finite = comparison.not_finite, so_far.non_finite
-            # The model may change its inputs.
-            args, kwargs = cloned(inputs)
-            outputs = comparison.run(args, kwargs)
-        if non_finite is None and comparison.not_finite > before:
-            non_finite = self._inquiry.non_finite(inputs, f"evaluation batch {batch.number}")
-        return _Compared(comparison, verification, batch.number, non_finite), outputs
-
-    def _report(
-        self,
-        recipe: Recipe,
-        quantized: Quantized,
-        compared: _Compared,
-        agreement: OutputAgreement,
-    ) -> Report:
         found = measured(
             self._captured,
             quantized,
-            compared.comparison,
-            agreement,
+            evaluation.comparison,
+            evaluation.agreement,
             self._places,
-            is_finite=compared.non_finite is None,
+            is_finite=evaluation.non_finite is None,
         )
         report = Report(
             self._target.name,
@@ -387,12 +401,12 @@ class Session:
             "ok",
             thresholds=recipe.thresholds,
             output=found.output,
-            batches=compared.batches,
+            batches=evaluation.batches,
             coverage=found.coverage,
             ops=found.ops,
             quantized_by=found.quantized_by,
-            verified=compared.verification,
-            non_finite=compared.non_finite,
+            verified=evaluation.verification,
+            non_finite=evaluation.non_finite,
         )
         self._read_shown(found.ops)
         return report

@@ -49,7 +49,7 @@ with open(here / "started", "a") as log:
 if "unusable" in answers:
     say(event="unusable", message=answers["unusable"])
     sys.exit()
-say(event="ready", process=os.getpid(), python="3", torch="9.9", torchao="9.9")
+say(event="ready", process=os.getpid(), **answers["versions"])
 for line in sys.stdin:
     message = json.loads(line)
     with open(here / "requests", "a") as log:
@@ -80,6 +80,8 @@ class StandIn:
     """A worker that answers what it was told to."""
 
     folder: Path
+    versions: tuple[str, str, str] = ("3.12.1", "2.13.0", "0.18.0")
+    """Of Python, torch and torchao."""
 
     @property
     def python(self) -> str:
@@ -90,6 +92,7 @@ class StandIn:
         data: dict[str, Any] = {
             name: to_json(a) if isinstance(a, Report) else a for name, a in answers.items()
         }
+        data["versions"] = dict(zip(("python", "torch", "torchao"), self.versions))
         data["advice"] = [to_json(each) for each in advice]
         (self.folder / "answers.json").write_text(json.dumps(data))
 

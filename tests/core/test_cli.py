@@ -312,7 +312,7 @@ def test_json_is_a_document_that_can_be_loaded(handlens: Run, worker: StandIn) -
     result = handlens(*arguments, "--format", "json")
     assert result.status == 1
     document = report.load(result.out)
-    assert document.torch == "9.9"
+    assert document.torch == "2.13.0"
     assert document.reports == (ok("handlens_main", finding("HL101", "warning")),)
 
 
@@ -337,6 +337,17 @@ def test_the_output_of_the_model_is_hidden_unless_asked_for(handlens: Run, worke
     arguments = ("check", "net.py::handlens_main", "--python", worker.python)
     assert handlens(*arguments).err == ""
     assert handlens(*arguments, "--verbose").err == "printed by handlens_main\n"
+
+
+def test_what_to_know_of_the_versions_is_said_once(handlens: Run, worker: StandIn) -> None:
+    worker.versions = ("3.10.13", "9.9.0", "0.18.0")
+    worker.answers(handlens_main="die", handlens_other=ok("handlens_other"))
+    result = handlens("check", "net.py", "--python", worker.python)
+    assert worker.starts == 2
+    untested, columns = result.err.splitlines()
+    assert untested.startswith("torch 9.9.0 is untested: ")
+    assert columns.startswith("Python 3.10.13 keeps no columns of expressions")
+    assert "untested" not in result.out
 
 
 def test_a_dead_worker_shows_its_last_output_and_is_replaced(

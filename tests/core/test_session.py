@@ -10,6 +10,7 @@ import pytest
 from handlens.diagnosis.thresholds import ChosenThresholds
 from handlens.report import Document, LogitsAgreement, Metric, Report, digest, dump, load
 from handlens.targets import BOM
+from tests.needs import needs_columns
 
 from .conftest import RunText
 
@@ -432,6 +433,7 @@ def test_control_flow_that_depends_on_data_is_told_on_its_line(run_text: RunText
     assert "torch.where or torch.cond" in report.findings[0].message
 
 
+@needs_columns
 def test_calibration_that_fails_inside_an_op_is_told_on_the_op(run_text: RunText) -> None:
     report = run_text(
         """

@@ -16,6 +16,8 @@ export interface Status {
   targets: TargetStatus[];
   /** The reason why nothing can run at all. */
   problem: string | null;
+  /** What to know of the versions in the interpreter, in sentences. */
+  remarks: string[];
 }
 
 export interface TargetStatus {

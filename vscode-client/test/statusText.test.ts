@@ -25,7 +25,13 @@ const TARGET: TargetStatus = {
   generation: 1,
 };
 
-const STATUS: Status = { uri: "file:///m.py", trusted: true, targets: [TARGET], problem: null };
+const STATUS: Status = {
+  uri: "file:///m.py",
+  trusted: true,
+  targets: [TARGET],
+  problem: null,
+  remarks: [],
+};
 
 function at(change: Partial<Known>): StatusText {
   const known: Known = {

@@ -6,15 +6,18 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
+from typing import Any
 
 from handlens.advice_report import Advice, Alone, Change, ChangeKind, Cost, Scores, Step
 from handlens.advised import WORTH_DB
 from handlens.advising.costs import Costs
-from handlens.advising.measuring import Measuring, real_run
+from handlens.advising.measuring import HOLD, Measuring, real_run
 from handlens.advising.ranking import Part, Parts
 from handlens.advising.search import MANY, WORST, Search, Trial, Unit, Value
 from handlens.capture.export import Captured
 from handlens.comparison.objectives import Objectives
+from handlens.distributed.ranks import END, Ranks
+from handlens.distributed.shared_work import SharedWork
 from handlens.loading.subject import Subject
 from handlens.recipes import Quantized, Recipe
 from handlens.recipes.adjusting import alternatives
@@ -37,19 +40,32 @@ def advise(
     accused: Set[int],
     request: AdviceRequest,
     on_advice: Callable[[Advice], None],
+    ranks: Ranks | None = None,
 ) -> Advice:
     """Search until the wish is reached, the budget is spent, or enough changes are found.
 
     Args:
         accused: The ops that are said to lose accuracy. What each wins by itself is measured, too.
         on_advice: Gets the advice so far whenever something was found.
+        ranks: The processes that share the measurements. Rank 0 searches, and the others have no advice.
     """
     try:
         if quantized.switch is None:
             raise CannotSwitch("the recipe has no switch")
-        return _Advisor(captured, subject, recipe, quantized, accused, request, on_advice).run()
+        advisor = _Advisor(captured, subject, recipe, quantized, accused, request, on_advice, ranks)
+        if ranks is None or ranks.is_first:
+            return advisor.run()
+        advisor.help(ranks)
+        return Advice(Scores(None), reason="rank 0 has it")
     except CannotSwitch as error:
         return Advice(Scores(None), reason=f"ops of this model cannot be switched: {error}")
+    finally:
+        if ranks is not None and ranks.is_first:
+            ranks.broadcast(END)
+
+
+_Run = tuple[tuple["str | int", ...], tuple[tuple["str | int", ChangeKind], ...]]
+"""The changes of a run of the recipe: entries to keep in float, and others to adjust."""
 
 
 class _Over(Exception):
@@ -65,6 +81,7 @@ class _Advisor:
     accused: Set[int]
     request: AdviceRequest
     on_advice: Callable[[Advice], None]
+    ranks: Ranks | None
 
     def __post_init__(self) -> None:
         assert self.quantized.switch is not None
@@ -79,6 +96,10 @@ class _Advisor:
             self._switch,
             list(self.subject.evaluation_batches()),
             Objectives(self.captured, self.subject),
+            self.ranks,
+        )
+        self._runs: SharedWork[_Run, Scores] = SharedWork(
+            "runs", lambda run: real_run(self.captured, self.subject, self.recipe, *run), self.ranks
         )
         self._advice = Advice(
             self._measuring.scores(frozenset()),
@@ -103,11 +124,24 @@ class _Advisor:
             return self._noted(steps=self._worthwhile(), complete=False)
         return self._noted(complete=True)
 
+    def help(self, ranks: Ranks) -> None:
+        """Measure what rank 0 asks for, until its search ends. Raises RankFailed."""
+        while (message := ranks.receive(0)) != END:
+            name, block, tasks = message
+            if name == HOLD:
+                self._measuring.hold(tasks)
+                continue
+            work: SharedWork[Any, Scores] = self._runs if name == "runs" else self._measuring.work
+            ranks.send(work.measure_some(ranks, block, tasks), 0)
+
     # -- by switches -------------------------------------------------------------------------------
 
     def _search(self, before: Value) -> None:
         reach = self.request.reach_db
-        for trial in Search(self._units, self._measure, self._rank, before).run(self.request.most):
+        search = Search(
+            self._units, self._measure, self._rank, before, self._measuring.work.announce
+        )
+        for trial in search.run(self.request.most):
             self._note(trial)
             self._spend()
             if trial.is_chosen and reach is not None and trial.value.decibels >= reach:
@@ -162,11 +196,14 @@ class _Advisor:
     def _check_accused(self) -> None:
         """Measure what each op wins by itself that is said to lose accuracy."""
         known = {each.change.handles for each in self._advice.alone}
-        for unit in self._units:
-            if unit & self.accused and tuple(sorted(unit)) not in known:
-                if self._measure(unit) != WORST:
-                    self._note_alone(unit)
-                self._spend()
+        unknown = [
+            unit for unit in self._units if unit & self.accused and tuple(sorted(unit)) not in known
+        ]
+        self._measuring.work.announce(unknown)
+        for unit in unknown:
+            if self._measure(unit) != WORST:
+                self._note_alone(unit)
+            self._spend()
 
     def _worthwhile(self) -> tuple[Step, ...]:
         """The steps up to the last one that wins enough; those before it may only make room for it."""
@@ -181,28 +218,37 @@ class _Advisor:
 
     def _run_recipe(self) -> None:
         """Run the recipe with what is recommended, and with alternatives for the best units."""
-        count = self._advice.recommended
+        count, steps = self._advice.recommended, list(self._advice.steps)
+        few = len(self._units) < MANY
+        others = [
+            (step.change, kind)
+            for step in (steps[:_UNITS_TO_ADJUST] if few else ())
+            for kind in alternatives(self.quantized, step.change.handles)
+        ]
+        recommended: _Run = tuple(e for step in steps[:count] for e in step.change.entries), ()
+        runs = [self._adjusting(*each) for each in others]
+        self._runs.announce([recommended, *runs] if count else runs)
         if count:
-            steps = list(self._advice.steps)
-            entries = [entry for step in steps[:count] for entry in step.change.entries]
-            output = real_run(self.captured, self.subject, self.recipe, entries)
+            output = self._runs.result(recommended)
             steps[count - 1] = replace(steps[count - 1], output=output, verified=True)
             self._noted(steps=tuple(steps))
-        few = len(self._units) < MANY
-        for step in self._advice.steps[:_UNITS_TO_ADJUST] if few else ():
-            for kind in alternatives(self.quantized, step.change.handles):
-                self._spend()
-                self._note_alternative(step.change, kind)
+        for change, kind in others:
+            self._spend()
+            self._note_alternative(change, kind)
 
-    def _note_alternative(self, kept: Change, kind: ChangeKind) -> None:
-        entries = [
-            entry
+    def _adjusting(self, kept: Change, kind: ChangeKind) -> _Run:
+        """The run with the ops of a change quantized otherwise instead of kept in float."""
+        return (), tuple(
+            (entry, kind)
             for entry in kept.entries
             if kind in alternatives(self.quantized, self._entries.handles((entry,)))
-        ]
-        adjust = [(entry, kind) for entry in entries]
-        output = real_run(self.captured, self.subject, self.recipe, adjust=adjust)
-        change = replace(kept, kind=kind, entries=tuple(entries), name=self._entries.words(entries))
+        )
+
+    def _note_alternative(self, kept: Change, kind: ChangeKind) -> None:
+        run = self._adjusting(kept, kind)
+        output = self._runs.result(run)
+        entries = tuple(entry for entry, _ in run[1])
+        change = replace(kept, kind=kind, entries=entries, name=self._entries.words(entries))
         if _value(output) >= Value(_value(self._advice.before).metric, self._worth):
             alone = Alone(change, output, self._cost(kind, kept.handles))
             self._noted(alternatives=_ranked((*self._advice.alternatives, alone)))

@@ -16,9 +16,14 @@ from handlens.capture.export import Captured
 from handlens.comparison.compared import Outputs
 from handlens.comparison.objectives import Objectives, OutputScores
 from handlens.comparison.random_state import RandomState
+from handlens.distributed.ranks import Ranks
+from handlens.distributed.shared_work import SharedWork
 from handlens.loading.subject import Batch, Subject
 from handlens.recipes import Quantized, Recipe
 from handlens.recipes.switching import Switch
+
+HOLD = "hold"
+"""The message to other ranks to hold the results of a graph."""
 
 
 class Measuring:
@@ -30,8 +35,14 @@ class Measuring:
         switch: Switch,
         batches: Sequence[Batch],
         objectives: Objectives,
+        ranks: Ranks | None = None,
     ) -> None:
+        """``ranks`` are the processes that share the measurements."""
         start = RandomState()
+        self._ranks = ranks
+        self.work: SharedWork[frozenset[int], Scores] = SharedWork(
+            "switches", self._measured, ranks
+        )
         self._quantized, self._switch = quantized, switch
         self._evaluators = [Evaluator(each.inputs, start) for each in batches]
         self._batches, self._objectives = batches, objectives
@@ -52,21 +63,24 @@ class Measuring:
         """The accuracy with the ops ``kept`` in float. Raises CannotSwitch."""
         key = frozenset(kept)
         if key not in self._scores:
-            model = self._switch.graph(key)
-            numbers = self._numbering.of(model) if can_be_reused(model) else None
-            total = OutputScores(self._objectives)
-            for evaluator, reference, batch in zip(
-                self._evaluators, self._references, self._batches
-            ):
-                total.add(Outputs(reference, evaluator.outputs(model, numbers)), batch)
-            self._scores[key] = total.result
+            self._scores[key] = self.work.result(key)
         return self._scores[key]
+
+    def _measured(self, kept: frozenset[int]) -> Scores:
+        model = self._switch.graph(kept)
+        numbers = self._numbering.of(model) if can_be_reused(model) else None
+        total = OutputScores(self._objectives)
+        for evaluator, reference, batch in zip(self._evaluators, self._references, self._batches):
+            total.add(Outputs(reference, evaluator.outputs(model, numbers)), batch)
+        return total.result
 
     def hold(self, kept: Set[int]) -> None:
         """Hold the results of the ops with ``kept`` in float: other sets are measured from there.
 
         Nothing is held of a graph whose results cannot be reused.
         """
+        if self._ranks is not None and self._ranks.is_first:
+            self._ranks.broadcast((HOLD, 0, kept))
         self._graph = self._switch.graph(kept)
         self._outputs = []
         if can_be_reused(self._graph) and can_be_reused(self._quantized.reference):

@@ -58,6 +58,8 @@ class Search:
     is not known."""
     before: Value
     """The output without any change."""
+    announce: Callable[[Sequence[frozenset[int]]], None] = lambda sets: None
+    """Called with the sets that are going to be measured next."""
 
     def run(self, most: int) -> Iterator[Trial]:
         """Yield every trial as it is measured, and each choice, ``most`` of them."""
@@ -69,6 +71,7 @@ class Search:
             ranked = [each for each in likely or self.units if not each <= kept]
             most_tried = self._shortlist(len(ranked), len(chosen)) if likely else len(ranked)
             tried: dict[Unit, Value] = {}
+            self.announce([kept | unit for unit in ranked[:most_tried]])
             for unit in ranked[:most_tried]:
                 tried[unit] = self.measure(kept | unit)
                 yield Trial(unit, chosen, tried[unit])

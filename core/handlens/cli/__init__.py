@@ -16,6 +16,7 @@ import click
 from handlens import __version__
 from handlens.cli import advise, check, list_targets, serve
 from handlens.cli.ending import CANCELLED, COULD_NOT_RUN
+from handlens.cli.ranks import tell_torchrun
 from handlens.rendering.view import clean
 
 
@@ -49,4 +50,5 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # Python's own status for this is 1, which would say that there are findings.
         traceback.print_exc()
         status = COULD_NOT_RUN
+    tell_torchrun(status)
     sys.exit(status)

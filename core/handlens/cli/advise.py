@@ -15,6 +15,7 @@ from handlens.cli import options
 from handlens.cli.applying import apply
 from handlens.cli.ending import COULD_NOT_RUN, FINDINGS, NOTHING_FOUND
 from handlens.cli.plans import Plan, plans_of, shown
+from handlens.cli.ranks import is_first, rank
 from handlens.cli.running import Found, run, write
 from handlens.report import Report
 from handlens.request import AdviceRequest, RunRequest
@@ -42,6 +43,7 @@ from handlens.targets import Target
 @options.output_format(text="a table")
 @options.output
 @options.python
+@options.deadline
 @click.option("-v", "--verbose", is_flag=True, help="Show the model's output, and tracebacks.")
 def command(
     file: str,
@@ -52,6 +54,7 @@ def command(
     output_format: str,
     output: Path | None,
     interpreter: str,
+    deadline_s: float | None,
     verbose: bool,
 ) -> int:
     """Measure which ops to keep in float, and what each wins.
@@ -63,12 +66,12 @@ def command(
     changed.
     """
     plans = [_asking(plan, AdviceRequest(reach, budget)) for plan in plans_of(file, recipe)]
-    if not plans:
+    if not plans and is_first():
         click.echo(f"{shown(file)}: information: {targets.HOW_TO_DECLARE}", err=True)
         return COULD_NOT_RUN
     found = Found()
     try:
-        run(plans, interpreter, verbose, found)
+        run(plans, interpreter, verbose, found, deadline_s, rank())
     except KeyboardInterrupt:
         # Other formats have what the comparison measured, which comes with the end of a run.
         if output_format != "text" or found.advice is None:
@@ -76,6 +79,8 @@ def command(
         found.reports.append(_unfinished(plans[len(found.reports)], found.advice))
         write(found, output_format, output, verbose)
         raise
+    if not is_first():
+        return NOTHING_FOUND
     write(found, output_format, output, verbose)
     status = _status(found.reports)
     if not is_applied:

@@ -11,6 +11,7 @@ from handlens import targets
 from handlens.cli import options
 from handlens.cli.ending import COULD_NOT_RUN, FINDINGS, NOTHING_FOUND
 from handlens.cli.plans import Plan, plans_of, shown
+from handlens.cli.ranks import is_first, rank
 from handlens.cli.running import Found, run, write
 from handlens.diagnosis import selection
 from handlens.report import Report
@@ -51,6 +52,7 @@ def _codes_option(
     help="Do not show these rules.",
 )
 @options.python
+@options.deadline
 @click.option(
     "-v", "--verbose", is_flag=True, help="Show the model's output, every hint, and tracebacks."
 )
@@ -63,6 +65,7 @@ def command(
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     interpreter: str,
+    deadline_s: float | None,
     verbose: bool,
 ) -> int:
     """Quantize the models of files, and show which lines lose accuracy.
@@ -79,11 +82,13 @@ def command(
     for file in files:
         found = plans_of(file, recipe, chosen)
         plans += found
-        if not found:
+        if not found and is_first():
             undeclared = True
             click.echo(f"{shown(file)}: information: {targets.HOW_TO_DECLARE}", err=True)
     results = Found()
-    run(plans, interpreter, verbose, results)
+    run(plans, interpreter, verbose, results, deadline_s, rank())
+    if not is_first():
+        return NOTHING_FOUND
     write(results, output_format, output, verbose)
     return _status(results.reports, undeclared)
 

@@ -24,6 +24,13 @@ python: _Decorator = click.option(
     default=sys.executable,
     help="The Python that runs the model, with torch and torchao. Default: the one that runs this.",
 )
+deadline: _Decorator = click.option(
+    "--deadline",
+    "deadline_s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="End the run of a target after this time, and show the line that it is at.",
+)
 
 
 def output_format(text: str = FORMATS["text"].summary) -> _Decorator:

@@ -8,26 +8,32 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import click
 from rich.console import Console
 
 from handlens import __version__, switches
 from handlens.advice_report import Advice
 from handlens.cli.ending import Refused
 from handlens.cli.plans import Plan, shown
+from handlens.cli.ranks import Rank
 from handlens.diagnosis import judge
 from handlens.diagnosis.rules.worker_failed import WorkerFailed
 from handlens.project import ProjectSettings
 from handlens.rendering.formats import FORMATS
 from handlens.rendering.run_status import RunStatus
-from handlens.rendering.view import View
+from handlens.rendering.view import View, clean
 from handlens.report import Document, Failure, Report, digest
 from handlens.request import RunRequest
 from handlens.source_text import read
-from handlens.workers.client import Worker, WorkerUnusable
+from handlens.workers.client import Environment, Worker, WorkerUnusable
+
+# How much longer rank 0 may take than the others.
+_TO_TELL_S = 10.0
 
 
 @dataclass
@@ -42,20 +48,42 @@ class Found:
     """The advice so far on the target that is being run."""
 
 
-def run(plans: Sequence[Plan], interpreter: str, verbose: bool, found: Found) -> None:
+def run(
+    plans: Sequence[Plan],
+    interpreter: str,
+    verbose: bool,
+    found: Found,
+    deadline_s: float | None = None,
+    rank: Rank | None = None,
+) -> None:
     """Run plans one after the other, and put what comes of them into ``found``.
+
+    With a rank, they are shared with other ranks: rank 0 finds, and the others help.
 
     Reports are judged, and have the findings that project and command select. Raises Refused if the
     interpreter cannot run a worker.
     """
     logging.basicConfig(level=switches.log_level("WARNING"), format="%(message)s")
     try:
-        asyncio.run(_run(plans, interpreter, verbose, found))
+        if rank is None or rank.number == 0:
+            asyncio.run(_run(plans, interpreter, verbose, found, deadline_s, rank))
+        else:
+            asyncio.run(_help(plans, interpreter, deadline_s, rank))
     except WorkerUnusable as error:
         raise Refused(str(error), error.output) from error
 
 
-async def _run(plans: Sequence[Plan], interpreter: str, verbose: bool, found: Found) -> None:
+async def _run(
+    plans: Sequence[Plan],
+    interpreter: str,
+    verbose: bool,
+    found: Found,
+    deadline_s: float | None,
+    rank: Rank | None,
+) -> None:
+    if rank is not None and deadline_s is not None:
+        # Rank 0 tells which of the others was too slow.
+        deadline_s += _TO_TELL_S
     worker: Worker | None = None
     with RunStatus(verbose) as status:
 
@@ -64,22 +92,27 @@ async def _run(plans: Sequence[Plan], interpreter: str, verbose: bool, found: Fo
             status.advice(advice)
 
         try:
-            for plan in plans:
+            for number, plan in enumerate(plans):
                 if isinstance(plan.run, Report):
                     found.reports.append(plan.settings.selected(plan.run))
                     continue
                 target = plan.run.target
-                status.begin(f"{shown(target.file)}::{target.name}", plan.run.stages)
+                name = f"{shown(target.file)}::{target.name}"
+                status.begin(name, plan.run.stages)
                 if worker is None:
-                    worker, environment = await Worker.start(interpreter, status.output)
+                    worker, environment = await _started(interpreter, status.output, rank)
+                    if found.torch is None:
+                        for remark in environment.remarks:
+                            status.remark(remark)
                     found.torch = environment.torch
-                is_last = plan is plans[-1]
                 report = await worker.run(
-                    plan.run,
+                    _shared(plan.run, rank, number),
                     status.stage,
+                    deadline_s,
                     on_advice=on_advice,
                     on_progress=status.progress,
-                    is_last=is_last,
+                    on_note=functools.partial(_say, name),
+                    is_last=plan is plans[-1],
                 )
                 if report.error and report.error.rule == WorkerFailed.code:
                     # All that the run printed has arrived when its worker is closed, not before.
@@ -92,6 +125,52 @@ async def _run(plans: Sequence[Plan], interpreter: str, verbose: bool, found: Fo
         finally:
             if worker is not None:
                 await worker.close()
+
+
+def _say(name: str, note: str) -> None:
+    click.echo(f"{clean(name)}: {clean(note)}", err=True)
+
+
+async def _help(
+    plans: Sequence[Plan], interpreter: str, deadline_s: float | None, rank: Rank
+) -> None:
+    """Run the part of a rank other than the first, which prints nothing but why the rank has died."""
+    worker: Worker | None = None
+    recent: deque[str] = deque(maxlen=20)
+    try:
+        for number, plan in enumerate(plans):
+            if isinstance(plan.run, Report):
+                continue
+            if worker is None:
+                worker, _ = await _started(interpreter, recent.append, rank)
+            shared = _shared(plan.run, rank, number)
+            report = await worker.run(
+                shared, lambda stage: None, deadline_s, is_last=plan is plans[-1]
+            )
+            if report.error and report.error.rule == WorkerFailed.code:
+                is_told = worker.alive
+                await worker.close()
+                worker = None
+                reason = f"rank {rank.number}: {report.error.message}"
+                if not is_told:
+                    # Without an exit status, torchrun would let the other ranks wait.
+                    raise Refused(reason, recent)
+                click.echo("\n".join(clean(each) for each in (reason, *recent)), err=True)
+            recent.clear()
+    finally:
+        if worker is not None:
+            await worker.close()
+
+
+async def _started(
+    interpreter: str, on_output: Callable[[str], None], rank: Rank | None
+) -> tuple[Worker, Environment]:
+    # A worker that forks runs stays when one of them dies, and tells the other ranks.
+    return await Worker.start(interpreter, on_output, workers="auto" if rank is None else "fork")
+
+
+def _shared(request: RunRequest, rank: Rank | None, run: int) -> RunRequest:
+    return request if rank is None else dataclasses.replace(request, shard=rank.shard(run))
 
 
 def write(found: Found, name: str, output: Path | None, verbose: bool) -> None:

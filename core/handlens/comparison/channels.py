@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch.fx import Node
 
 from handlens.capture.nodes import example, is_complex, op_name
 from handlens.comparison.fakequantize import FakeQuantizer
+from handlens.comparison.statistics import ExactSum
 from handlens.report import Channels
 
 _SECOND = {
@@ -135,12 +136,14 @@ def summary(role: str, largest: Tensor) -> Channels | None:
 class ChannelNoise:
     """The noise in each channel: sums over a sample of the values, by channel.
 
-    ``sums`` has a row for Σ r²; for Σ (a − r)² of the quantized model as it runs; and for that of the op
-    computed in the quantized way from reference inputs, if it adds any.
+    The sums have a row for Σ r²; for Σ (a − r)² of the quantized model as it runs; and for that of the op
+    computed in the quantized way from reference inputs, if it adds any. They are pooled without rounding,
+    as by ``ExactSum``, so that the order does not matter.
     """
 
-    def __init__(self, sums: Tensor) -> None:
-        self._sums = sums
+    def __init__(self, parts: Tensor) -> None:
+        """``parts``, in the first dimension, add up to the sums. The smallest come first."""
+        self._parts = parts
 
     @classmethod
     def of(
@@ -170,23 +173,53 @@ class ChannelNoise:
         if tried:
             tried[0].sub_(tried[1] if exact is not None else r)
         a.sub_(r)
-        return cls(samples[:3].square_().sum(_others(samples.dim(), dim)))
+        return cls(samples[:3].square_().sum(_others(samples.dim(), dim)).cpu()[None])
 
     def __add__(self, other: ChannelNoise) -> ChannelNoise:
         """The sums of both; empty if their numbers of channels differ."""
-        if self._sums.shape != other._sums.shape:
-            return ChannelNoise(torch.empty(2, 0))
-        return ChannelNoise(self._sums + other._sums)
+        if self._parts.shape[1:] != other._parts.shape[1:]:
+            return ChannelNoise(torch.empty(1, 2, 0))
+        parts = self._parts
+        for each in other._parts:
+            parts = _grown(parts, each)
+        return ChannelNoise(parts)
+
+    @cached_property
+    def sums(self) -> Tensor:
+        """A row for each sum, a column for each channel, each rounded once."""
+        count, *shape = self._parts.shape
+        if count == 1:
+            return self._parts[0]
+        columns = zip(*self._parts.flatten(1).tolist())
+        return torch.tensor(list(map(math.fsum, columns)), dtype=torch.float64).view(shape)
 
     @property
     def relative(self) -> float | None:
         """Noise over signal, at most 1 for each channel, averaged over the channels."""
-        return _mean_ratio(self._sums[1], self._sums[0])
+        return _mean_ratio(self.sums[1], self.sums[0])
 
     @property
     def introduced_relative(self) -> float | None:
-        introduced = self._sums[2] if len(self._sums) > 2 else torch.zeros_like(self._sums[0])
-        return _mean_ratio(introduced, self._sums[0])
+        introduced = self.sums[2] if len(self.sums) > 2 else torch.zeros_like(self.sums[0])
+        return _mean_ratio(introduced, self.sums[0])
+
+
+def _grown(parts: Tensor, value: Tensor) -> Tensor:
+    """The parts of an exact sum with ``value`` added."""
+    rests = []
+    for part in parts:
+        total = value + part
+        added = total - part
+        rest = (value - added) + (part - (total - added))
+        # Nothing is left over of a sum that is not finite.
+        rests.append(rest.nan_to_num_(0.0, 0.0, 0.0))
+        value = total
+    grown = torch.stack([*rests, value])
+    # What is zero comes first, and is dropped where it is zero for all channels.
+    grown = grown.gather(0, grown.abs().argsort(0))
+    is_kept = grown.flatten(1).any(1)
+    is_kept[-1] = True
+    return grown[is_kept]
 
 
 def _mean_ratio(noise: Tensor, signal: Tensor) -> float | None:
@@ -206,8 +239,18 @@ class Parts(nn.Module):
     def __init__(self, dim: int, side_by_side: bool) -> None:
         super().__init__()
         self._dim, self._side_by_side = dim, side_by_side
-        self.relative: list[float] = []
+        self.total: list[ExactSum] = []
+
+    @property
+    def relative(self) -> list[float]:
         """By input, noise over signal, summed over the channels and over all executions."""
+        return list(map(float, self.total))
+
+    def update(self, total: Sequence[ExactSum]) -> None:
+        """Add the total of other executions. The order does not matter."""
+        self.total = self.total or [ExactSum() for _ in total]
+        for mine, theirs in zip(self.total, total):
+            mine.update(theirs)
 
     def forward(self, whole: Tensor, references: list[Tensor], actuals: list[Tensor]) -> None:
         if functorch.peek_interpreter_stack() is not None:
@@ -217,14 +260,12 @@ class Parts(nn.Module):
             # The models have selected different values.
             return
         signal = None if self._side_by_side else self._energies(whole)[0]
-        found = []
-        for reference, actual in zip(references, actuals):
+        self.total = self.total or [ExactSum() for _ in references]
+        for known, reference, actual in zip(self.total, references, actuals):
             own, noise = self._energies(reference, actual)
             energy = own if signal is None else signal
             ratio = (noise / energy).clamp_(max=1.0)
-            found.append(float(torch.where(energy > 0, ratio, 0.0).sum()))
-        known = self.relative or [0.0] * len(found)
-        self.relative = [mine + theirs for mine, theirs in zip(known, found)]
+            known.add(float(torch.where(energy > 0, ratio, 0.0).sum()))
 
     def _energies(self, reference: Tensor, *actual: Tensor) -> Tensor:
         """Σ r² by channel, and Σ (a − r)² if there is an actual value."""

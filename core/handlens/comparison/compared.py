@@ -93,6 +93,7 @@ class Comparison:
     unmatched: dict[int, str] = field(default_factory=dict)
     """By handle of an op of the reference that was not compared, the reason."""
     batches: int = 0
+    """The number of the next batch, from 0 on."""
 
     @property
     def not_finite(self) -> int:
@@ -123,3 +124,20 @@ class Comparison:
             each.end_batch(self.batches)
         self.batches += 1
         return outputs[0]
+
+    @property
+    def totals(self) -> list[Any]:
+        """What was measured at every place of the graph, to be pooled by ``update`` elsewhere."""
+        return [each.total for each in self._measuring]
+
+    def update(self, totals: list[Any]) -> None:
+        """Pool what a comparison of the same graphs has measured on other batches.
+
+        The result is that of one comparison on all batches, to the bit, in whatever order they come.
+        """
+        for mine, total in zip(self._measuring, totals):
+            mine.update(total)
+
+    @property
+    def _measuring(self) -> list[Recorder | Parts]:
+        return [each for each in self.module.modules() if isinstance(each, (Recorder, Parts))]

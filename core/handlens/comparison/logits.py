@@ -220,6 +220,14 @@ class LogitsStatistics:
         else:
             self._is_finite = False
 
+    def update(self, other: LogitsStatistics) -> None:
+        """Add the statistics of other batches."""
+        self._rows += other._rows
+        self._agreeing += other._agreeing
+        self._divergence.update(other._divergence)
+        self._is_finite &= other._is_finite
+        self._are_comparable &= other._are_comparable
+
     @property
     def result(self) -> LogitsAgreement | None:
         """None if nothing looks like logits, or no rows could be compared."""

@@ -89,7 +89,7 @@ class OutputScores:
         self._objectives = objectives
         self._total = Statistics()
         self._logits = LogitsStatistics(objectives.logits)
-        self._metric = _Mean()
+        self._metric = Mean()
 
     def add(self, outputs: Outputs, batch: Batch) -> None:
         """Add the outputs for a batch. Raises what ``Objectives.evaluate`` does."""
@@ -114,7 +114,7 @@ class OutputAgreement:
     def __init__(self, objectives: Objectives) -> None:
         self._objectives = objectives
         self._logits = LogitsStatistics(objectives.logits)
-        self._reference, self._quantized = _Mean(), _Mean()
+        self._reference, self._quantized = Mean(), Mean()
 
     def add(self, outputs: Outputs, batch: Batch) -> None:
         """Add the outputs for a batch. Raises what ``Objectives.evaluate`` does."""
@@ -122,6 +122,18 @@ class OutputAgreement:
         if self._objectives.metric is not None:
             self._reference.add(self._objectives.evaluate("float", outputs, batch))
             self._quantized.add(self._objectives.evaluate("quantized", outputs, batch))
+
+    @property
+    def totals(self) -> tuple[LogitsStatistics, Mean, Mean]:
+        """What was measured, to be pooled by ``update`` elsewhere."""
+        return self._logits, self._reference, self._quantized
+
+    def update(self, totals: tuple[LogitsStatistics, Mean, Mean]) -> None:
+        """Pool what was measured on other batches."""
+        logits, reference, quantized = totals
+        self._logits.update(logits)
+        self._reference.update(reference)
+        self._quantized.update(quantized)
 
     @property
     def logits(self) -> LogitsAgreement | None:
@@ -134,7 +146,7 @@ class OutputAgreement:
         return Metric(self._objectives.metric_name, self._reference.value, self._quantized.value)
 
 
-class _Mean:
+class Mean:
     """The mean of numbers, which is the same in whatever order they come."""
 
     def __init__(self) -> None:
@@ -148,6 +160,11 @@ class _Mean:
             self._sum.add(number)
         else:
             self._is_finite = False
+
+    def update(self, other: Mean) -> None:
+        self._count += other._count
+        self._sum.update(other._sum)
+        self._is_finite &= other._is_finite
 
     @property
     def value(self) -> float | None:

@@ -46,6 +46,10 @@ class Measurements:
     masked_min: float = math.inf
     """The lowest finite one of them in the reference."""
     executions: int = 0
+    first_batch: int | None = None
+    """The first batch in which the op was executed."""
+    errors: Histogram | None = None
+    """The errors of a sample of the values of its first execution."""
     diverged: int = 0
     """How often the two models went different ways before they reached the op."""
     worst_sqnr_db: float = math.inf
@@ -90,6 +94,9 @@ class Measurements:
         self.masked_min = min(self.masked_min, other.masked_min)
         self.executions += other.executions
         self.diverged += other.diverged
+        first = math.inf if self.first_batch is None else self.first_batch
+        if other.first_batch is not None and other.first_batch < first:
+            self.first_batch, self.errors = other.first_batch, other.errors
         if other.worst_batch is not None:
             mine = (self.worst_sqnr_db, math.inf if self.worst_batch is None else self.worst_batch)
             theirs = (other.worst_sqnr_db, other.worst_batch)
@@ -113,8 +120,6 @@ class Recorder(nn.Module):
     ) -> None:
         super().__init__()
         self.total = Measurements()
-        self.errors: Histogram | None = None
-        """The errors of a sample of the values of the first execution."""
         self._batch = Measurements()
         self._quantizers = tuple(quantizers)
         self._channel_dim = channel_dim
@@ -168,7 +173,7 @@ class Recorder(nn.Module):
         first, *others = accumulated
         measured = pool(batch.accumulated, reference, first, introduced)
         if batch.executions == 1 and not self.total.executions:
-            self.errors = error_histogram(reference, first)
+            batch.errors = error_histogram(reference, first)
         for actual in others:
             pool(batch.accumulated, reference, actual)
         for value in requantized:
@@ -238,15 +243,20 @@ class Recorder(nn.Module):
         batch.clipping_noise.add(clipped * len(self._quantizers))
         if channel_dim is not None and reference.dim() > 1:
             lowest = measured.reference_min if measured.count == reference.numel() else -math.inf
-            batch.add_magnitudes(magnitudes(reference, channel_dim, lowest).float())
+            batch.add_magnitudes(magnitudes(reference, channel_dim, lowest).float().cpu())
 
     def diverge(self) -> None:
         """Note that the models took different branches: one did not execute this op."""
         self._batch.diverged += 1
 
+    def update(self, total: Measurements) -> None:
+        """Pool the measurements of other batches."""
+        self.total.update(total)
+
     def end_batch(self, number: int) -> None:
         """Add the measurements of the batch that ends to the total."""
         batch, self._batch = self._batch, Measurements()
+        batch.first_batch = number if batch.executions else None
         ratio = batch.accumulated.sqnr_db
         if ratio is not None:
             batch.worst_sqnr_db, batch.worst_batch = ratio, number

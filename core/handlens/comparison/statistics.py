@@ -127,7 +127,8 @@ class Statistics:
         self._actual.update(other._actual)
         self._product.update(other._product)
         self._pool(other)
-        self.mismatch = self.mismatch or other.mismatch
+        # Of several reasons one is told, the same in any order.
+        self.mismatch = min(filter(None, (self.mismatch, other.mismatch)), default="")
 
     def _pool(self, other: Sums | Statistics) -> None:
         self.count += other.count

@@ -8,9 +8,12 @@ once. So do the functions here, which dequantize the weight once for all ops tha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import torch
+import torchao
 from torch import Tensor, nn
 
 from handlens.recipes.int8 import WEIGHT_ONLY
@@ -22,16 +25,28 @@ _NAME = "int4-weight-only"
 _GROUPS = (128, 64, 32)
 _OUTPUTS = 16
 
+# torchao's configuration of 4 bit weights for CPUs, by its names in torchao 0.18, 0.17 and 0.16.
+_CONFIGURATIONS = (
+    ("torchao.prototype.quantization.int4", "PrototypeInt4WeightOnlyConfig"),
+    ("torchao.prototype.quantization.int4", "Int4WeightOnlyOpaqueTensorConfig"),
+    ("torchao.prototype.int4_opaque_tensor", "Int4WeightOnlyOpaqueTensorConfig"),
+)
+
+
+def configuration(group_size: int) -> Any:
+    """torchao's configuration for 4 bit weights on CPUs. Raises UnknownRecipe if torchao has none."""
+    # The stable Int4WeightOnlyConfig has layouts for GPUs only; this one has the same numbers.
+    for module, name in _CONFIGURATIONS:
+        with suppress(ImportError, AttributeError):
+            kind = getattr(import_module(module), name)
+            return kind(group_size=group_size, set_inductor_config=False)
+    raise UnknownRecipe(
+        f"recipe {_NAME} needs the 4 bit weights for CPUs of torchao, and torchao "
+        f"{torchao.__version__} has none that Handlens knows"
+    )
+
 
 def _config(layer: nn.Linear, groups: tuple[int, ...] = _GROUPS) -> Any:
-    # torchao's stable Int4WeightOnlyConfig has layouts for GPUs only; this one has the same numbers.
-    try:
-        from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
-    except ImportError as error:
-        raise UnknownRecipe(
-            f"recipe {_NAME} needs the 4 bit weights for CPUs of torchao 0.18, and the torchao that is "
-            f"installed has none: {error}"
-        ) from error
     if layer.weight.device.type != "cpu":
         raise UnknownRecipe(
             f"recipe {_NAME} runs on the CPU only, and the model is on {layer.weight.device}: "
@@ -40,7 +55,7 @@ def _config(layer: nn.Linear, groups: tuple[int, ...] = _GROUPS) -> Any:
     group = next((each for each in groups if layer.in_features % each == 0), None)
     if group is None or layer.out_features % _OUTPUTS:
         return None
-    return PrototypeInt4WeightOnlyConfig(group_size=group, set_inductor_config=False)
+    return configuration(group)
 
 
 def _finest(layer: nn.Linear) -> Any:

@@ -72,6 +72,10 @@ class RunStatus:
                 self._task, stages=f"[bold]{self._ahead[-1]}[/]", so_far=clean(so_far(advice))
             )
 
+    def remark(self, text: str) -> None:
+        """Show something about the interpreter that the user should know."""
+        self._progress.console.print(Text(clean(text)), soft_wrap=True)
+
     def output(self, line: str) -> None:
         """Remember a line that the run printed, and show it if that is asked for."""
         # A progress bar overwrites its line; only what it wrote last counts.

@@ -98,7 +98,7 @@ def _op(
         worst_batch_sqnr_db=None
         if measurements.worst_batch is None
         else measurements.worst_sqnr_db,
-        errors=compared.recorder.errors,
+        errors=measurements.errors,
         in_float=quantized.in_float.get(handle, ""),
         whole=is_whole(node),
         missed=tuple(_missed(compared, noises)),

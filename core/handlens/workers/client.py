@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from handlens import switches
+from handlens import switches, versions
 from handlens.dataclass_json import from_json
 from handlens.diagnosis.rules.worker_failed import WorkerFailed
 from handlens.report import Advice, Failure, Report, Span, failed
@@ -32,6 +32,11 @@ class Environment:
     torch: str
     torchao: str
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user of these versions should know."""
+        return versions.remarks(self.python, self.torch, self.torchao)
+
 
 @dataclass(frozen=True)
 class _Pending:
@@ -42,6 +47,7 @@ class _Pending:
     on_stage: Callable[[str], None]
     on_advice: Callable[[Advice], None] | None
     on_progress: Callable[[Progress], None] | None
+    on_note: Callable[[str], None] | None
 
 
 class _Processes(Protocol):
@@ -106,12 +112,13 @@ class Worker:
         deadline_s: float | None = None,
         on_advice: Callable[[Advice], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        on_note: Callable[[str], None] | None = None,
         is_last: bool = False,
     ) -> Report:
         """Run a request, and return its report, which is not judged yet.
 
-        ``on_advice`` is called with the advice so far, whenever the search has found something, and
-        ``on_progress`` while a stage lasts.
+        ``on_advice`` is called with the advice so far, whenever the search has found something,
+        ``on_progress`` while a stage lasts, and ``on_note`` with what one should know of the run.
         ``is_last`` says that no other run is expected: no process gets ready for one.
 
         Cancelling this coroutine kills the run and what it has started. So does the deadline; the
@@ -122,7 +129,7 @@ class Worker:
         future: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
         if not self.alive:
             return _died(request, "the worker process is gone")
-        self._runs[run] = _Pending(future, request, on_stage, on_advice, on_progress)
+        self._runs[run] = _Pending(future, request, on_stage, on_advice, on_progress, on_note)
         try:
             await self._processes.begin(run, asdict(request), deadline_s, is_last)
             await asyncio.wait([future], timeout=deadline_s)
@@ -150,6 +157,9 @@ class Worker:
             return
         if event == "stage":
             pending.on_stage(message["stage"])
+        elif event == "note":
+            if pending.on_note is not None:
+                pending.on_note(message["note"])
         elif event == "progress":
             if pending.on_progress is not None:
                 pending.on_progress(from_json(Progress, message["progress"]))
@@ -188,7 +198,7 @@ def _overdue(request: RunRequest, deadline_s: float | None, ended: Report | None
     """The report of a run that took too long: the run's own if it ended just in time, else a failure."""
     message = (
         f"{request.target.name} was killed: it ran for more than {deadline_s:g} s. "
-        "The setting handlens.deadline allows for more."
+        "The setting handlens.deadline, or --deadline, allows for more."
     )
     if ended is None:
         return _killed(request, message)

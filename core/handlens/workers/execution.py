@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from handlens.dataclass_json import from_json, to_json
+from handlens.distributed.ranks import Ranks
 from handlens.report import Advice, Report
 from handlens.request import Progress, RunRequest
 from handlens.session import Session
@@ -55,7 +56,11 @@ class Execution:
         may_hold = self.request.hold_export and may_hold_exports()
         self.read = FilesRead() if may_hold else None
         """The files that decide the export; None if it is not to be held."""
-        self.session = Session(self.request, self._on_stage, self._on_progress)
+        shard = self.request.shard
+        ranks = None if shard is None else Ranks(shard)
+        self.session = Session(
+            self.request, self._on_stage, self._on_progress, ranks, self._on_note
+        )
 
     def go_on_with(self, number: int, request: dict[str, Any]) -> None:
         """Have what follows belong to another run, which has the same export."""
@@ -90,6 +95,9 @@ class Execution:
 
     def _on_progress(self, progress: Progress) -> None:
         self._voice.say("progress", self.number, progress=to_json(progress))
+
+    def _on_note(self, note: str) -> None:
+        self._voice.say("note", self.number, note=note)
 
     def _on_advice(self, advice: Advice) -> None:
         self._voice.say("advice", self.number, advice=to_json(advice))

@@ -8,6 +8,7 @@ From a worker       {"event": "ready", "process": id, "python": …, "torch": �
                     {"event": "unusable", "message": …}, and it exits
                     {"event": "stage", "run": id, "stage": name}
                     {"event": "progress", "run": id, "progress": {…}}: how far that stage is
+                    {"event": "note", "run": id, "note": text}: something that people should know
                     {"event": "held", "run": id, "process": id}, from a run to the worker that forks
                         alone: the run holds its export, and that process goes on from there
                     {"event": "outdated", "run": id}, likewise: the held export is of no use any more

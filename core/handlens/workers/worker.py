@@ -133,7 +133,7 @@ class _Runs:
         except OSError as error:
             for fd in opened:
                 os.close(fd)
-            self._tell_death(number, f"its process cannot be started ({error})")
+            self._tell_death(number, request, f"its process cannot be started ({error})")
             return
         pipe, child_pipe, child_control, control, stack, child_stack = opened
         if process == 0:
@@ -174,6 +174,7 @@ class _Runs:
             if run.number == number and not run.ended:
                 run.ended = True
                 run.kill()
+                _tell_ranks(run.request, "it was cancelled")
                 wire.write(self._events, {"event": "cancelled", "run": number})
 
     def _interrupt(self, number: int) -> None:
@@ -216,7 +217,7 @@ class _Runs:
             run.continuation, run.idle = None, True
         if run.ended:
             return
-        if kind in ("stage", "progress", "advice", "report"):
+        if kind in ("stage", "progress", "note", "advice", "report"):
             run.ended = kind == "report"
             wire.write_line(self._events, line)
             if run.ended and run.continuation is None and run in self._runs:
@@ -230,7 +231,7 @@ class _Runs:
         elif kind == "idle":
             # The process ended with status 0, and yet sent no report.
             run.ended = True
-            self._tell_death(run.number, f"its process {wire.ending(0)}")
+            self._tell_death(run.number, run.request, f"its process {wire.ending(0)}")
 
     def _reap(self) -> None:
         dead: list[tuple[ForkedRun, int]] = []
@@ -270,12 +271,39 @@ class _Runs:
 
             written = stack.decode("ascii", "replace")
             line = crashes.line(written, from_json(RunRequest, run.request))
-            self._tell_death(run.number, f"its process {wire.ending(status)}", line, written)
+            overdue = status == -INTERRUPT
+            reason = "it took too long" if overdue else f"its process {wire.ending(status)}"
+            self._tell_death(run.number, run.request, reason, line, written)
         else:
             # The stack, if there is one, is that of a process which the run had started.
-            self._tell_death(run.number, f"its process {wire.ending(status)}")
+            self._tell_death(run.number, run.request, f"its process {wire.ending(status)}")
 
     def _tell_death(
-        self, number: int, reason: str, line: Span | None = None, stack: str = ""
+        self,
+        number: int,
+        request: dict[str, Any],
+        reason: str,
+        line: Span | None = None,
+        stack: str = "",
     ) -> None:
+        _tell_ranks(request, reason, line, stack)
         wire.write(self._events, wire.died(number, reason, line, stack))
+
+
+def _tell_ranks(
+    request: dict[str, Any], reason: str, line: Span | None = None, stack: str = ""
+) -> None:
+    """Tell the other ranks of a run, if there are any, that this one has died."""
+    if not request.get("shard"):
+        return
+    from handlens.dataclass_json import from_json
+    from handlens.diagnosis.rules.worker_failed import WorkerFailed
+    from handlens.distributed.ranks import Ranks
+    from handlens.report import Failure
+    from handlens.request import Shard
+
+    message = f"running {request['target']['name']} failed: {reason}"
+    with contextlib.suppress(Exception):
+        # The ranks may have been ended, and the store with them.
+        ranks = Ranks(from_json(Shard, request["shard"]))
+        ranks.fail(Failure(WorkerFailed.code, message, line, stack))

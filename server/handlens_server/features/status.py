@@ -32,11 +32,13 @@ def register(server: LanguageServer, state: State, runs: Runs, searches: Searche
         document = state.documents.find(uri)
         if document is None or document.file is None or not state.capabilities.status:
             return
+        root = state.documents.root(document.file)
         now = {
             "uri": document.uri,
             "trusted": state.trusted,
             "targets": targets(state, runs, searches, document),
-            "problem": state.pool.problem(state.documents.root(document.file)),
+            "problem": state.pool.problem(root),
+            "remarks": state.pool.remarks(root),
         }
         if sent.get(document.uri) != now:
             sent[document.uri] = now

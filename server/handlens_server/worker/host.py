@@ -52,6 +52,8 @@ class Host:
         self.folder = folder
         self.workers: Workers = workers
         self.state = State.IDLE
+        self.remarks: tuple[str, ...] = ()
+        """What a user of the interpreter's versions should know."""
         self._on_output = on_output
         self._worker: Worker | None = None
         self._starting: asyncio.Task[Worker] | None = None
@@ -99,6 +101,9 @@ class Host:
             raise
         versions = f"Python {environment.python}, torch {environment.torch}"
         self._enter(State.READY, f"{versions}, torchao {environment.torchao}")
+        self.remarks = environment.remarks
+        for remark in self.remarks:
+            logger.warning("%s: %s", self.interpreter, remark)
         return self._worker
 
     async def _end(self) -> None:

@@ -51,6 +51,11 @@ class Pool:
         host = self._hosts.get(root)
         return self._problems.get(host.interpreter) if host else None
 
+    def remarks(self, root: str) -> tuple[str, ...]:
+        """What to know of the versions that files under ``root`` run with; nothing before the first run."""
+        host = self._hosts.get(root)
+        return host.remarks if host else ()
+
     async def close(self) -> None:
         """End every worker; the next run starts a new one."""
         hosts, self._hosts = list(self._hosts.values()), {}

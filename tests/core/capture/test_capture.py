@@ -17,6 +17,7 @@ from handlens.capture.export import Captured, capture
 from handlens.capture.nodes import graph_modules
 from handlens.report import Span
 from tests.handle_models import CASES
+from tests.needs import needs_columns
 
 STRICTNESS = pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])
 Write = Callable[[str, str], ModuleType]
@@ -61,6 +62,7 @@ def chains(captured: Captured) -> dict[str, list[str]]:
     }
 
 
+@needs_columns
 @STRICTNESS
 def test_expressions_on_one_line_are_told_apart(write: Write, strict: bool) -> None:
     model = write(
@@ -78,6 +80,7 @@ def test_expressions_on_one_line_are_told_apart(write: Write, strict: bool) -> N
     assert (captured.spans(add)[0].column, captured.spans(add)[0].end_column) == (15, 32)
 
 
+@needs_columns
 @STRICTNESS
 def test_the_chain_leads_through_helpers_loops_and_files(write: Write, strict: bool) -> None:
     write(
@@ -158,6 +161,7 @@ def test_equal_code_in_two_files_is_told_apart(write: Write) -> None:
     assert files == ["left.py", "right.py"]
 
 
+@needs_columns
 @STRICTNESS
 def test_every_kind_of_call_has_its_own_columns(write: Write, strict: bool) -> None:
     model = write(
@@ -191,6 +195,7 @@ def test_every_kind_of_call_has_its_own_columns(write: Write, strict: bool) -> N
     assert found["mul_1"] == "first * second"
 
 
+@needs_columns
 @STRICTNESS
 def test_what_export_asserts_of_a_conversion_has_the_span_of_the_conversion(
     write: Write, strict: bool
@@ -229,6 +234,7 @@ def test_what_export_asserts_of_a_conversion_has_the_span_of_the_conversion(
     ]
 
 
+@needs_columns
 def test_a_generator_is_run_by_what_reads_it(write: Write) -> None:
     model = write(
         "generators",
@@ -289,6 +295,7 @@ def test_dynamo_is_as_it_was_after_a_capture(write: Write) -> None:
     assert SubgraphTracer.create_proxy is create_proxy
 
 
+@needs_columns
 def test_a_library_call_aggregates_what_happens_inside(write: Write) -> None:
     model = write(
         "attention",
@@ -308,6 +315,7 @@ def test_a_library_call_aggregates_what_happens_inside(write: Write) -> None:
     assert set(map(tuple, found.values())) == {("self.attention(x, x, x)",)}
 
 
+@needs_columns
 @STRICTNESS
 def test_operations_in_control_flow_bodies_have_their_own_lines(strict: bool) -> None:
     model, inputs = CASES["cond-in-map"]
@@ -319,6 +327,7 @@ def test_operations_in_control_flow_bodies_have_their_own_lines(strict: bool) ->
     assert found["mul"] == [f"{cond} * y", mapped]
 
 
+@needs_columns
 def test_spans_survive_module_and_decomposition(write: Write) -> None:
     model = write(
         "linear",

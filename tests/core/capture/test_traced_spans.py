@@ -13,6 +13,7 @@ import torch
 from handlens.capture.export import Captured, capture
 from handlens.capture.nodes import graph_modules
 from handlens.report import Span
+from tests.needs import needs_columns
 
 from .test_capture import text_under
 
@@ -208,6 +209,7 @@ def differing(some: Ops, others: Ops) -> list[tuple[Op, Op]]:
     return [pair for pair in zip(some, others, strict=True) if pair[0] != pair[1]]
 
 
+@needs_columns
 def test_a_call_has_the_same_spans_whether_it_is_run_or_traced(
     traced: ModuleType, run: Captured
 ) -> None:
@@ -217,6 +219,7 @@ def test_a_call_has_the_same_spans_whether_it_is_run_or_traced(
     assert len(expected) > 400
 
 
+@needs_columns
 @pytest.mark.parametrize(
     ("name", "caller", "strict"),
     [

@@ -6,12 +6,21 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torchao.quantization.pt2e.quantize_pt2e  # noqa: F401  (the decomposed ops)
 from torch import Tensor, nn
 
-from handlens.comparison.channels import ChannelNoise, channel_dim, sample
+from handlens.comparison.channels import ChannelNoise, channel_dim, magnitudes, sample
+from handlens.comparison.fakequantize import FakeQuantizer
 
 from ..conftest import RunText
 from ..quantizing import captured
+
+_ops = torch.ops.quantized_decomposed
+FAKE = FakeQuantizer(
+    _ops.quantize_per_tensor.default,
+    _ops.dequantize_per_tensor.default,
+    (0.05, 0, -128, 127, torch.int8),
+)
 
 
 class _Model(nn.Module):
@@ -71,6 +80,38 @@ def test_a_sample_has_a_column_for_each_channel() -> None:
     assert found.shape[1] == 4
     assert 1000 < found.numel() < 1 << 14
     assert torch.equal(found, value[:1, :, :1, :1].expand_as(found))
+
+
+@pytest.mark.parametrize("dim", [0, 1, 3])
+def test_the_noise_of_channels_is_that_of_each_by_itself(dim: int) -> None:
+    torch.manual_seed(0)
+    reference = torch.randn(4, 5, 3, 6)
+    actual, own, exact = (reference + 0.1 * torch.randn_like(reference) for _ in range(3))
+
+    def ratio(error: Tensor) -> float:
+        others = [each for each in range(4) if each != dim]
+        sums = error.double().square().sum(others), reference.double().square().sum(others)
+        return float((sums[0] / sums[1]).clamp(max=1.0).mean())
+
+    for given, error in (
+        ((), torch.zeros(1)),
+        ((own,), own - reference),
+        ((own, None, exact), own - exact),
+        ((None, FAKE), FAKE(reference) - reference),
+        ((own, FAKE), FAKE(own) - reference),
+    ):
+        noise = ChannelNoise.of(dim, reference, actual, *given)
+        assert noise.relative == pytest.approx(ratio(actual - reference))
+        assert noise.introduced_relative == pytest.approx(ratio(error.expand_as(reference)))
+
+
+@pytest.mark.parametrize("shift", [0.0, 5.0], ids=["both signs", "none below zero"])
+def test_the_magnitude_of_a_channel_is_that_of_its_largest_value(shift: float) -> None:
+    torch.manual_seed(0)
+    value = torch.randn(2, 3, 4) + shift
+    expected = value.abs().amax((0, 2))
+    for lowest in (float(value.min()), -torch.inf):
+        assert torch.equal(magnitudes(value, 1, lowest), expected)
 
 
 def test_channels_that_vary_in_number_have_no_noise() -> None:

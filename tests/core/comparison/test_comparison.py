@@ -24,6 +24,7 @@ from handlens.loading.subject import Subject, build
 from handlens.recipes import Quantized
 from handlens.source_text import read
 from handlens.targets import discover
+from tests.needs import needs_loops
 
 from ..conftest import EXAMPLES
 
@@ -380,6 +381,7 @@ def test_random_operations_throw_the_same_dice_on_both_sides() -> None:
     assert found["aten.dropout.default"].measured.accumulated.sqnr_db > 30  # type: ignore[operator]
 
 
+@needs_loops
 def test_a_quantized_loop_body_is_compared_with_the_float_one() -> None:
     class Loop(nn.Module):
         def __init__(self) -> None:

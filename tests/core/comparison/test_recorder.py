@@ -78,6 +78,20 @@ def test_values_beyond_the_quantizer_are_counted_and_weighed() -> None:
     assert total.introduced.noise == pytest.approx(float(total.clipping_noise), rel=1e-4)
 
 
+def test_what_is_clipped_is_counted_to_the_last_value_over_blocks() -> None:
+    torch.manual_seed(0)
+    fake = quantizer(0.01)
+    reference = torch.randn(3 << 18)
+    recorder = Recorder([fake])
+    recorder(reference, (fake(reference),))
+    recorder.end_batch(0)
+    values, (low, high) = reference.double(), fake.range
+    beyond = torch.maximum(low - values, values - high)
+    beyond = beyond[beyond > 0.5 * fake.scale]
+    assert recorder.total.outside == beyond.numel()
+    assert float(recorder.total.clipping_noise) == pytest.approx(float(beyond.square().sum()))
+
+
 def test_what_several_quantizers_read_is_charged_to_its_sources_as_often() -> None:
     torch.manual_seed(0)
     reference = 0.3 * torch.randn(1000)

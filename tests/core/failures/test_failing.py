@@ -15,6 +15,7 @@ from torchao.quantization.pt2e.quantizer import Quantizer
 from handlens.failures import alternatives
 from handlens.loading.subject import Subject
 from handlens.report import Failure
+from tests.needs import needs_columns
 
 from ..conftest import RunText
 from ..quantizing import captured
@@ -88,6 +89,7 @@ AT = {
 }
 
 
+@needs_columns
 @pytest.mark.parametrize("name", BEYOND)
 def test_a_constant_that_float16_does_not_have_is_told_at_its_op(fails: Fails, name: str) -> None:
     error, expression = fails(MODEL.format(BEYOND[name]) + target("fp16", MASK))
@@ -98,6 +100,7 @@ def test_a_constant_that_float16_does_not_have_is_told_at_its_op(fails: Fails, n
     assert "torch.finfo(x.dtype)" in help_
 
 
+@needs_columns
 def test_a_constant_is_told_in_a_region(fails: Fails) -> None:
     body = "with torch.no_grad():\n            y = x.clamp(max=1e9)\n        return y"
     text = MODEL.format(body) + target("fp16", MASK)
@@ -126,6 +129,7 @@ def test_an_index_that_was_rounded_beyond_a_table_is_told_with_both_values(
     )
 
 
+@needs_columns
 def test_an_index_is_told_in_a_region_on_the_batch_that_has_it(fails: Fails) -> None:
     body = "with torch.no_grad():\n            y = self.table(other.long())\n        return x + y"
     batches = "evaluation=[(torch.randn(2, 4), o) for o in (torch.tensor([1.0, 2.0]), other)]"
@@ -144,6 +148,7 @@ def test_an_index_that_is_wrong_in_the_float_model_too_is_not_blamed_on_the_reci
     assert not error.cause
 
 
+@needs_columns
 def test_types_that_a_cast_does_not_reach_are_told_where_they_meet(fails: Fails) -> None:
     as_it_runs = "return self.linear(torch.arange(4).float()) + x"
     as_it_is_exported = (
@@ -206,6 +211,7 @@ class Broken(Quantizer):
         pass
 
 
+@needs_columns
 def test_a_quantizer_that_raises_is_told_at_its_op_with_recipes_that_work(fails: Fails) -> None:
     recipe = f"{__name__}:Broken"
     error, expression = fails(MODEL.format("return x.relu() + 1") + target(recipe, INDEX))
@@ -234,6 +240,7 @@ class AfterItsLoop(Broken):
         raise KeyError("no specification")
 
 
+@needs_columns
 @pytest.mark.parametrize(
     ("quantizer", "expression"), [("InItsLoop", "x.relu()"), ("AfterItsLoop", "handlens_main")]
 )
@@ -245,6 +252,7 @@ def test_an_op_is_named_only_where_the_line_that_raises_is_about_it(
     assert found == expression
 
 
+@needs_columns
 def test_a_quantizer_of_the_workspace_is_told_of_on_its_own_line(fails: Fails) -> None:
     text = (
         MODEL.format("return x.relu()")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from handlens.report import Document, Finding, Report, dump
+from tests.needs import needs_columns
 
 from ..conftest import RunText
 
@@ -100,6 +101,7 @@ MADE = {
 }
 
 
+@needs_columns
 @pytest.mark.parametrize("name", MADE)
 def test_the_first_op_that_gives_nan_or_inf_is_told_of(run_text: RunText, name: str) -> None:
     body, expression, message = MADE[name]
@@ -114,6 +116,7 @@ def test_the_first_op_that_gives_nan_or_inf_is_told_of(run_text: RunText, name: 
     assert not [each for each in report.findings if each.handle and "throughout" in each.message]
 
 
+@needs_columns
 def test_a_row_that_is_masked_wholly_is_told_of_where_nan_is_made_of_it(run_text: RunText) -> None:
     body = MASKED + "return torch.softmax(s, -1) @ x"
     found, place = told(run_text(text(body)), text(body))
@@ -153,6 +156,7 @@ def test_infinities_before_a_softmax_and_nan_that_is_replaced_are_as_they_should
     assert [each.rule for each in report.findings if each.rule == "HL208"] == []
 
 
+@needs_columns
 @pytest.mark.parametrize(
     ("first", "holder"),
     [
@@ -173,6 +177,7 @@ def test_a_buffer_or_a_parameter_that_holds_nan_is_named(
     )
 
 
+@needs_columns
 @pytest.mark.parametrize("recipe", ["xnnpack", "x86"])
 def test_calibration_that_fails_at_nan_is_told_at_the_op_that_gives_it(
     run_text: RunText, recipe: str

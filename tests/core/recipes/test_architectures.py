@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import torch
 
 from benchmarks import breadth
 from benchmarks.breadth import Cell
+from handlens.versions import release
 
 SAMPLE = ("bert", "opt", "mixtral", "siglip")
 """Each brought something that the others do not: a pooler that nobody reads, integers, a kernel of one
@@ -28,6 +30,8 @@ def cells() -> dict[tuple[str, str], Cell]:
 def test_an_architecture_has_a_result_that_accounts_for_every_op(
     cells: dict[tuple[str, str], Cell], architecture: str, recipe: str
 ) -> None:
+    if (architecture, recipe) == ("mixtral", "bf16") and release(torch.__version__) < (2, 11):
+        pytest.skip("torch 2.10 exports no grouped product of bfloat16 matrices")
     cell = cells[architecture, recipe]
     assert cell.sound, cell
     assert cell.verdict == "ok"

@@ -31,6 +31,7 @@ from handlens.recipes.pt2e import compose
 from handlens.recipes.source_functions import write_source_functions
 from handlens.report import Thresholds
 from tests.handle_models import TwoLinears
+from tests.needs import needs_loops
 
 from ..conftest import RunText
 from ..quantizing import captured, dequantize_nodes, named, quantize
@@ -213,6 +214,7 @@ def test_the_fused_activations_of_x86_are_found() -> None:
         assert is_dequantize(second.args[0]), activation  # type: ignore[arg-type]
 
 
+@needs_loops
 def test_x86_quantizes_the_body_of_a_loop() -> None:
     class Loop(nn.Module):
         def __init__(self) -> None:

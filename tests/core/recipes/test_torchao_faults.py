@@ -29,6 +29,7 @@ from torchao.testing.pt2e._xnnpack_quantizer import (
 
 from handlens.capture.nodes import is_quantize, is_quantize_or_dequantize
 from handlens.comparison import merge
+from tests.needs import needs_columns, needs_loops
 
 from ..conftest import RunText
 from ..quantizing import named, quantize
@@ -281,6 +282,7 @@ def test_padding_given_as_a_word(recipe: str, dims: int, word: str, kernel: int)
     assert all("padding" not in str(node.target) for node in actual.graph.nodes)
 
 
+@needs_columns
 def test_padding_given_as_a_word_is_compared_at_its_line(run_text: RunText) -> None:
     report = run_text(
         """
@@ -433,6 +435,7 @@ def test_a_batch_norm_that_cannot_be_folded_stays(recipe: str, forward: Any) -> 
     assert torch.equal(result.reference(IMAGE), model(IMAGE))
 
 
+@needs_loops
 def test_a_batch_norm_in_a_loop_stays() -> None:
     def forward(conv: nn.Module, norm: nn.Module, x: Tensor) -> Any:
         start = torch.tensor(0), x

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 from torch.utils.checkpoint import checkpoint
-from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
 from torchao.quantization import (
     Int8DynamicActivationInt8WeightConfig,
     Int8WeightOnlyConfig,
@@ -26,9 +25,9 @@ from ..conftest import RunText
 from ..quantizing import captured, named, ops, quantize
 
 CONFIGURATIONS = {
-    "int8-weight-only": Int8WeightOnlyConfig(set_inductor_config=False),
-    "int8-dynamic": Int8DynamicActivationInt8WeightConfig(set_inductor_config=False),
-    "int4-weight-only": PrototypeInt4WeightOnlyConfig(group_size=32, set_inductor_config=False),
+    "int8-weight-only": Int8WeightOnlyConfig(set_inductor_config=False, version=2),
+    "int8-dynamic": Int8DynamicActivationInt8WeightConfig(set_inductor_config=False, version=2),
+    "int4-weight-only": int4.configuration(32),
 }
 
 
@@ -269,8 +268,8 @@ def test_a_layer_in_a_branch_is_said_to_be_left() -> None:
     )
     # So it is: a model with quantized layers in its branches cannot be called.
     model = Branches().eval()
-    quantize_(model, Int8WeightOnlyConfig(set_inductor_config=False))
-    with pytest.raises(NotImplementedError, match="cond"):
+    quantize_(model, Int8WeightOnlyConfig(set_inductor_config=False, version=2))
+    with pytest.raises(Exception, match="cond"):
         model(torch.randn(4, 8))
 
 
@@ -407,7 +406,7 @@ def test_a_weight_whose_values_are_not_those_of_the_kernel_stays_with_the_kernel
     result = quantize(model, x, recipe="int4-weight-only")
     [node] = named(result.actual, "linear")
     assert node.target is nn.functional.linear
-    quantize_(model, PrototypeInt4WeightOnlyConfig(group_size=64, set_inductor_config=False))
+    quantize_(model, int4.configuration(64))
     assert torch.equal(result.actual(x), model(x))
 
 

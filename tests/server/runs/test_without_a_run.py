@@ -156,6 +156,32 @@ async def test_another_recipe_does_not_export_again(
         assert stages(client).count("exporting") == 2
 
 
+async def test_other_options_of_a_target_do_not_export_again(
+    serving: Serving, tmp_path: Path, model: str
+) -> None:
+    returned = "return Tiny(), (torch.randn(2, 3, 8, 8),)"
+    assert returned in model
+    below = "\n\nclass Other(Tiny):\n    pass\n"
+    async with serving(tmp_path) as client:
+        document = client.open("net.py", model + below)
+        first = await client.diagnostics(document)
+        assert "HL101" in codes(first)
+        mapping = (
+            'return {\n        "model": Tiny(),\n        "example_inputs": (torch.randn(2, 3, 8, 8),),\n'
+            '        "keep_float": ["conv"],\n    }'
+        )
+        client.change(document, "# A line above.\n" + model.replace(returned, mapping) + below)
+        client.save(document)
+        await client.until(lambda: stages(client).count("comparing") == 2)
+        kept = await client.diagnostics(document)
+        assert stages(client).count("exporting") == 1
+        assert "HL101" not in codes(on_line(document, CONV, kept))
+        client.change(document, document.text.replace("(2, 3, 8, 8)", "(4, 3, 8, 8)"))
+        client.save(document)
+        await client.diagnostics(document)
+        assert stages(client).count("exporting") == 2
+
+
 async def test_settings_of_runs_to_come_start_none(
     serving: Serving, tmp_path: Path, model: str
 ) -> None:

@@ -50,9 +50,9 @@ class Starts:
         self._arrived.clear()
         return self.asked[-1]
 
-    def ready(self, start: Start) -> FakeWorker:
+    def ready(self, start: Start, torch: str = "2.13.0") -> FakeWorker:
         worker = FakeWorker()
-        start.set_result((worker, Environment("python", "3", "2", "0")))
+        start.set_result((worker, Environment("python", "3.12.1", torch, "0.18.0")))
         return worker
 
 
@@ -171,3 +171,19 @@ async def test_a_worker_that_keeps_dying_is_not_started_at_once(
         assert states == [*waited, "worker python in / is starting", "worker python in / is ready"]
         caplog.clear()
         worker.alive = False
+
+
+async def test_versions_that_were_never_tested_are_told_with_every_start(
+    starts: Starts, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = Pool(print, print)
+    assert pool.remarks("/root") == ()
+    asked = asyncio.create_task(pool.worker("/a/python", "/root", "auto"))
+    starts.ready(await starts.next(), torch="9.9.0")
+    await asked
+    (remark,) = pool.remarks("/root")
+    assert remark.startswith("torch 9.9.0 is untested: ")
+    assert await pool.worker("/a/python", "/root", "auto")
+    (record,) = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert record.getMessage() == f"/a/python: {remark}"
+    assert pool.remarks("/elsewhere") == ()

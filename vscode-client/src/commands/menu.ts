@@ -4,7 +4,7 @@ import type { Status, TargetStatus } from "../protocol";
 
 type Item = vscode.QuickPickItem & { command?: string; args?: unknown[] };
 
-/** The menu of the status item: the full text of a problem, and the actions for the document. */
+/** The menu of the status item: the full text of a problem or a remark, and the actions for the document. */
 export async function menu(
   status: Status | undefined,
   target: TargetStatus | undefined,
@@ -42,7 +42,7 @@ export async function menu(
   ];
   const picked = await vscode.window.showQuickPick(items, {
     title: "Handlens",
-    placeHolder: status?.problem ?? target?.error ?? "What to do",
+    placeHolder: status?.problem ?? target?.error ?? status?.remarks[0] ?? "What to do",
   });
   if (picked?.command) {
     await vscode.commands.executeCommand(picked.command, ...(picked.args ?? []));

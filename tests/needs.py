@@ -1,0 +1,18 @@
+"""What some tests need of the versions that they run with; docs/versions.md counts the tests left out."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from handlens.versions import release
+
+needs_columns = pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="before Python 3.11, expressions have lines and no columns"
+)
+
+needs_loops = pytest.mark.skipif(
+    release(version("torchao")) < (0, 17), reason="torchao 0.16 quantizes no bodies of loops"
+)

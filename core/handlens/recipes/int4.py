@@ -2,7 +2,8 @@
 
 torchao's kernel for such weights on a CPU has fast code for bfloat16 only: in float32 it takes 30 to 130
 times as long as a float layer. Whatever the type of the model, the kernel multiplies and sums in float32,
-and rounds once. So do the functions here, which dequantize the weight once for all ops that multiply with it.
+and rounds once. So do the functions here, which dequantize the weight once for all ops that multiply with
+it.
 """
 
 from __future__ import annotations

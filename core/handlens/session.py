@@ -49,7 +49,7 @@ from handlens.reporting import measured
 from handlens.request import AdviceRequest, Progress, RunRequest, Stage
 from handlens.shown_files import shown_by
 from handlens.source_text import read
-from handlens.target_options import changed_options, moved
+from handlens.target_options import OptionsEdit
 
 
 class _Failed(Exception):
@@ -149,18 +149,18 @@ class Session:
         before, after = self._request.text, request.text
         assert before is not None
         assert after is not None
-        options = changed_options(before, after, self._target.name)
-        if options is None:
+        edit = OptionsEdit.between(before, after, self._target.name)
+        if edit is None:
             return None
         try:
-            self._subject = with_options(self._subject, self._target.name, options)
+            self._subject = with_options(self._subject, self._target.name, edit.options)
         except InvalidTarget:
             return None
         report = self.compare(request)
         if report.status == "failed":
             return None
         digests = {**report.digests, self._file: digest(after)}
-        return moved(replace(report, digests=digests), self._file, before, after)
+        return edit.moved(replace(report, digests=digests), self._file)
 
     def advise(
         self, report: Report, request: AdviceRequest, on_advice: Callable[[Advice], None]

@@ -23,26 +23,63 @@ KEYS = ("recipe", "keep_float", "adjust")
 _DICT = ast.dump(ast.Name("dict", ast.Load()))
 
 
-def changed_options(before: str, after: str, target: str) -> dict[str, Any] | None:
-    """The options of a target that changed from one text to another, which differ in options alone.
+@dataclass(frozen=True)
+class OptionsEdit:
+    """What happened to a text in which nothing but the options of a target, comments and layout changed."""
 
-    Returns None for texts that differ in more. An option that only the text before has is None after.
-    """
-    one, other = _split(before, target), _split(after, target)
-    if one is None or other is None or one.rest != other.rest:
-        return None
-    return {
-        key: other.options.get(key)
-        for key in KEYS
-        if one.options.get(key) != other.options.get(key)
-    }
+    options: dict[str, Any]
+    """The options that changed, with their values after; None for one that is there no more."""
+    _lines: dict[int, int]
+    """By line before, the line that has the same text after."""
+
+    @classmethod
+    def between(cls, before: str, after: str, target: str) -> OptionsEdit | None:
+        """The edit from one text to another; None if they differ in more."""
+        one, other = _split(before, target), _split(after, target)
+        if one is None or other is None or one.code != other.code:
+            return None
+        options = {
+            key: other.options.get(key)
+            for key in KEYS
+            if one.options.get(key) != other.options.get(key)
+        }
+        return cls(options, _same_lines(before, after, one.nodes, other.nodes))
+
+    def moved(self, report: _T, file: str) -> _T | None:
+        """A report of the text before, as one of the text after: every span stays with its text.
+
+        Returns None if a span has text that changed.
+        """
+
+        def place(span: Span) -> Span:
+            if span.file != file:
+                return span
+            first, *others = map(self._lines.get, range(span.line, span.end_line + 1))
+            if first is None or others != [*range(first + 1, first + 1 + len(others))]:
+                raise _Changed
+            return dataclasses.replace(span, line=first, end_line=first + len(others))
+
+        try:
+            found: _T = _with_spans(report, place)
+            return found
+        except _Changed:
+            return None
+
+
+_T = TypeVar("_T")
+
+
+class _Changed(Exception):
+    """A span has text that changed."""
 
 
 @dataclass(frozen=True)
 class _Split:
     """A file's text without the options of a target, and the options."""
 
-    rest: tuple[str, ...]
+    code: tuple[str, ...]
+    nodes: list[ast.AST]
+    """The nodes of the code, in an order that the code decides."""
     options: dict[str, Any]
 
 
@@ -53,16 +90,17 @@ def _split(text: str, target: str) -> _Split | None:
         if tree is None or given is None:
             return None
         options: dict[str, Any] = {}
-        kept = []
+        code, nodes = _without(tree, given)
+        kept = [code]
         for key, value in _items(given):
             if key in KEYS and _is_literal(value):
                 options[key] = ast.literal_eval(value)
             else:
                 kept.append(f"{key}: {ast.dump(value)}")
-        outside = _dump_without(tree, given)
+                nodes += ast.walk(value)
     except (NoEdit, RecursionError, MemoryError):
         return None
-    return _Split((outside, *kept), options)
+    return _Split(tuple(kept), nodes, options)
 
 
 def _items(given: ast.expr) -> list[tuple[str, ast.expr]]:
@@ -88,60 +126,38 @@ def _is_literal(value: ast.expr) -> bool:
     return True
 
 
-def _dump_without(tree: ast.Module, left_out: ast.expr) -> str:
-    """The dump of a tree in which an expression that is returned counts for nothing."""
+def _without(tree: ast.Module, left_out: ast.expr) -> tuple[str, list[ast.AST]]:
+    """The dump and the nodes of a tree in which an expression that is returned counts for nothing."""
     [statement] = [
         each for each in ast.walk(tree) if isinstance(each, ast.Return) and each.value is left_out
     ]
     statement.value = None
     try:
-        return ast.dump(tree)
+        return ast.dump(tree), [*ast.walk(tree)]
     finally:
         # Trees are cached.
         statement.value = left_out
 
 
-_T = TypeVar("_T")
-
-
-def moved(report: _T, file: str, before: str, after: str) -> _T | None:
-    """A report of a text as one of another text, which differs in one place.
-
-    Every span stays with its text. Returns None if a span has text that differs.
-    """
-    if before == after:
-        return report
-    lines, others = split_lines(before), split_lines(after)
-    same = _same_lines(lines, others)
-    at_end = min(_same_lines(lines[::-1], others[::-1]), min(len(lines), len(others)) - same)
-    shift = len(others) - len(lines)
-
-    def place(span: Span) -> Span:
-        if span.file != file or span.end_line <= same:
-            return span
-        if span.line <= len(lines) - at_end:
-            raise _Between
-        return dataclasses.replace(span, line=span.line + shift, end_line=span.end_line + shift)
-
-    try:
-        found: _T = _with_spans(report, place)
-        return found
-    except _Between:
-        return None
-
-
-class _Between(Exception):
-    """A span has text that differs."""
-
-
-def _same_lines(lines: tuple[str, ...], others: tuple[str, ...]) -> int:
-    """How many lines are the same from the first on."""
-    pairs = enumerate(zip(lines, others))
-    return next((i for i, (one, other) in pairs if one != other), min(len(lines), len(others)))
+def _same_lines(
+    before: str, after: str, nodes: list[ast.AST], others: list[ast.AST]
+) -> dict[int, int]:
+    """By line of one text on which nodes begin or end, the line of the other that has the same text."""
+    pairs: dict[int, set[int]] = {}
+    for node, other in zip(nodes, others):
+        if isinstance(node, (ast.stmt, ast.expr)) and isinstance(other, (ast.stmt, ast.expr)):
+            pairs.setdefault(node.lineno, set()).add(other.lineno)
+            pairs.setdefault(node.end_lineno or 0, set()).add(other.end_lineno or 0)
+    lines, theirs = split_lines(before), split_lines(after)
+    return {
+        line: found
+        for line, (found, *more) in pairs.items()
+        if not more and lines[line - 1] == theirs[found - 1]
+    }
 
 
 def _with_spans(value: Any, place: Callable[[Span], Span]) -> Any:
-    """A value of dataclasses, tuples and dictionaries with other spans."""
+    """A value of dataclasses and tuples with other spans."""
     if isinstance(value, Span):
         return place(value)
     if isinstance(value, tuple):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from handlens.report import Failure, Report, Span, failed
-from handlens.target_options import changed_options, moved
+from handlens.target_options import OptionsEdit
 
 MODEL = """\
 import torch
@@ -34,7 +34,8 @@ def with_items(items: str) -> str:
 
 
 def changed(before: str, after: str) -> dict[str, Any] | None:
-    return changed_options(before, after, "handlens_main")
+    edit = OptionsEdit.between(before, after, "handlens_main")
+    return None if edit is None else edit.options
 
 
 @pytest.mark.parametrize(
@@ -103,32 +104,56 @@ def test_a_tree_is_left_as_it_was() -> None:
     assert changed(after, before) == {"recipe": None}
 
 
-def report(line: int) -> Report:
-    span = Span("model.py", line, 4, line, 9)
+def report(line: int, file: str = "model.py") -> Report:
+    span = Span(file, line, 4, line, 9)
     return failed("main", "model.py", "x86", Failure("HL001", "no", span, ""))
 
 
-def line_of(moved_report: Report | None) -> int | None:
-    if moved_report is None:
+def line_after(line: int, before: str, after: str, file: str = "model.py") -> int | None:
+    """Where a line of a text is after an edit."""
+    edit = OptionsEdit.between(before, after, "handlens_main")
+    assert edit is not None
+    found = edit.moved(report(line, file), "model.py")
+    if found is None:
         return None
-    assert moved_report.error is not None
-    assert moved_report.error.span is not None
-    return moved_report.error.span.line
+    assert found.error is not None
+    assert found.error.span is not None
+    return found.error.span.line
 
 
-BEFORE = "a\nb\nreturn 1\nc\nd\n"
-AFTER = "a\nb\nreturn {\n  1\n}\nc\nd\n"
+BELOW = "\nclass Other(Model):\n    def forward(self, x):\n        return x.sin()\n"
+EDITED = [
+    with_items('"recipe": "bf16"') + BELOW,
+    with_items('\n"recipe":\n "bf16"\n') + BELOW,
+    "# A comment.\n\n"
+    + with_items('\n"keep_float": ["a"]').replace("    model", "\n    model")
+    + BELOW,
+    "# x.sin()\n" + with_items('\n"keep_float": [\n"a"\n]') + "\n\n# sin\n\n" + BELOW,
+]
 
 
-@pytest.mark.parametrize(("line", "expected"), [(1, 1), (2, 2), (4, 6), (5, 7), (3, None)])
-def test_spans_stay_with_their_text(line: int, expected: int | None) -> None:
-    assert line_of(moved(report(line), "model.py", BEFORE, AFTER)) == expected
+@pytest.mark.parametrize("after", EDITED)
+def test_spans_stay_with_their_text(after: str) -> None:
+    before = text(MAPPING) + BELOW
+    old, new = before.splitlines(), after.splitlines()
+    for line, content in enumerate(old, 1):
+        found = line_after(line, before, after)
+        if "sin" in content or "class" in content or "def" in content:
+            assert found is not None
+            assert new[found - 1] == content
+            others = [each for each, it in enumerate(old, 1) if it == content]
+            after_all = [each for each, it in enumerate(new, 1) if it == content]
+            assert others.index(line) == after_all.index(found)
+        elif found is not None:
+            assert new[found - 1] == content
+
+
+def test_a_span_whose_text_changed_has_no_place() -> None:
+    before, after = text(MAPPING), with_items('"recipe": "bf16"')
+    assert line_after(len(before.splitlines()), before, after) is None
+    indented = after.replace("        return x.sin()", "            return x.sin()")
+    assert line_after(5, before, indented) is None
 
 
 def test_spans_of_other_files_stay() -> None:
-    assert line_of(moved(report(3), "other.py", BEFORE, AFTER)) == 3
-
-
-def test_lines_that_repeat_are_not_counted_twice() -> None:
-    assert line_of(moved(report(2), "model.py", "a\na\n", "a\na\na\n")) == 2
-    assert line_of(moved(report(3), "model.py", "a\na\na\n", "a\na\n")) is None
+    assert line_after(99, text(PAIR), EDITED[2].replace(BELOW, ""), "other.py") == 99

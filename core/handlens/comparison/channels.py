@@ -173,7 +173,7 @@ class ChannelNoise:
         if tried:
             tried[0].sub_(tried[1] if exact is not None else r)
         a.sub_(r)
-        return cls(samples[:3].square_().sum(_others(samples.dim(), dim)).cpu()[None])
+        return cls(_sum_by_channel(samples[:3].square_(), dim).cpu()[None])
 
     def __add__(self, other: ChannelNoise) -> ChannelNoise:
         """The sums of both; empty if their numbers of channels differ."""
@@ -271,7 +271,7 @@ class Parts(nn.Module):
         """Σ r² by channel, and Σ (a − r)² if there is an actual value."""
         samples = sample((reference, *actual), self._dim).double()
         samples[1:] -= samples[:1]
-        return samples.square_().sum(_others(samples.dim(), self._dim))
+        return _sum_by_channel(samples.square_(), self._dim)
 
 
 def sample(values: Sequence[Tensor], dim: int) -> Tensor:
@@ -298,6 +298,8 @@ def _places(shape: torch.Size, dim: int) -> tuple[slice, ...]:
     return tuple(places)
 
 
-def _others(count: int, dim: int) -> list[int]:
-    """The dimensions of samples that are neither that of the channels nor that of the tensors."""
-    return [*range(1, dim + 1), *range(dim + 2, count)]
+def _sum_by_channel(samples: Tensor, dim: int) -> Tensor:
+    """The sums of samples over all dimensions but that of the tensors and that of the channels."""
+    others = [*range(1, dim + 1), *range(dim + 2, samples.dim())]
+    # Torch takes no dimension for all of them.
+    return samples.sum(others) if others else samples

@@ -6,7 +6,7 @@ import os
 import signal
 from typing import Any
 
-from handlens.target_options import changed_options
+from handlens.target_options import OptionsEdit
 from handlens.workers import processes
 
 INTERRUPT = signal.SIGXCPU
@@ -67,7 +67,8 @@ class ForkedRun:
         return (
             all(mine["target"][key] == request["target"][key] for key in _DECLARED)
             and None not in (mine.get("text"), request.get("text"))
-            and bool(changed_options(mine["text"], request["text"], name))
+            and (edit := OptionsEdit.between(mine["text"], request["text"], name)) is not None
+            and bool(edit.options)
         )
 
     def kill(self) -> None:

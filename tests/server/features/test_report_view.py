@@ -59,7 +59,7 @@ async def test_the_state_of_a_target_is_told_as_it_changes(client: Client, model
         for target in each.targets
         if target.state == "running"
     ]
-    assert [stage for stage, _ in dict.fromkeys(stages)] == [
+    assert list(dict.fromkeys(stage for stage, _ in stages)) == [
         "starting",
         "load",
         "export",

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.fx.traceback import preserve_node_meta
 
+from handlens.capture.batch_norms import quick_batch_norms
 from handlens.capture.calls import (
     CallRecorder,
     NumberedCalls,
@@ -62,9 +63,10 @@ def capture(
     """
 
     def export() -> torch.export.ExportedProgram:
-        program = torch.export.export(
-            model, args, dict(kwargs or {}), dynamic_shapes=dynamic_shapes, strict=strict
-        )
+        with quick_batch_norms():
+            program = torch.export.export(
+                model, args, dict(kwargs or {}), dynamic_shapes=dynamic_shapes, strict=strict
+            )
         write_paddings_as_numbers(program)
         return program
 

@@ -61,6 +61,7 @@ class Evaluation:
     def compare(self, batch: Batch) -> Outputs:
         """Compare on a batch. Returns the outputs of both models. Raises whatever the graphs raise."""
         inputs = batch.inputs
+        self._teller.batch = batch.number
         if batch.number == 1:
             verified = verify(
                 self._captured,

@@ -24,12 +24,15 @@ class Progress:
     """The number of the layer whose ops are run, from 1 on; None outside of all layers."""
     layers: int | None = None
     """How many layers the model has; None outside of all layers."""
+    batch: int = 1
+    """The number of the batch. After the first one, all ops were done once, and the share stays."""
 
     def __str__(self) -> str:
-        """``layer 7 of 24``, and outside of layers ``29 % of the ops``."""
-        if self.layer is None:
-            return f"{100 * self.share:.0f} % of the ops"
-        return f"layer {self.layer} of {self.layers}"
+        """``layer 7 of 24``, outside of layers ``29 % of the ops``; later ``batch 2, layer 7 of 24``."""
+        layer = None if self.layer is None else f"layer {self.layer} of {self.layers}"
+        if self.batch == 1:
+            return layer or f"{100 * self.share:.0f} % of the ops"
+        return f"batch {self.batch}, {layer}" if layer else f"batch {self.batch}"
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,14 @@ _NUMBERED = re.compile(r"(?P<container>(?:[^.]+\.)*?)(?P<number>\d+)(?:\.|$)")
 class ProgressTeller:
     """Tells the ops of a batch that are done, and the layer that they are in.
 
-    The share is told of the first batch only: how many there are is not known.
+    The share is that of the first batch: how many there are is not known.
     """
 
     def __init__(self, tell: Callable[[Progress], None]) -> None:
         self._tell = tell
         self._told = 0.0
+        self.batch = 1
+        """The number of the batch that is compared."""
 
     def watch(self, comparison: Comparison) -> None:
         """Tell how far the comparison is when it runs."""
@@ -40,7 +42,8 @@ class ProgressTeller:
                 if (now := time.monotonic()) >= self._told + _EVERY_S:
                     self._told = now
                     share = len(done) / len(comparison.compared)
-                    self._tell(Progress("compare", share, *layers.get(op.handle, (None, None))))
+                    layer = layers.get(op.handle, (None, None))
+                    self._tell(Progress("compare", share, *layer, self.batch))
 
             each.recorder.register_forward_hook(note)
 

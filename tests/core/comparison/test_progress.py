@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from handlens.comparison import merge, progress
 from handlens.comparison.progress import ProgressTeller
-from handlens.request import Progress
+from handlens.request import Progress, RunRequest
+from handlens.session import Session
+from handlens.targets import discover
 
 from ..quantizing import quantize
 
@@ -56,3 +60,24 @@ def test_a_model_without_layers_is_told_by_its_ops(monkeypatch: pytest.MonkeyPat
 def test_it_is_told_no_more_often_than_somebody_can_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "_EVERY_S", 1e6)
     assert len(_told(Stack(), torch.randn(2, 8))) <= 1
+
+
+TWO_BATCHES = """
+import torch
+def handlens_main():
+    batches = [(torch.randn(2, 8),), (torch.randn(2, 8),)]
+    return {"model": torch.nn.Linear(8, 8), "example_inputs": batches[0], "evaluation": batches}
+"""
+
+
+def test_later_batches_are_told_by_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_EVERY_S", 0.0)
+    monkeypatch.setattr(sys, "meta_path", sys.meta_path[:])
+    told: list[Progress] = []
+    [target] = discover(TWO_BATCHES, "model.py")
+    request = RunRequest(target, TWO_BATCHES)
+    session = Session(request, lambda stage: None, told.append)
+    assert session.export() is None
+    assert session.compare(request).status == "ok"
+    assert list(map(str, told)) == ["100 % of the ops", "batch 2"]
+    assert str(Progress("compare", 1.0, 2, 3, batch=2)) == "batch 2, layer 2 of 3"

@@ -42,8 +42,8 @@ class ProgressTeller:
                 if (now := time.monotonic()) >= self._told + _EVERY_S:
                     self._told = now
                     share = len(done) / len(comparison.compared)
-                    layer = layers.get(op.handle, (None, None))
-                    self._tell(Progress("compare", share, *layer, self.batch))
+                    layer, count = layers.get(op.handle, (None, None))
+                    self._tell(Progress("compare", share, layer, count, self.batch))
 
             each.recorder.register_forward_hook(note)
 

@@ -70,6 +70,7 @@ def raises(code: str, says: str, line: str, rule: str = "HL301", where: str = "b
 
 
 SEGMENTATION_FAULT = "ctypes.string_at(0)"
+DRAWING = "import tqdm\ntqdm.tqdm.get_lock().acquire()\n"
 HANG = "def hang(*_):\n    while True: time.sleep(1)\n"
 ALL_SIGNALS = (
     "for each in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:\n"
@@ -94,6 +95,12 @@ FAULTS = {
     "os._exit": dies("os._exit(7)", "ended with exit status 7"),
     "os._exit as if all were well": dies(
         "os._exit(0)", "ended with exit status 0", where="evaluating"
+    ),
+    "killed while it draws a progress bar": dies(
+        f"{DRAWING}os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL"
+    ),
+    "ended behind a kept export while it draws a progress bar": dies(
+        f"{DRAWING}os._exit(0)", "ended with exit status 0", where="evaluating"
     ),
     "abort": dies("os.abort()", "killed by SIGABRT", "os.abort()"),
     "abort in C++": dies(

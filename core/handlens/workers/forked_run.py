@@ -65,11 +65,15 @@ class ForkedRun:
             return bool(request.get("reuse_export")) and mine["target"] == request["target"]
         name = request["target"]["name"]
         return (
-            all(mine["target"][key] == request["target"][key] for key in _DECLARED)
+            self.has_target_of(request)
             and None not in (mine.get("text"), request.get("text"))
             and (edit := OptionsEdit.between(mine["text"], request["text"], name)) is not None
             and bool(edit.options)
         )
+
+    def has_target_of(self, request: dict[str, Any]) -> bool:
+        """True if ``request`` is for the target of this run, wherever that is declared by now."""
+        return all(self.request["target"][key] == request["target"][key] for key in _DECLARED)
 
     def kill(self) -> None:
         """Kill the process, and everything it has started. The process must not have been waited for."""

@@ -10,7 +10,7 @@ import signal
 import traceback
 from typing import Any, BinaryIO, NoReturn
 
-from handlens.workers import crashes, held_export, processes, wire
+from handlens.workers import crashes, held_export, processes, progress_bars, wire
 from handlens.workers.execution import Execution, Voice, flush
 from handlens.workers.files_read import FilesRead
 from handlens.workers.forked_run import INTERRUPT
@@ -24,6 +24,7 @@ def run(number: int, request: dict[str, Any], pipe: int, control: int, stack: in
     """
     try:
         processes.be_alone()
+        progress_bars.renew_lock()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -86,6 +87,7 @@ def _hold(run: Execution, voice: Voice, control: int, read: FilesRead, known: Bi
             process = os.fork()
             if process == 0:
                 processes.be_alone()
+                progress_bars.renew_lock()
                 voice.pass_on()
                 voice.say("held", run.number, process=os.getpid())
                 return

@@ -22,7 +22,7 @@ import threading
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from handlens.workers import crashes, processes, readiness, wire
+from handlens.workers import crashes, processes, progress_bars, readiness, wire
 
 if TYPE_CHECKING:
     from handlens.workers.execution import Execution
@@ -106,9 +106,7 @@ def _can_be_held(run: Execution) -> bool:
     """True if the process may go on to advise: what it has read is known, and nothing goes on in it."""
     if run.read is None or run.request.advise is not None:
         return False
-    from handlens.workers.warming import end_progress_monitor
-
     run.note_files(run.read)
-    end_progress_monitor()
+    progress_bars.end_monitor()
     has_started = run.read.has_started_processes or processes.children()
     return not has_started and threading.active_count() == _OUR_THREADS

@@ -6,8 +6,6 @@ afterwards has them already.
 
 from __future__ import annotations
 
-import sys
-
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +14,7 @@ from handlens.capture.export import capture
 from handlens.capture.handles import generate_numeric_debug_handle
 from handlens.comparison.merging import merge
 from handlens.loading.subject import Subject
+from handlens.workers import progress_bars
 
 # Enough values for torchao's histogram observers: where there are few, each searches for half a second.
 _BATCH, _WIDTH = 64, 8
@@ -63,12 +62,4 @@ def warm_up() -> None:
             merge(quantized.reference, quantized.actual).run(inputs, {})
     finally:
         torch.set_num_threads(threads)
-    end_progress_monitor()
-
-
-def end_progress_monitor() -> None:
-    """End the thread that watches progress bars, which torch draws with tqdm where that is installed."""
-    bars = getattr(sys.modules.get("tqdm"), "tqdm", None)
-    if bars is not None and bars.monitor is not None:
-        bars.monitor.exit()
-        bars.monitor = None
+    progress_bars.end_monitor()

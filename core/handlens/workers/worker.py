@@ -166,7 +166,7 @@ class _Runs:
         for run in holding[: max(0, len(holding) + 1 - _MOST_HELD)]:
             run.kill()
         for run in holding:
-            if run.request["target"] == request["target"]:
+            if run.has_target_of(request):
                 run.kill()
 
     def _cancel(self, number: int) -> None:

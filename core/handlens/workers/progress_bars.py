@@ -21,7 +21,6 @@ def renew_lock() -> None:
     releases it, and whatever draws a progress bar later would wait forever.
     """
     tqdm: Any = sys.modules.get("tqdm.std")
-    if tqdm is None or type(getattr(tqdm.tqdm, "_lock", None)) is not tqdm.TqdmDefaultWriteLock:
-        return
-    del tqdm.TqdmDefaultWriteLock.mp_lock
-    tqdm.tqdm.set_lock(tqdm.TqdmDefaultWriteLock())
+    if tqdm is not None and isinstance(vars(tqdm.tqdm).get("_lock"), tqdm.TqdmDefaultWriteLock):
+        del tqdm.TqdmDefaultWriteLock.mp_lock
+        tqdm.tqdm.set_lock(tqdm.TqdmDefaultWriteLock())

@@ -27,6 +27,8 @@ class Evaluation:
     """
 
     verification: Verification
+    by_model: str
+    """The digest of what the model itself gave for the first batch; empty if it failed."""
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class Evaluation:
                 self._teller.watch,
             )
             self._comparison, self.verification = verified.comparison, verified.verification
+            self.by_model = verified.by_model
             outputs, before = verified.outputs, 0
         else:
             before = self.comparison.not_finite

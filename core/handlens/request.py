@@ -82,7 +82,7 @@ class RunRequest:
     unsaved: dict[str, str] = field(default_factory=dict)
     """By path, the texts of other files that are open in an editor and not saved."""
     hold_export: bool = False
-    """True to hold the exported model in memory.
+    """True to hold the exported model in memory, and to measure nothing that an earlier run has measured.
 
     A request whose text differs in the options of the target starts from there.
     """

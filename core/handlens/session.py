@@ -50,6 +50,14 @@ from handlens.request import AdviceRequest, Progress, RunRequest, Stage
 from handlens.shown_files import shown_by
 from handlens.source_text import read
 from handlens.target_options import OptionsEdit
+from handlens.unchanged import (
+    Earlier,
+    by_model,
+    can_be_taken_over,
+    decided_by,
+    placed,
+    registered_kernels,
+)
 
 
 class _Failed(Exception):
@@ -77,8 +85,12 @@ class Session:
         on_progress: Callable[[Progress], None] = lambda progress: None,
         ranks: Ranks | None = None,
         on_note: Callable[[str], None] = lambda note: None,
+        recall: Callable[[str], Earlier | None] | None = None,
     ) -> None:
-        """``ranks`` are the processes that share the run; ``on_note`` gets what one should know of it."""
+        """``ranks`` are the processes that share the run; ``on_note`` gets what one should know of it.
+
+        ``recall`` gives what an earlier run of the same digest has measured; without it, all is measured.
+        """
         self._request = request
         self._on_progress, self._on_note = on_progress, on_note
         self._ranks = ranks
@@ -94,6 +106,10 @@ class Session:
         """True if other ranks can measure what this one can."""
         self._captured: Captured
         self._quantized: Quantized
+        self._recall = recall
+        self._kernels = registered_kernels()
+        self.decided_by: tuple[str, str] | None = None
+        """The digests of what decided the report and of what the model gave; None if it stands alone."""
 
     def export(self) -> Report | None:
         """Load the target and export its model. Returns a report if that fails, else None."""
@@ -120,6 +136,7 @@ class Session:
         if request is not self._request:
             # This run did not spend the time of the export.
             self._request, self._timings = request, {}
+        self.decided_by = None
         try:
             if request.keep_float is not None:
                 self._subject = replace(self._subject, keep_float=request.keep_float)
@@ -127,6 +144,9 @@ class Session:
                 self._subject = replace(self._subject, adjust=request.adjust)
             recipe = self._recipe(self._subject)
             self._recipe_name = recipe.name
+            digest = self._digest(recipe)
+            if digest is not None and (report := self._recalled(digest)) is not None:
+                return self._finished(report)
             with self._stage("quantize"):
                 quantized = self._quantize(self._captured, recipe, self._subject)
             self._quantized = quantized
@@ -136,9 +156,29 @@ class Session:
                     # Rank 0 has the report.
                     return Report(self._target.name, self._target.file, recipe.name, "ok")
                 report = self._report(recipe, quantized, evaluation)
+            if digest is not None and can_be_taken_over(report, self._captured, self._places):
+                self.decided_by = digest, evaluation.by_model
         except _Failed as error:
             report = self._failed(error)
         return self._finished(report)
+
+    def _digest(self, recipe: Recipe) -> str | None:
+        """The digest of what decides what this run measures; None if the run takes nothing over."""
+        if self._recall is None or self._ranks is not None:
+            return None
+        advise = self._request.advise
+        return decided_by(self._captured, self._subject, recipe, advise, self._kernels)
+
+    def _recalled(self, digest: str) -> Report | None:
+        """What an earlier run has measured, if this one would measure the same."""
+        assert self._recall is not None
+        earlier = self._recall(digest)
+        if earlier is None or earlier.by_model != by_model(self._subject):
+            return None
+        self.decided_by = digest, earlier.by_model
+        report = placed(earlier.report, self._captured, self._places)
+        self._read_shown(report.ops)
+        return replace(report, target=self._target.name, file=self._target.file)
 
     def compare_edited(self, request: RunRequest) -> Report | None:
         """``compare`` for a request whose text differs from that of the first in the target's options.
@@ -165,12 +205,16 @@ class Session:
     def advise(
         self, report: Report, request: AdviceRequest, on_advice: Callable[[Advice], None]
     ) -> Report:
-        """The report of the comparison before, with advice. A report of a failure stays as it is.
+        """The report of the comparison before, with advice. That of a failure stays as it is.
 
         ``on_advice`` is called with the advice so far, whenever something is found.
         """
         is_helper = self._ranks is not None and not self._ranks.is_first
-        if report.status == "failed" or (is_helper and not self._is_shared):
+        if (
+            report.status == "failed"
+            or report.advice is not None
+            or (is_helper and not self._is_shared)
+        ):
             return report
         try:
             with self._stage("advise"), self._refusals():
@@ -191,6 +235,8 @@ class Session:
             traceback.print_exc()
             message = f"the search raised {error!r}"
             advice = self._without_advice(Failure(RunFailed.code, message, None, ""))
+        if not advice.complete or advice.reason:
+            self.decided_by = None
         return replace(report, advice=advice, timings=self._timings)
 
     def _without_advice(self, failure: Failure) -> Advice:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 from torch.utils import _pytree as pytree
 
-from handlens import switches
+from handlens import digests, switches
 from handlens.capture.calls import replay_calls
 from handlens.capture.export import Captured
 from handlens.capture.handles import handle_of
@@ -47,6 +47,8 @@ class Verified:
     comparison: Comparison
     outputs: Outputs
     verification: Verification
+    by_model: str
+    """The digest of what the model itself gave; empty if it failed."""
 
 
 def verify(
@@ -68,6 +70,7 @@ def verify(
     outputs = run.comparison(comparison)
     after = RandomState()
     model = run.model(subject)
+    by_model = "" if isinstance(model, str) else digests.of(model)
     verification = _against_model(
         model, outputs.reference, run, captured, quantized, subject, places
     )
@@ -93,7 +96,7 @@ def verify(
     after.restore()
     if folder := switches.dump_folder():
         _dump(comparison, places.declaration, Path(folder))
-    return Verified(comparison, outputs, replace(verification, comparison=how))
+    return Verified(comparison, outputs, replace(verification, comparison=how), by_model)
 
 
 def _dump(comparison: Comparison, target: Span, folder: Path) -> None:
@@ -102,6 +105,17 @@ def _dump(comparison: Comparison, target: Span, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         code = comparison.module.print_readable(print_output=False)
         (folder / f"{Path(target.file).stem}_line_{target.line}.py").write_text(code, "utf-8")
+
+
+def run_model(subject: Subject, inputs: Inputs) -> list[Any] | str:
+    """The leaves of the outputs of the model itself, or why it cannot be run."""
+    args, kwargs = cloned(inputs)
+    try:
+        with as_given(subject.model), torch.no_grad():
+            leaves: list[Any] = cloned(pytree.tree_leaves(subject.model(*args, **kwargs)))
+            return leaves
+    except Exception as error:
+        return f"the model itself raised {type(error).__name__}"
 
 
 class _Runs:
@@ -141,13 +155,8 @@ class _Runs:
 
     def model(self, subject: Subject) -> list[Any] | str:
         """The leaves of the outputs of the model itself, or why it cannot be run."""
-        args, kwargs = self._begin()
-        try:
-            with as_given(subject.model), torch.no_grad():
-                leaves: list[Any] = cloned(pytree.tree_leaves(subject.model(*args, **kwargs)))
-                return leaves
-        except Exception as error:
-            return f"the model itself raised {type(error).__name__}"
+        self._start.restore()
+        return run_model(subject, self._inputs)
 
     def calls(self, subject: Subject, captured: Captured) -> dict[int, list[Any]]:
         """The results of the calls that the model makes, by their number in the captured program."""

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from handlens import digests
 from handlens.capture.export import Captured
 from handlens.capture.nodes import graph_modules, op_of
 from handlens.comparison.memory import Memory
 from handlens.comparison.ops import is_random
-from handlens.distributed import digests
 from handlens.distributed.ranks import END, NONE_LEFT, Ranks
 from handlens.evaluation import Evaluation
 from handlens.loading.subject import Batch, InvalidTarget

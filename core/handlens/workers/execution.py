@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from handlens.dataclass_json import from_json, to_json
@@ -17,6 +18,7 @@ from handlens.report import Advice, Report
 from handlens.request import Progress, RunRequest
 from handlens.session import Session
 from handlens.switches import may_hold_exports
+from handlens.unchanged import Earlier
 from handlens.workers import wire
 from handlens.workers.files_read import FilesRead
 
@@ -46,7 +48,14 @@ class Voice:
 class Execution:
     """The execution of a request."""
 
-    def __init__(self, number: int, request: dict[str, Any], voice: Voice) -> None:
+    def __init__(
+        self,
+        number: int,
+        request: dict[str, Any],
+        voice: Voice,
+        earlier: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """``earlier`` has the events with which earlier runs ended, by what decided their reports."""
         self.number = number
         self.request = from_json(RunRequest, request)
         self._text = self.request.text
@@ -58,8 +67,10 @@ class Execution:
         """The files that decide the export; None if it is not to be held."""
         shard = self.request.shard
         ranks = None if shard is None else Ranks(shard)
+        self._earlier = earlier or {}
+        recall = None if earlier is None else self._recall
         self.session = Session(
-            self.request, self._on_stage, self._on_progress, ranks, self._on_note
+            self.request, self._on_stage, self._on_progress, ranks, self._on_note, recall
         )
 
     def go_on_with(self, number: int, request: dict[str, Any]) -> None:
@@ -88,7 +99,16 @@ class Execution:
         """Send the report; ``held`` tells that the process stays, and could go on from it."""
         # The user may have replaced the streams. Once the report is sent, nobody waits for their contents.
         flush()
-        self._voice.say("report", self.number, report=to_json(report), held=held)
+        decided_by = self.session.decided_by
+        self._voice.say(
+            "report", self.number, report=to_json(report), held=held, decided_by=decided_by
+        )
+
+    def _recall(self, digest: str) -> Earlier | None:
+        if digest not in self._earlier:
+            return None
+        event = wire.decode(self._earlier[digest])
+        return Earlier(event["decided_by"][1], from_json(Report, event["report"]))
 
     def _on_stage(self, stage: str) -> None:
         self._voice.say("stage", self.number, stage=stage)

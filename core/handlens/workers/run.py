@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 import traceback
+from collections.abc import Mapping
 from typing import Any, BinaryIO, NoReturn
 
 from handlens.workers import crashes, held_export, processes, progress_bars, wire
@@ -16,11 +17,18 @@ from handlens.workers.files_read import FilesRead
 from handlens.workers.forked_run import INTERRUPT
 
 
-def run(number: int, request: dict[str, Any], pipe: int, control: int, stack: int) -> NoReturn:
+def run(
+    number: int,
+    request: dict[str, Any],
+    pipe: int,
+    control: int,
+    stack: int,
+    earlier: Mapping[str, bytes],
+) -> NoReturn:
     """Run a request, write the report to ``pipe``, and end the process without calling any exit handler.
 
-    A run that holds its export reads further requests from ``control``. A run that dies writes its stack to
-    ``stack``.
+    A run that holds its export reads further requests from ``control``; what it would measure as a run in
+    ``earlier`` has is taken from there. A run that dies writes its stack to ``stack``.
     """
     try:
         processes.be_alone()
@@ -33,7 +41,7 @@ def run(number: int, request: dict[str, Any], pipe: int, control: int, stack: in
         os.set_blocking(stack, False)
         crashes.watch(stack)
         faulthandler.register(INTERRUPT, stack, all_threads=False, chain=True)
-        run = Execution(number, request, voice)
+        run = Execution(number, request, voice, earlier if request.get("hold_export") else None)
         known: BinaryIO | None = None
         report = run.session.export()
         if report is None:

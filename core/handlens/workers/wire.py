@@ -15,9 +15,10 @@ From a worker       {"event": "ready", "process": id, "python": …, "torch": �
                     {"event": "idle", "run": id}, likewise: the run waits for another request
                     {"event": "resumed", "run": id} or {"event": "outdated", "run": id}, from one that
                         stands by, which was asked for advice on what it has compared
-    and, to end     {"event": "report", "run": id, "report": {…}, "held": true if advice can be asked for}
-    each run, one   {"event": "died", "run": id, "reason": …, "line": span or null, "stack": …}
-    of              {"event": "cancelled", "run": id}
+    and, to end     {"event": "report", "run": id, "report": {…}, "held": true if advice can be asked for,
+    each run, one       "decided_by": two digests if later runs may take the report over, else null}
+    of              {"event": "died", "run": id, "reason": …, "line": span or null, "stack": …}
+                    {"event": "cancelled", "run": id}
 """
 
 from __future__ import annotations

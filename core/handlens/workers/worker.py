@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 # Each held export takes the memory of a model. People go back and forth between the recipes of one or two.
 _MOST_HELD = 2
 
+# The reports that later runs may take over: those of a few targets, and of the last edits of each.
+_MOST_EARLIER = 8
+
 
 def main() -> None:
     """Serve until standard input ends."""
@@ -59,6 +62,8 @@ class _Runs:
         self._buffer = b""
         self._runs: list[ForkedRun] = []
         self._by_pipe: dict[int, ForkedRun] = {}
+        self._earlier: dict[str, bytes] = {}
+        """The events with which the last runs ended, by the digest of what decided their reports."""
         # A grandchild may hold a run's pipe open, so a run has ended when its process has.
         self._deaths, self._alarm = os.pipe()
         os.set_blocking(self._deaths, False)
@@ -147,7 +152,9 @@ class _Runs:
                     run.close()
                 for fd in (pipe, control, stack):
                     os.close(fd)
-                forked_run.run(number, request, child_pipe, child_control, child_stack)
+                forked_run.run(
+                    number, request, child_pipe, child_control, child_stack, self._earlier
+                )
             finally:
                 # A child must never return into the worker's loop.
                 os._exit(1)
@@ -220,6 +227,8 @@ class _Runs:
         if kind in ("stage", "progress", "note", "advice", "report"):
             run.ended = kind == "report"
             wire.write_line(self._events, line)
+            if run.ended:
+                self._note_report(event.get("decided_by"), line)
             if run.ended and run.continuation is None and run in self._runs:
                 # Nobody needs the process any more.
                 run.kill()
@@ -232,6 +241,14 @@ class _Runs:
             # The process ended with status 0, and yet sent no report.
             run.ended = True
             self._tell_death(run.number, run.request, f"its process {wire.ending(0)}")
+
+    def _note_report(self, decided_by: object, line: bytes) -> None:
+        if isinstance(decided_by, list):
+            # The last one noted is the last one in the order of the dictionary.
+            self._earlier.pop(decided_by[0], None)
+            self._earlier[decided_by[0]] = line
+            while len(self._earlier) > _MOST_EARLIER:
+                del self._earlier[next(iter(self._earlier))]
 
     def _reap(self) -> None:
         dead: list[tuple[ForkedRun, int]] = []

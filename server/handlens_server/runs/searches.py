@@ -209,8 +209,9 @@ class Searches:
             logger.warning("no advice for %s: %s", target.name, reason)
             return
         advice = self._with_wish(search, advice)
-        timings = before.report.timings | {"advise": report.timings["advise"]}
-        report = replace(report, advice=advice, timings=timings)
+        # An advice that is taken over from an earlier run took no time.
+        spent = {stage: time for stage, time in report.timings.items() if stage == "advise"}
+        report = replace(report, advice=advice, timings=before.report.timings | spent)
         result = replace(
             result_of(run, target, report, state.documents),
             previous_db=before.previous_db,

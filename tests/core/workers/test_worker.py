@@ -316,7 +316,8 @@ def measured(report: Report) -> Report:
 async def kept(running: Running, text: str, **options: Any) -> Report:
     report = await running.run(text, hold_export=True, **options)
     assert report.status == "ok", report.error
-    assert running.stages == ALL_STAGES
+    # What an earlier test has measured is not measured again.
+    assert running.stages[:2] == ["load", "export"]
     return report
 
 

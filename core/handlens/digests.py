@@ -1,10 +1,10 @@
-"""Digests by which ranks find out whether they have the same model and the same batches."""
+"""Digests by which processes find out whether they have the same model, and the same batches."""
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -23,11 +23,11 @@ def of_models(captured: Captured, quantized: Quantized) -> Digests:
     """The digests of a model's parts, by what each is in words."""
     program = captured.program
     found = {
-        name: _digest([value])
+        name: of([value])
         for name, value in {**program.state_dict, **program.constants}.items()
         if isinstance(value, Tensor)
     }
-    found["the exported program"] = _digest([_text(program.graph_module)])
+    found["the exported program"] = of([_text(program.graph_module)])
     for what, graph in (("reference", quantized.reference), ("quantized model", quantized.actual)):
         constants = (
             value_of(node)
@@ -36,13 +36,13 @@ def of_models(captured: Captured, quantized: Quantized) -> Digests:
             if node.op == "get_attr"
         )
         tensors = [each for each in constants if isinstance(each, Tensor)]
-        found[f"the {what}"] = _digest([_text(graph), *tensors])
+        found[f"the {what}"] = of([_text(graph), *tensors])
     return found
 
 
 def of_batch(batch: Any) -> str:
     """The digest of the tensors and plain values in a batch."""
-    return _digest(pytree.tree_leaves(batch))
+    return of(pytree.tree_leaves(batch))
 
 
 def _text(model: GraphModule) -> str:
@@ -54,7 +54,8 @@ def _text(model: GraphModule) -> str:
     )
 
 
-def _digest(values: list[Any]) -> str:
+def of(values: Iterable[Any]) -> str:
+    """The digest of tensors and plain values."""
     found = hashlib.sha256()
     for value in values:
         if isinstance(value, Tensor):
@@ -62,7 +63,7 @@ def _digest(values: list[Any]) -> str:
                 found.update(f"{each.dtype} {tuple(each.shape)}".encode())
                 found.update(_memory(each))
         elif isinstance(value, (str, bytes, int, float, complex, bool, type(None))):
-            found.update(repr(value).encode())
+            found.update(f"{value!r}\n".encode("utf-8", "surrogatepass"))
         else:
             # What two processes make of an object need not have the same text.
             found.update(type(value).__qualname__.encode())

@@ -11,7 +11,8 @@ from benchmarks.versions import Ended, Outcome
 def section(outcomes: Iterable[Outcome]) -> str:
     """The matrix, and the reason for every test that did not pass."""
     outcomes = list(outcomes)
-    return "\n".join([*_matrix(outcomes), *_failures(outcomes), *_skips(outcomes)])
+    lines = [*_matrix(outcomes), *_failures(outcomes), *_skips(outcomes)]
+    return "\n" + "\n".join(lines) + "\n\n"
 
 
 def _matrix(outcomes: list[Outcome]) -> Iterator[str]:

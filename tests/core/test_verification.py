@@ -9,6 +9,7 @@ import pytest
 from handlens import verification
 from handlens.comparison.fakequantize import FakeQuantizer
 from handlens.report import Report
+from tests.needs import needs_written_slices
 
 from .conftest import RunText
 
@@ -303,6 +304,7 @@ def test_where_no_comparison_gives_the_bits_of_the_graphs_the_outputs_alone_are_
     assert report.output == expected.output
 
 
+@needs_written_slices
 def test_a_buffer_that_is_written_and_returned_is_compared(run_text: RunText) -> None:
     model = _module(
         "self.seen[:2].add_(self.linear(x)[:2])\nreturn self.linear(x), self.seen",

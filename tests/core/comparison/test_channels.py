@@ -159,7 +159,7 @@ def test_what_comes_together_is_measured_or_left_alone(
     run_text: RunText, forward: str, recipe: str
 ) -> None:
     if (forward, recipe) == ("complex", "bf16") and not _multiplies_complex():
-        pytest.skip("from torch 2.15 on, bfloat16 times 1j has a type without kernels")
+        pytest.skip("from torch 2.14 on, bfloat16 times 1j has a type without kernels")
     report = run_text(MODEL.format(FORWARDS[forward], recipe))
     assert report.status == "ok", report.error
     # Whatever is measured is measured of all that comes together.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +21,7 @@ from pygls.protocol import LanguageServerProtocol
 from benchmarks.workloads import ROOT
 
 _LONGEST_S = 600.0
+_SCALED = re.compile(r"        x = x \* \d\S*\n")
 
 
 class _Protocol(LanguageServerProtocol):
@@ -184,9 +186,18 @@ class Document:
         self.file.write_text(self.text, "utf-8")
         self.client.text_document_did_save(types.DidSaveTextDocumentParams(self.identifier))
 
-    def edit_and_save(self) -> None:
+    def add_statement(self) -> None:
         """Change the code in a way that leaves the model the same."""
         self.append(f"_edit = {self.version}\n")
+
+    def scale_output(self) -> None:
+        """Have the model of an example compute something else."""
+        before, end, after = _SCALED.sub("", self.text).rpartition("        return x\n")
+        self.replace(f"{before}        x = x * {1 + self.version / 1000}\n{end}{after}")
+
+    def edit_and_save(self) -> None:
+        """Save the code changed in a way that leaves the model the same."""
+        self.add_statement()
         self.save()
 
     @property

@@ -31,6 +31,10 @@ EFFICIENTNET = ROOT / "examples/efficientnet_lite.py"
 
 # A save may take this much longer than the same stages in a process that is as warm, but not forked.
 _SHARE = 1.2
+_EDITS = {
+    "another model": Document.scale_output,
+    "the same model": Document.add_statement,
+}
 _OPS = 10_000
 _OPS_A_LINE = 5
 
@@ -92,10 +96,11 @@ async def _saves(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
         yield Latency(f"the same in a warm process, the first time: {example.stem}", None, first)
         yield Latency(f"the same in a warm process, again: {example.stem}", None, again)
         goal = 0.6 if example == TINY else _SHARE * statistics.median(first)
-        async with serving(folder) as client:
-            saves = await _saved(client, folder, example)
-            samples = [await anext(saves) for _ in range(times)]
-            yield Latency(f"save to diagnostics: {example.stem}", goal, samples)
+        for what, edit in _EDITS.items():
+            async with serving(folder) as client:
+                saves = await _saved(client, folder, example, edit)
+                samples = [await anext(saves) for _ in range(times)]
+                yield Latency(f"save to diagnostics: {example.stem}, {what}", goal, samples)
 
 
 async def _standby(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
@@ -105,8 +110,8 @@ async def _standby(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
             serving(folder, advise="off", workers="fork") as forking,
             serving(folder, advise="off", workers="standby") as standing_by,
         ):
-            forked = await _saved(forking, folder, example)
-            stood_by = await _saved(standing_by, folder, example)
+            forked = await _saved(forking, folder, example, Document.scale_output)
+            stood_by = await _saved(standing_by, folder, example, Document.scale_output)
             samples: list[tuple[float, float, float]] = []
             for _ in range(times):
                 # As long as somebody reads what a run has found, or more.
@@ -128,14 +133,16 @@ async def _until_idle(client: Client) -> None:
         await asyncio.sleep(1)
 
 
-async def _saved(client: Client, folder: Path, example: Path) -> AsyncIterator[float]:
+async def _saved(
+    client: Client, folder: Path, example: Path, edit: Callable[[Document], None]
+) -> AsyncIterator[float]:
     """The seconds from a save to its diagnostics, of an example that is edited again and again."""
     document = Document(client, folder / example.name, example.read_text("utf-8"))
     await document.open()
 
     async def saves() -> AsyncIterator[float]:
         while True:
-            document.append(f"_edit = {document.version}\n")
+            edit(document)
             await document.shown()
             client.published.clear()
             start = time.perf_counter()
@@ -156,7 +163,8 @@ async def _cancel(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
         idle = set(worker.children(recursive=True))
         for stage in ("exporting", "quantizing", "comparing") * effort.long_runs:
             client.stages.clear()
-            document.edit_and_save()
+            document.scale_output()
+            document.save()
             await client.until(functools.partial(client.stages.__contains__, stage))
             runs = [each for each in worker.children(recursive=True) if each not in idle]
             start = time.perf_counter()
@@ -247,7 +255,8 @@ async def _requests(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
         async def keep_busy() -> None:
             while True:
                 client.stages.clear()
-                busy.edit_and_save()
+                busy.scale_output()
+                busy.save()
                 await client.until(lambda: "done" in client.stages)
 
         running = asyncio.create_task(keep_busy())

@@ -66,6 +66,7 @@ class _Session:
         self._original = {each.uri: each.text for each in self.documents}
         self.steps: dict[str, Callable[[Document], Awaitable[None]]] = {
             "edited": self._edit,
+            "another model": self._change_model,
             "commented": self._comment,
             "superseded": self._supersede,
             "cancelled": self._cancel,
@@ -108,6 +109,10 @@ class _Session:
 
     async def _edit(self, document: Document) -> None:
         await self._save(document, document.text)
+
+    async def _change_model(self, document: Document) -> None:
+        document.scale_output()
+        await self._edit(document)
 
     async def _comment(self, document: Document) -> None:
         for _ in range(self._chance.randint(1, 10)):

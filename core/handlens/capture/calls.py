@@ -45,11 +45,23 @@ _LEAVE_NO_NODE = frozenset(
                 "requires_grad",
             )
         ),
+        torch.Tensor.requires_grad.__set__,  # type: ignore[attr-defined]
         torch.Tensor._is_view,
         torch.Tensor.is_conj,
         torch.Tensor.is_inference,
         torch.Tensor.is_neg,
         torch.Tensor.untyped_storage,
+    )
+)
+# They leave a node where a shape is dynamic.
+_OF_SHAPES = frozenset(
+    (
+        torch.Tensor.dim,
+        torch.Tensor.numel,
+        torch.Tensor.shape.__get__,  # type: ignore[attr-defined]
+        torch.Tensor.size,
+        torch.Tensor.storage_offset,
+        torch.Tensor.stride,
     )
 )
 
@@ -101,13 +113,18 @@ class CallRecorder(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         # Dynamo traces this function along with control-flow bodies, where it must do nothing.
-        if torch.compiler.is_dynamo_compiling() or func in _LEAVE_NO_NODE:
+        if torch.compiler.is_dynamo_compiling() or func in _LEAVE_NO_NODE or _is_static(func, args):
             return func(*args, **(kwargs or {}))
         frames = tuple(_callers(sys._getframe(1), self._stop))
         if not frames:
             return func(*args, **(kwargs or {}))
         with annotate({CALL_KEY: self._calls.number(frames)}):
             return func(*args, **(kwargs or {}))
+
+
+def _is_static(func: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+    """True for a question about a shape that has no symbols. Tracing asks thousands of them."""
+    return func in _OF_SHAPES and not getattr(args[0], "_has_symbolic_sizes_strides", True)
 
 
 @contextmanager

@@ -108,7 +108,11 @@ class Execution:
         if digest not in self._earlier:
             return None
         event = wire.decode(self._earlier[digest])
-        return Earlier(event["decided_by"][1], from_json(Report, event["report"]))
+        try:
+            return Earlier(event["decided_by"][1], from_json(Report, event["report"]))
+        except ValueError:
+            # The user's code may have written this event.
+            return None
 
     def _on_stage(self, stage: str) -> None:
         self._voice.say("stage", self.number, stage=stage)

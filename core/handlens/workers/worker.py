@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 # Each held export takes the memory of a model. People go back and forth between the recipes of one or two.
 _MOST_HELD = 2
 
-# The reports that later runs may take over: those of a few targets, and of the last edits of each.
-_MOST_EARLIER = 8
+# Bytes of the reports that later runs may take over. Those of a model of a thousand ops take two million.
+_MOST_EARLIER = 1 << 26
 
 
 def main() -> None:
@@ -243,11 +243,12 @@ class _Runs:
             self._tell_death(run.number, run.request, f"its process {wire.ending(0)}")
 
     def _note_report(self, decided_by: object, line: bytes) -> None:
-        if isinstance(decided_by, list):
+        if isinstance(decided_by, list) and len(decided_by) == 2:
+            digest = str(decided_by[0])
             # The last one noted is the last one in the order of the dictionary.
-            self._earlier.pop(decided_by[0], None)
-            self._earlier[decided_by[0]] = line
-            while len(self._earlier) > _MOST_EARLIER:
+            self._earlier.pop(digest, None)
+            self._earlier[digest] = line
+            while sum(map(len, self._earlier.values())) > _MOST_EARLIER:
                 del self._earlier[next(iter(self._earlier))]
 
     def _reap(self) -> None:

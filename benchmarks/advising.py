@@ -169,7 +169,7 @@ def measure(workload: Workload) -> Row:
     target = workload.find()
     request = RunRequest(target, recipe=workload.recipe, workspace=(str(ROOT),))
     session = Session(request, lambda stage: None)
-    report = session.export() or session.compare(request)
+    report = session.load() or session.export() or session.compare(request)
     assert report.error is None, report.error.message
     # As in the worker.
     gc.freeze()

@@ -9,7 +9,8 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import BinaryIO
+from types import ModuleType
+from typing import Any, BinaryIO
 
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
@@ -18,9 +19,10 @@ from handlens.advice_report import Advice, Scores
 from handlens.advising import advise
 from handlens.capture.export import Captured, capture
 from handlens.capture.handles import generate_numeric_debug_handle
-from handlens.capture.nodes import op_of
+from handlens.capture.nodes import graph_modules, op_of
 from handlens.capture.places import Places
 from handlens.comparison.objectives import MetricFailed
+from handlens.comparison.ops import is_random
 from handlens.diagnosis.losses import Losses
 from handlens.diagnosis.rules.export_failed import ExportFailed
 from handlens.diagnosis.rules.invalid_target import InvalidTarget as InvalidTargetRule
@@ -49,12 +51,14 @@ from handlens.reporting import measured
 from handlens.request import AdviceRequest, Progress, RunRequest, Stage
 from handlens.shown_files import shown_by
 from handlens.source_text import read
-from handlens.target_options import OptionsEdit
+from handlens.target_changes import TargetEdit
 from handlens.unchanged import (
     Earlier,
+    beside_model,
     by_model,
     can_be_taken_over,
     decided_by,
+    model_digest,
     placed,
     registered_kernels,
 )
@@ -72,7 +76,7 @@ def run(request: RunRequest, on_stage: Callable[[str], None]) -> Report:
     The user's code runs here; whatever it raises ends up in the report.
     """
     session = Session(request, on_stage)
-    return session.export() or session.compare(request)
+    return session.load() or session.export() or session.compare(request)
 
 
 class Session:
@@ -111,8 +115,8 @@ class Session:
         self.decided_by: tuple[str, str] | None = None
         """The digests of what decided the report and of what the model gave; None if it stands alone."""
 
-    def export(self) -> Report | None:
-        """Load the target and export its model. Returns a report if that fails, else None."""
+    def load(self) -> Report | None:
+        """Load the target. Returns a report if that fails, else None."""
         try:
             if self._ranks is not None:
                 with self._refusals():
@@ -120,12 +124,36 @@ class Session:
             with self._stage("load"):
                 self._subject = self._load()
                 self._recipe_name = self._recipe(self._subject).name
+        except _Failed as error:
+            return self._finished(self._failed(error))
+        return None
+
+    def export(self) -> Report | None:
+        """Export the model of the target. Returns a report if that fails, else None."""
+        try:
             with self._stage("export"):
                 self._captured = self._export(self._subject)
                 generate_numeric_debug_handle(self._captured.program)
         except _Failed as error:
             return self._finished(self._failed(error))
         return None
+
+    def model_digest(self) -> str | None:
+        """The digest of what is going to be exported; None if it has none. Call it before the export."""
+        modules = [sys.modules[name] for name in sorted(sys.modules)]
+        mine = [each for each in modules if self._is_own(each)]
+        return model_digest(self._subject, mine)
+
+    @property
+    def is_random(self) -> bool:
+        """True if an op of the exported model draws random numbers."""
+        parts = graph_modules(self._captured.program)
+        return any(is_random(node) for part in parts for node in part.graph.nodes)
+
+    def beside_model(self) -> dict[str, Any] | None:
+        """What the target gives beside its model, for ``compare_edited`` of another process; None if that
+        cannot have it."""
+        return beside_model(self._subject)
 
     def compare(self, request: RunRequest) -> Report:
         """Quantize the exported model as ``request`` says, and compare.
@@ -180,18 +208,23 @@ class Session:
         self._read_shown(report.ops)
         return replace(report, target=self._target.name, file=self._target.file)
 
-    def compare_edited(self, request: RunRequest) -> Report | None:
-        """``compare`` for a request whose text differs from that of the first in the target's options.
+    def compare_edited(
+        self, request: RunRequest, beside_model: dict[str, Any] | None
+    ) -> Report | None:
+        """``compare`` for a request whose text has other options or other data than that of the first.
 
-        Returns None if the model has to be exported again: the text differs in more, or the run fails,
-        and its message may name lines.
+        ``beside_model`` is what the target of that text gives beside its model; None if that is not known.
+        Returns None if the model has to be exported again: the text differs in more, or the run fails, and
+        its message may name lines.
         """
         before, after = self._request.text, request.text
         assert before is not None
         assert after is not None
-        edit = OptionsEdit.between(before, after, self._target.name)
-        if edit is None:
+        edit = TargetEdit.between(before, after, self._target.name)
+        if edit is None or (edit.data and beside_model is None):
             return None
+        if beside_model is not None:
+            self._subject = replace(self._subject, **beside_model)
         try:
             self._subject = with_options(self._subject, self._target.name, edit.options)
         except InvalidTarget:
@@ -255,9 +288,13 @@ class Session:
     def files(self) -> Iterator[str]:
         """The workspace files that were imported, except the target's own."""
         for module in list(sys.modules.values()):
-            file = getattr(module, "__file__", None)
-            if isinstance(file, str) and file != self._file and self._in_workspace(file):
-                yield file
+            if self._is_own(module) and module.__file__ != self._file:
+                yield str(module.__file__)
+
+    def _is_own(self, module: ModuleType) -> bool:
+        """True for the modules of the workspace."""
+        file = getattr(module, "__file__", None)
+        return isinstance(file, str) and self._in_workspace(file)
 
     def _failed(self, error: _Failed) -> Report:
         if self._ranks is not None:

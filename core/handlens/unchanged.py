@@ -7,8 +7,12 @@ if an earlier one had the same digest, takes over what that has measured, at the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import io
+import pickle
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -69,9 +73,7 @@ def decided_by(
         subject.metric is None
         and _is_built_in(recipe)
         and registered_kernels() == kernels
-        and type(subject.calibration) in (list, tuple)
-        and type(subject.evaluation) in (list, tuple)
-        and all(type(each) in (*_TENSORS, *_PLAIN) for each in batches)
+        and _has_plain_batches(subject)
         and all(type(each) in _TENSORS for each in tensors.values())
         # Bodies of control flow have modules of their own.
         and len(list(graph_modules(program))) == 1
@@ -90,6 +92,95 @@ def decided_by(
         *_layouts([*tensors.values(), *batches]),
     )
     return digests.of((*texts, *tensors, *tensors.values(), *batches))
+
+
+def _has_plain_batches(subject: Subject) -> bool:
+    """True if the batches are lists or tuples of tensors and literals, which are the same each time."""
+    batches = subject.calibration, subject.evaluation
+    return all(type(each) in (list, tuple) for each in batches) and all(
+        type(each) in (*_TENSORS, *_PLAIN) for each in pytree.tree_leaves(batches)
+    )
+
+
+def beside_model(subject: Subject) -> dict[str, Any] | None:
+    """The fields of a subject beside its model and example inputs, for a process that has the same model.
+
+    Returns None if that process cannot be given them.
+    """
+    metric = subject.metric
+    # Of a function that remembers values, only the code is known to be the same.
+    is_code = isinstance(metric, FunctionType) and not (
+        metric.__closure__ or metric.__defaults__ or metric.__kwdefaults__
+    )
+    if (
+        not _has_plain_batches(subject)
+        or callable(subject.recipe)
+        or not (metric is None or is_code)
+    ):
+        return None
+    names = ("calibration", "evaluation", "recipe", "keep_float", "adjust")
+    return {name: getattr(subject, name) for name in names}
+
+
+def model_digest(subject: Subject, modules: Iterable[ModuleType]) -> str | None:
+    """The digest of what decides an export beside the source: the model with all it has, and its inputs.
+
+    ``modules`` are those of the user's, whose plain values count, too. Returns None if the model has
+    something that cannot be pickled, or decides itself what of it is.
+    """
+    found = hashlib.sha256()
+    plain = [
+        (module.__name__, name, value)
+        for module in modules
+        for name, value in vars(module).items()
+        if type(value) in _PLAIN and not name.startswith("__")
+    ]
+    if any(map(_pickles_itself, subject.model.modules())):
+        return None
+    try:
+        _Digesting(_Hashed(found)).dump(
+            (subject.model, subject.args, subject.kwargs, subject.dynamic_shapes, plain)
+        )
+    except Exception:
+        # Whatever an object of the user's raises.
+        return None
+    for each in _settings():
+        found.update(repr(each).encode())
+    return found.hexdigest()
+
+
+class _Hashed(io.RawIOBase):
+    """A file of which the hash alone is kept."""
+
+    def __init__(self, found: Any) -> None:
+        self._found = found
+
+    def write(self, data: Any) -> int:
+        self._found.update(data)
+        return memoryview(data).nbytes
+
+
+class _Digesting(pickle.Pickler):
+    """Pickles everything but tensors, for which their digests stand."""
+
+    def __init__(self, file: io.RawIOBase) -> None:
+        super().__init__(file)
+        self._memory: dict[int, int] = {}
+
+    def persistent_id(self, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return None
+        if type(value) not in _TENSORS or value.grad_fn is not None:
+            raise pickle.PicklingError(f"a tensor of type {type(value).__name__}")
+        return _layout(value, self._memory), digests.of([value])
+
+
+def _pickles_itself(module: nn.Module) -> bool:
+    """True if a module decides itself what of it is pickled, or has what no module pickles."""
+    classes = (each for each in type(module).__mro__ if each not in (object, nn.Module))
+    own = {name for each in classes for name in vars(each)}
+    is_compiled = getattr(module, "_compiled_call_impl", None) is not None
+    return is_compiled or not own.isdisjoint(("__getstate__", "__reduce__", "__reduce_ex__"))
 
 
 def by_model(subject: Subject) -> str:
@@ -160,19 +251,24 @@ def _text(node: Node) -> str:
 
 
 def _layouts(values: list[Any]) -> Iterator[str]:
-    """The types and the layouts of tensors, and which of them share their memory."""
-    seen: dict[int, int] = {}
-    for number, each in enumerate(values):
-        if isinstance(each, Tensor):
-            layout = each.stride() if each.layout == torch.strided else each.layout
-            place = f"{type(each).__name__} {each.dtype} {tuple(each.shape)} {layout} {each.device}"
-            if type(each) in _TENSORS and each.layout == torch.strided:
-                # Fake tensors have no memory.
-                first = seen.setdefault(each.untyped_storage().data_ptr(), number)
-                place += f" {first} {each.storage_offset()} {each.requires_grad}"
-            yield place
-        else:
-            yield repr(each)
+    memory: dict[int, int] = {}
+    for each in values:
+        yield _layout(each, memory) if isinstance(each, Tensor) else repr(each)
+
+
+def _layout(value: Tensor, memory: dict[int, int]) -> str:
+    """The type and the layout of a tensor, and where it is in the memory that it shares with others.
+
+    ``memory`` numbers the memory of all tensors so far by its address.
+    """
+    is_strided = value.layout == torch.strided
+    layout = value.stride() if is_strided else value.layout
+    found = f"{type(value).__name__} {value.dtype} {tuple(value.shape)} {layout} {value.device}"
+    if type(value) in _TENSORS and is_strided:
+        # Fake tensors have no memory.
+        number = memory.setdefault(value.untyped_storage().data_ptr(), len(memory))
+        found += f" {number} {value.storage_offset()} {value.requires_grad}"
+    return found
 
 
 def _settings() -> Iterator[Any]:

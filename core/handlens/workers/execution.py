@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from handlens.dataclass_json import from_json, to_json
 from handlens.distributed.ranks import Ranks
 from handlens.report import Advice, Report
@@ -20,7 +22,7 @@ from handlens.session import Session
 from handlens.switches import may_hold_exports
 from handlens.unchanged import Earlier
 from handlens.workers import wire
-from handlens.workers.files_read import FilesRead
+from handlens.workers.files_read import FilesRead, have_changed
 
 
 class Voice:
@@ -68,15 +70,46 @@ class Execution:
         shard = self.request.shard
         ranks = None if shard is None else Ranks(shard)
         self._earlier = earlier or {}
+        self._batches: str | None = None
         recall = None if earlier is None else self._recall
         self.session = Session(
             self.request, self._on_stage, self._on_progress, ranks, self._on_note, recall
         )
 
-    def go_on_with(self, number: int, request: dict[str, Any]) -> None:
-        """Have what follows belong to another run, which has the same export."""
+    def go_on_with(self, number: int, request: dict[str, Any], batches: str | None = None) -> None:
+        """Have what follows belong to another run, which has the same export.
+
+        ``batches`` is the file with those of this run; None if they are the same, too.
+        """
         self.number = number
         self.request = from_json(RunRequest, request)
+        self._batches = batches
+
+    @property
+    def has_other_batches(self) -> bool:
+        """True if the batches are not those of the run that made the export."""
+        return self._batches is not None
+
+    def write_batches(self, read: FilesRead, file: int) -> bool:
+        """Write what the target gives beside its model, its batches above all, for another process.
+
+        Returns False if that process cannot have them.
+        """
+        self.note_files(read)
+        beside_model = self.session.beside_model()
+        if beside_model is None:
+            return False
+        with open(file, "wb", closefd=False) as opened:
+            torch.save((beside_model, read.known), opened)
+        return True
+
+    def _read_batches(self) -> dict[str, Any] | None:
+        """What another process has written; None if nothing, or if it would write other things by now."""
+        if self._batches is None:
+            return None
+        with open(self._batches, "rb") as opened:
+            beside_model, known = torch.load(opened, weights_only=False)
+        return None if have_changed(known) else beside_model
 
     def note_files(self, read: FilesRead) -> None:
         """Note all files that decided the export."""
@@ -85,9 +118,10 @@ class Execution:
 
     def compare(self) -> Report | None:
         """What follows the export; None if the model has to be exported for this request."""
-        is_edited = self.request.text != self._text
-        compare = self.session.compare_edited if is_edited else self.session.compare
-        report = compare(self.request)
+        if self.request.text == self._text:
+            report: Report | None = self.session.compare(self.request)
+        else:
+            report = self.session.compare_edited(self.request, self._read_batches())
         return report if report is None or self.request.advise is None else self.advise(report)
 
     def advise(self, report: Report) -> Report:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 # Audit events.
@@ -38,9 +38,14 @@ class FilesRead:
         if but is not None:
             self._known.pop(but, None)
 
+    @property
+    def known(self) -> dict[str, tuple[int, int] | None]:
+        """The files, with their modification times in nanoseconds and sizes; None for one that is gone."""
+        return dict(self._known)
+
     def has_changed(self) -> bool:
         """True if any of the files has changed since it was read."""
-        return any(_state(file) != state for file, state in self._known.items())
+        return have_changed(self._known)
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event in _STARTS:
@@ -54,6 +59,11 @@ class FilesRead:
             if not writes and not file.startswith("/proc/"):
                 path = os.path.abspath(file)
                 self._known.setdefault(path, _state(path))
+
+
+def have_changed(known: Mapping[str, tuple[int, int] | None]) -> bool:
+    """True if any of the ``known`` files of a process has changed since."""
+    return any(_state(file) != state for file, state in known.items())
 
 
 def _state(file: str) -> tuple[int, int] | None:

@@ -6,7 +6,7 @@ import os
 import signal
 from typing import Any
 
-from handlens.target_options import OptionsEdit
+from handlens.target_changes import TargetEdit
 from handlens.workers import processes
 
 INTERRUPT = signal.SIGXCPU
@@ -47,6 +47,12 @@ class ForkedRun:
         self.ended = False
         """True after the run's last event: its report, or that it was cancelled."""
         self.killed = False
+        self.model: str | None = None
+        """The digest of what was exported, if the process holds that and others can make it again."""
+        self.holder: ForkedRun | None = None
+        """The run whose export this one makes batches for, if the model turns out to be the same."""
+        self.data: int | None = None
+        """The file of the batches that replace the export's: those for ``holder``, or what that has got."""
 
     @property
     def holds_export(self) -> bool:
@@ -58,18 +64,29 @@ class ForkedRun:
 
         One of the same text must be asked for: a model may be another one each time it is made.
         """
-        mine = self.request
-        if any(mine.get(key) != request.get(key) for key in _EXPORTED):
-            return False
-        if mine.get("text") == request.get("text"):
-            return bool(request.get("reuse_export")) and mine["target"] == request["target"]
-        name = request["target"]["name"]
-        return (
-            self.has_target_of(request)
-            and None not in (mine.get("text"), request.get("text"))
-            and (edit := OptionsEdit.between(mine["text"], request["text"], name)) is not None
-            and bool(edit.options)
-        )
+        if self.request.get("text") == request.get("text"):
+            mine = self.request
+            is_wanted = bool(request.get("reuse_export")) and mine["target"] == request["target"]
+            return is_wanted and self._has_surroundings_of(request)
+        edit = self._edit(request)
+        return edit is not None and bool(edit.options) and not edit.data
+
+    def may_have_export_of(self, request: dict[str, Any]) -> bool:
+        """True if the export is the one that ``request`` asks for if the target makes the same model."""
+        edit = None if self.model is None else self._edit(request)
+        return edit is not None and edit.data
+
+    def _edit(self, request: dict[str, Any]) -> TargetEdit | None:
+        """What happened to the target; None if more has changed than that."""
+        before, after = self.request.get("text"), request.get("text")
+        if before is None or after is None:
+            return None
+        if not (self._has_surroundings_of(request) and self.has_target_of(request)):
+            return None
+        return TargetEdit.between(before, after, request["target"]["name"])
+
+    def _has_surroundings_of(self, request: dict[str, Any]) -> bool:
+        return all(self.request.get(key) == request.get(key) for key in _EXPORTED)
 
     def has_target_of(self, request: dict[str, Any]) -> bool:
         """True if ``request`` is for the target of this run, wherever that is declared by now."""
@@ -90,3 +107,10 @@ class ForkedRun:
         """Close the worker's ends of the pipes."""
         for fd in (self.pipe, self.control, self.stack):
             os.close(fd)
+        self.replace_data(None)
+
+    def replace_data(self, data: int | None) -> None:
+        """Own another file of batches, or none."""
+        if self.data is not None:
+            os.close(self.data)
+        self.data = data

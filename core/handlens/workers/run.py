@@ -31,19 +31,13 @@ def run(
     ``earlier`` has is taken from there. A run that dies writes its stack to ``stack``.
     """
     try:
-        processes.be_alone()
-        progress_bars.renew_lock()
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        voice = Voice(pipe)
-        # A dying process must not wait for a reader.
-        os.set_blocking(stack, False)
-        crashes.watch(stack)
-        faulthandler.register(INTERRUPT, stack, all_threads=False, chain=True)
+        voice = _begin(pipe, stack)
         run = Execution(number, request, voice, earlier if request.get("hold_export") else None)
         known: BinaryIO | None = None
-        report = run.session.export()
+        report = run.session.load()
+        if report is None:
+            model = None if run.read is None else run.session.model_digest()
+            report = run.session.export()
         if report is None:
             if run.read is not None:
                 # A SIGCHLD handler that the model has installed would be called for our processes.
@@ -52,13 +46,15 @@ def run(
                 run.note_files(run.read)
                 # What is calibrated in one fork is known to those after it.
                 known = open(os.memfd_create("calibration"), "w+b")  # noqa: SIM115
-                _hold(run, voice, control, run.read, known)
+                model = None if run.session.is_random else model
+                _hold(run, voice, control, run.read, known, model)
             report = run.compare()
         if report is None:
             voice.say("outdated", run.number)
         else:
             run.send(report)
-            if known is not None:
+            # Those after it may be run on other batches.
+            if known is not None and not run.has_other_batches:
                 _leave(run, known)
         os._exit(0)
     except BaseException:
@@ -66,6 +62,56 @@ def run(
         flush()
     finally:
         os._exit(1)
+
+
+def make_batches(
+    number: int,
+    request: dict[str, Any],
+    pipe: int,
+    control: int,
+    stack: int,
+    model: str | None,
+    data: int,
+) -> NoReturn:
+    """Make the batches of a request, and write them to ``data``, for a process that holds an export.
+
+    If the target makes another model than that with the digest ``model``, the export is of no use.
+    """
+    try:
+        os.close(control)
+        voice = _begin(pipe, stack)
+        run = Execution(number, request, voice)
+        report = run.session.load()
+        if report is not None:
+            run.send(report)
+        elif (
+            run.read is not None
+            and run.session.model_digest() == model
+            and run.write_batches(run.read, data)
+        ):
+            voice.say("batches", number)
+        else:
+            voice.say("outdated", number)
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        flush()
+    finally:
+        os._exit(1)
+
+
+def _begin(pipe: int, stack: int) -> Voice:
+    """Make a forked process one that executes the user's code."""
+    processes.be_alone()
+    progress_bars.renew_lock()
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A dying process must not wait for a reader.
+    os.set_blocking(stack, False)
+    crashes.watch(stack)
+    faulthandler.register(INTERRUPT, stack, all_threads=False, chain=True)
+    return Voice(pipe)
 
 
 def _leave(run: Execution, known: BinaryIO) -> None:
@@ -82,10 +128,18 @@ def _take(run: Execution, known: BinaryIO) -> None:
         run.session.load_calibration(known)
 
 
-def _hold(run: Execution, voice: Voice, control: int, read: FilesRead, known: BinaryIO) -> None:
+def _hold(
+    run: Execution,
+    voice: Voice,
+    control: int,
+    read: FilesRead,
+    known: BinaryIO,
+    model: str | None,
+) -> None:
     """Hold this process's export, and fork a process for each request that starts from the export.
 
-    Returns in the forked processes only, of which each has a request to go on with.
+    ``model`` is the digest of what was exported. Returns in the forked processes only, of which each has a
+    request to go on with.
     """
     gc.freeze()
     # Every forked process would write what is still in the buffers.
@@ -97,7 +151,7 @@ def _hold(run: Execution, voice: Voice, control: int, read: FilesRead, known: Bi
                 processes.be_alone()
                 progress_bars.renew_lock()
                 voice.pass_on()
-                voice.say("held", run.number, process=os.getpid())
+                voice.say("held", run.number, process=os.getpid(), model=model)
                 return
             _, status = os.waitpid(process, 0)
             processes.kill_group(process)
@@ -115,7 +169,7 @@ def _hold(run: Execution, voice: Voice, control: int, read: FilesRead, known: Bi
             if not line:
                 os._exit(0)
             message = wire.decode(line)
-            run.go_on_with(message["run"], message["request"])
+            run.go_on_with(message["run"], message["request"], message.get("data"))
             if read.has_changed():
                 voice.say("outdated", run.number)
                 os._exit(0)

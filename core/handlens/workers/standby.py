@@ -72,7 +72,7 @@ def _run(requests: _Requests, events: int) -> None:
         crashes.watch(events)
         _watch_deadline(message, events)
         run = Execution(message["run"], message["request"], voice)
-        report = run.session.export()
+        report = run.session.load() or run.session.export()
         if report is not None:
             run.send(report)
             return

@@ -113,25 +113,42 @@ class _Runs:
             elif "interrupt" in message:
                 self._interrupt(message["interrupt"])
             elif not self._continue(message["run"], message["request"]):
-                self._start(message["run"], message["request"])
+                self._start(message["run"], message["request"], self._holder(message["request"]))
 
     def _continue(self, number: int, request: dict[str, Any]) -> bool:
         """Hand a request to a process that holds its export. Returns False if there is none."""
         for run in self._runs:
             if run.holds_export and run.has_export_of(request):
-                run.number, run.request = number, request
-                run.continuation, run.idle, run.ended, run.resumed = None, False, False, True
-                # If the process is dead, SIGCHLD says so.
-                with contextlib.suppress(BrokenPipeError):
-                    wire.write(run.control, {"run": number, "request": request})
+                self._hand(number, request, run)
                 return True
         return False
 
-    def _start(self, number: int, request: dict[str, Any]) -> None:
-        if request.get("hold_export"):
+    def _hand(self, number: int, request: dict[str, Any], run: ForkedRun) -> None:
+        """Hand a request to a process that holds its export."""
+        run.number, run.request = number, request
+        run.continuation, run.idle, run.ended, run.resumed = None, False, False, True
+        message: dict[str, Any] = {"run": number, "request": request}
+        if run.data is not None:
+            message["data"] = f"/proc/{os.getpid()}/fd/{run.data}"
+        # If the process is dead, SIGCHLD says so.
+        with contextlib.suppress(BrokenPipeError):
+            wire.write(run.control, message)
+
+    def _holder(self, request: dict[str, Any]) -> ForkedRun | None:
+        """The run that holds the export of a request, provided that the model turns out to be the same."""
+        held = (run for run in self._runs if run.holds_export and run.may_have_export_of(request))
+        return next(held, None)
+
+    def _start(self, number: int, request: dict[str, Any], holder: ForkedRun | None = None) -> None:
+        """Fork a process for a request. With ``holder``, it does no more than make the batches for that."""
+        if request.get("hold_export") and holder is None:
             self._make_room(request)
         opened: list[int] = []
+        data = None
         try:
+            if holder is not None:
+                data = os.memfd_create("batches")
+                opened.append(data)
             for _ in range(3):
                 opened += os.pipe()
             process = os.fork()
@@ -140,7 +157,7 @@ class _Runs:
                 os.close(fd)
             self._tell_death(number, request, f"its process cannot be started ({error})")
             return
-        pipe, child_pipe, child_control, control, stack, child_stack = opened
+        pipe, child_pipe, child_control, control, stack, child_stack = opened[-6:]
         if process == 0:
             try:
                 from handlens.workers import run as forked_run
@@ -152,9 +169,11 @@ class _Runs:
                     run.close()
                 for fd in (pipe, control, stack):
                     os.close(fd)
-                forked_run.run(
-                    number, request, child_pipe, child_control, child_stack, self._earlier
-                )
+                pipes = child_pipe, child_control, child_stack
+                if holder is None or data is None:
+                    forked_run.run(number, request, *pipes, self._earlier)
+                else:
+                    forked_run.make_batches(number, request, *pipes, holder.model, data)
             finally:
                 # A child must never return into the worker's loop.
                 os._exit(1)
@@ -163,6 +182,7 @@ class _Runs:
         os.set_blocking(pipe, False)
         os.set_blocking(stack, False)
         run = ForkedRun(number, request, process, pipe, control, stack)
+        run.holder, run.data = holder, data
         self._runs.append(run)
         self._by_pipe[pipe] = run
         self._selector.register(pipe, selectors.EVENT_READ)
@@ -234,6 +254,10 @@ class _Runs:
                 run.kill()
         elif kind == "held" and type(event.get("process")) is int:
             run.continuation, run.resumed = event["process"], False
+            run.model = event.get("model")
+        elif kind == "batches":
+            run.ended = True
+            self._pass_batches(run)
         elif kind == "outdated":
             run.ended = True
             self._start(run.number, run.request)
@@ -241,6 +265,16 @@ class _Runs:
             # The process ended with status 0, and yet sent no report.
             run.ended = True
             self._tell_death(run.number, run.request, f"its process {wire.ending(0)}")
+
+    def _pass_batches(self, run: ForkedRun) -> None:
+        """Hand the request of a run, and the batches that it has made, to the process with its export."""
+        holder = run.holder
+        if holder is None or holder not in self._runs or not holder.holds_export:
+            self._start(run.number, run.request)
+            return
+        holder.replace_data(run.data)
+        run.data = None
+        self._hand(run.number, run.request, holder)
 
     def _note_report(self, decided_by: object, line: bytes) -> None:
         if isinstance(decided_by, list) and len(decided_by) == 2:

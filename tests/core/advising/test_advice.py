@@ -33,7 +33,9 @@ class Advised:
             self.target, recipe=recipe, workspace=(str(file.parent),), advise=asked
         )
         self.session = Session(self.request, lambda stage: None)
-        self.plain = self.session.export() or self.session.compare(self.request)
+        self.plain = (
+            self.session.load() or self.session.export() or self.session.compare(self.request)
+        )
         self.told: list[Advice] = []
         self.report = self.session.advise(self.plain, asked, self.told.append)
 

@@ -77,7 +77,7 @@ def test_later_batches_are_told_by_their_number(monkeypatch: pytest.MonkeyPatch)
     [target] = discover(TWO_BATCHES, "model.py")
     request = RunRequest(target, TWO_BATCHES)
     session = Session(request, lambda stage: None, told.append)
-    assert session.export() is None
+    assert (session.load() or session.export()) is None
     assert session.compare(request).status == "ok"
     assert list(map(str, told)) == ["100 % of the ops", "batch 2"]
     assert str(Progress("compare", 1.0, 2, 3, batch=2)) == "batch 2, layer 2 of 3"

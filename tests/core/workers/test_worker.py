@@ -407,6 +407,131 @@ async def test_spans_below_the_options_of_a_target_move_with_their_text(running:
     assert any("exp()" in after.splitlines()[span.line - 1] for span in spans)
 
 
+MAKING = """\
+{name} = None
+import torch
+from torch import nn
+FACTOR = 2.0
+def scaled(batches, by=1.0):
+    global FACTOR
+    FACTOR = by
+    return batches
+def hits(outputs, batch):
+    return outputs.mean()
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(16, 16), nn.Linear(16, 16)
+    def forward(self, x):
+        return FACTOR * self.second(torch.sin(40 * self.first(x)))
+def handlens_main():
+    torch.manual_seed(0)
+    model = Net()
+    names = []
+    batches = [(torch.randn(8, 16),) for _ in range(3)]
+    return {{
+        "model": model, "example_inputs": batches[0], "keep_float": names, "metric": hits,
+        "calibration": batches,
+    }}
+"""
+
+
+def making(name: str, before: str = "", after: str = "") -> str:
+    assert before in MAKING
+    return MAKING.replace(before, after).format(name=name) if before else MAKING.format(name=name)
+
+
+@forking
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("range(3)", "range(4)"),
+        ('"calibration": batches', '"calibration": batches[1:]'),
+        ('"calibration": batches', '"calibration": batches, "evaluation": batches[2:]'),
+        ('"calibration": batches', '"calibration": batches[1:], "recipe": "bf16"'),
+        ("names = []", 'names = ["first"]'),
+    ],
+)
+async def test_other_data_of_a_target_need_no_export(
+    running: Running, before: str, after: str
+) -> None:
+    name = f"other_{abs(hash((before, after)))}"
+    await kept(running, making(name))
+    text = making(name, before, after)
+    changed = await running.run(text, hold_export=True)
+    assert running.stages == ["load", "quantize", "compare"]
+    assert measured(changed) == measured(await running.run(text))
+    # What has the data goes on from there.
+    text = text.replace('"calibration"', '"adjust": {"second": "activation-16-bit"}, "calibration"')
+    if "bf16" not in text:
+        changed = await running.run(text, hold_export=True)
+        assert running.stages == ["quantize", "compare"]
+        assert measured(changed) == measured(await running.run(text))
+    # And back again.
+    again = await running.run(making(name), hold_export=True)
+    assert measured(again) == measured(await running.run(making(name)))
+
+
+@forking
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("model = Net()", "model = Net().requires_grad_(False)"),
+        ("model = Net()", "model = nn.Sequential(Net())"),
+        ("manual_seed(0)", "manual_seed(1)"),
+        ('"calibration": batches', '"calibration": scaled(batches, 3.0)'),
+        ('"calibration": batches', '"calibration": iter(batches)'),
+        ('"calibration": batches', '"calibration": batches, "recipe": lambda: 1 / 0'),
+        ("range(3)", "range(0)"),
+    ],
+)
+async def test_other_models_of_a_target_are_exported(
+    running: Running, before: str, after: str
+) -> None:
+    name = f"other_{abs(hash((before, after)))}"
+    await kept(running, making(name))
+    text = making(name, before, after)
+    changed = await running.run(text, hold_export=True)
+    assert "load" in running.stages
+    assert changed.status == "failed" or "export" in running.stages
+    assert measured(changed) == measured(await running.run(text))
+
+
+@forking
+async def test_what_cannot_be_told_apart_is_exported(running: Running) -> None:
+    for number, unknown in enumerate(
+        (
+            ("model = Net()", "model = Net(); model.made = lambda: 1"),
+            ('"metric": hits', '"metric": lambda outputs, batch: outputs.mean() + len(names)'),
+            ("return FACTOR *", "return torch.rand(16) + FACTOR *"),
+        )
+    ):
+        before = making(f"unknown_{number}", *unknown)
+        await kept(running, before)
+        text = before.replace("range(3)", "range(4)")
+        changed = await running.run(text, hold_export=True)
+        assert "export" in running.stages
+        assert measured(changed) == measured(await running.run(text))
+
+
+@forking
+async def test_data_that_were_read_from_files_are_read_again_once_these_have_changed(
+    running: Running, tmp_path: Path
+) -> None:
+    torch.save([(torch.ones(8, 16),)], tmp_path / "batches.pt")
+    await kept(running, making("files"))
+    loaded = f"torch.load({str(tmp_path / 'batches.pt')!r})"
+    text = making("files", '"calibration": batches', f'"calibration": {loaded}')
+    await running.run(text, hold_export=True)
+    assert running.stages == ["load", "quantize", "compare"]
+    torch.save([(torch.full((8, 16), 2.0),)] * 2, tmp_path / "batches.pt")
+    text = text.replace("names = []", 'names = ["first"]')
+    text = text.replace('"metric": hits', '"metric": hits, "adjust": {}')
+    changed = await running.run(text, hold_export=True)
+    assert "load" in running.stages
+    assert measured(changed) == measured(await running.run(text))
+
+
 @forking
 @pytest.mark.parametrize(
     "options",

@@ -1,7 +1,8 @@
-"""The options that a target writes out beside its model and its data, and texts that differ in these alone.
+"""What a target writes out beside its model, and texts that differ in this alone.
 
-They decide how a model is quantized, not what is exported. So a model whose text has other options need not
-be exported again.
+Options decide how a model is quantized, and data what it is run on, not what is exported. So a model whose
+text has other options need not be exported again; nor one whose text has other data, if the target makes
+the same model with it.
 """
 
 from __future__ import annotations
@@ -19,21 +20,25 @@ from handlens.source_text import split_lines
 from handlens.target_edits import NoEdit, returned
 
 KEYS = ("recipe", "keep_float", "adjust")
+_DATA = ("calibration", "evaluation")
 
+_NOTHING = ast.Constant(None)
 _DICT = ast.dump(ast.Name("dict", ast.Load()))
 
 
 @dataclass(frozen=True)
-class OptionsEdit:
-    """What happened to a text in which nothing but the options of a target, comments and layout changed."""
+class TargetEdit:
+    """What happened to a text that differs in the options and the data of a target, comments and layout."""
 
     options: dict[str, Any]
     """The options that changed, with their values after; None for one that is there no more."""
+    data: bool
+    """True if the batches may be others: their items changed, or what the target has in its variables."""
     _lines: dict[int, int]
     """By line before, the line that has the same text after."""
 
     @classmethod
-    def between(cls, before: str, after: str, target: str) -> OptionsEdit | None:
+    def between(cls, before: str, after: str, target: str) -> TargetEdit | None:
         """The edit from one text to another; None if they differ in more."""
         one, other = _split(before, target), _split(after, target)
         if one is None or other is None or one.code != other.code:
@@ -43,7 +48,8 @@ class OptionsEdit:
             for key in KEYS
             if one.options.get(key) != other.options.get(key)
         }
-        return cls(options, _same_lines(before, after, one.nodes, other.nodes))
+        lines = _same_lines(before, after, one.nodes, other.nodes)
+        return cls(options, one.data != other.data, lines)
 
     def moved(self, report: _T, file: str) -> _T | None:
         """A report of the text before, as one of the text after: every span stays with its text.
@@ -75,12 +81,13 @@ class _Changed(Exception):
 
 @dataclass(frozen=True)
 class _Split:
-    """A file's text without the options of a target, and the options."""
+    """A file's text without the options and the data of a target, and these."""
 
     code: tuple[str, ...]
     nodes: list[ast.AST]
     """The nodes of the code, in an order that the code decides."""
     options: dict[str, Any]
+    data: tuple[str, ...]
 
 
 def _split(text: str, target: str) -> _Split | None:
@@ -90,17 +97,34 @@ def _split(text: str, target: str) -> _Split | None:
         if tree is None or given is None:
             return None
         options: dict[str, Any] = {}
-        code, nodes = _without(tree, given)
+        statements = _assignments(tree, target)
+        data = [ast.dump(each) for each in statements]
+        code, nodes = _without(tree, given, statements)
         kept = [code]
         for key, value in _items(given):
             if key in KEYS and _is_literal(value):
                 options[key] = ast.literal_eval(value)
+            elif key in _DATA:
+                data.append(f"{key}: {ast.dump(value)}")
             else:
                 kept.append(f"{key}: {ast.dump(value)}")
                 nodes += ast.walk(value)
     except (NoEdit, RecursionError, MemoryError):
         return None
-    return _Split(tuple(kept), nodes, options)
+    return _Split(tuple(kept), nodes, options, tuple(data))
+
+
+def _assignments(tree: ast.Module, target: str) -> list[ast.Assign]:
+    """The statements in a target that assign to its variables."""
+    functions = [each for each in tree.body if isinstance(each, ast.FunctionDef)]
+    return [
+        each
+        for function in functions
+        if function.name == target
+        and not any(isinstance(each, ast.Global) for each in ast.walk(function))
+        for each in function.body
+        if isinstance(each, ast.Assign) and all(isinstance(to, ast.Name) for to in each.targets)
+    ]
 
 
 def _items(given: ast.expr) -> list[tuple[str, ast.expr]]:
@@ -126,17 +150,27 @@ def _is_literal(value: ast.expr) -> bool:
     return True
 
 
-def _without(tree: ast.Module, left_out: ast.expr) -> tuple[str, list[ast.AST]]:
-    """The dump and the nodes of a tree in which an expression that is returned counts for nothing."""
+def _without(
+    tree: ast.Module, left_out: ast.expr, statements: list[ast.Assign]
+) -> tuple[str, list[ast.AST]]:
+    """The dump and the nodes of a tree in which some expressions count for nothing.
+
+    These are one that is returned, and the values of ``statements``.
+    """
     [statement] = [
         each for each in ast.walk(tree) if isinstance(each, ast.Return) and each.value is left_out
     ]
+    values = [each.value for each in statements]
     statement.value = None
+    for each in statements:
+        each.value = _NOTHING
     try:
-        return ast.dump(tree), [*ast.walk(tree)]
+        return ast.dump(tree), [each for each in ast.walk(tree) if each is not _NOTHING]
     finally:
         # Trees are cached.
         statement.value = left_out
+        for each, value in zip(statements, values):
+            each.value = value
 
 
 def _same_lines(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from handlens.report import Failure, Report, Span, failed
-from handlens.target_options import OptionsEdit
+from handlens.target_changes import TargetEdit
 
 MODEL = """\
 import torch
@@ -34,7 +34,7 @@ def with_items(items: str) -> str:
 
 
 def changed(before: str, after: str) -> dict[str, Any] | None:
-    edit = OptionsEdit.between(before, after, "handlens_main")
+    edit = TargetEdit.between(before, after, "handlens_main")
     return None if edit is None else edit.options
 
 
@@ -67,7 +67,6 @@ def test_options_that_are_written_out(before: str, after: str, options: dict[str
         text(PAIR.replace("3", "4")),
         text(PAIR.replace("model,", "model.half(),")),
         text(PAIR, MODEL.replace("sin", "cos")),
-        with_items('"calibration": [(torch.zeros(3),)]'),
         with_items('"keep_float": [name for name in "ab"]'),
         with_items('"recipe": make_quantizer'),
         with_items('**{"recipe": "bf16"}'),
@@ -75,7 +74,6 @@ def test_options_that_are_written_out(before: str, after: str, options: dict[str
         with_items('"recipe": "bf16"').replace(
             "    return", "    if model:\n        return 1\n    return"
         ),
-        with_items('"recipe": "bf16"').replace("model = Model()", "model = Model().half()"),
         with_items('"recipe": '),
         "",
     ],
@@ -90,6 +88,58 @@ def test_an_option_that_is_no_literal_and_stays_may_stand_beside_one_that_change
     after = with_items('"recipe": make(), "keep_float": ["b"]')
     assert changed(before, after) == {"keep_float": ["b"]}
     assert changed(before, after.replace("make()", "other()")) is None
+
+
+ASSIGNED = """
+def handlens_main():
+    model = Model()
+    count = {count}
+    batches = [(torch.ones(count),) for _ in range(3)]
+    return {{"model": model, "example_inputs": batches[0], "calibration": {calibration}}}
+"""
+
+
+def assigned(count: int = 3, calibration: str = "batches") -> str:
+    return MODEL + ASSIGNED.format(count=count, calibration=calibration)
+
+
+@pytest.mark.parametrize(
+    ("after", "options"),
+    [
+        (assigned(4), {}),
+        (assigned(calibration="batches[1:]"), {}),
+        (assigned(calibration='batches, "evaluation": batches[:1]'), {}),
+        (assigned(4, 'batches, "recipe": "bf16"'), {"recipe": "bf16"}),
+        (assigned().replace("= Model()", "= make()"), {}),
+    ],
+)
+def test_data_that_changed(after: str, options: dict[str, Any]) -> None:
+    for one, other in ((assigned(), after), (after, assigned())):
+        edit = TargetEdit.between(one, other, "handlens_main")
+        assert edit is not None
+        assert edit.data
+        assert edit.options.keys() == options.keys()
+    assert changed(after, "# A comment.\n" + after) == {}
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        assigned().replace("    count = 3", "    model.count = 3"),
+        assigned().replace("    count = 3", "    count = 3\n    other = 4"),
+        assigned().replace("    count = 3\n", ""),
+        assigned().replace("    count = 3", "    count += 3"),
+        assigned().replace("batches[0]", "batches[1]"),
+        assigned().replace("x.sin()", "x.cos()"),
+    ],
+)
+def test_other_statements_of_a_target_that_changed(after: str) -> None:
+    assert changed(assigned(), after) is None
+
+
+def test_a_target_with_global_variables_assigns_to_none_of_its_own() -> None:
+    before = assigned().replace("    model =", "    global count\n    model =")
+    assert changed(before, before.replace("count = 3", "count = 4")) is None
 
 
 def test_an_option_that_stays_is_not_told() -> None:
@@ -111,7 +161,7 @@ def report(line: int, file: str = "model.py") -> Report:
 
 def line_after(line: int, before: str, after: str, file: str = "model.py") -> int | None:
     """Where a line of a text is after an edit."""
-    edit = OptionsEdit.between(before, after, "handlens_main")
+    edit = TargetEdit.between(before, after, "handlens_main")
     assert edit is not None
     found = edit.moved(report(line, file), "model.py")
     if found is None:

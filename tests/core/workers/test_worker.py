@@ -525,7 +525,6 @@ async def test_data_that_were_read_from_files_are_read_again_once_these_have_cha
     await running.run(text, hold_export=True)
     assert running.stages == ["load", "quantize", "compare"]
     torch.save([(torch.full((8, 16), 2.0),)] * 2, tmp_path / "batches.pt")
-    text = text.replace("names = []", 'names = ["first"]')
     text = text.replace('"metric": hits', '"metric": hits, "adjust": {}')
     changed = await running.run(text, hold_export=True)
     assert "load" in running.stages

@@ -1,4 +1,4 @@
-"""Digests by which processes find out whether they have the same model, and the same batches."""
+"""Digests by which processes find out whether they have the same tensors, values and settings of torch."""
 
 from __future__ import annotations
 
@@ -9,49 +9,55 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
-from handlens.capture.export import Captured
-from handlens.capture.nodes import graph_modules, op_of, value_of
-from handlens.recipes import Quantized
+PLAIN = (str, bytes, int, float, complex, bool, type(None))
+"""The types of values whose text tells all of them."""
+TENSORS = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
+"""The types of tensors that are nothing but their values."""
 
-Digests = dict[str, str]
+
+def are_plain(batches: Iterable[Any]) -> bool:
+    """True if all are lists or tuples of tensors and literals, which are the same each time."""
+    leaves = pytree.tree_leaves([*batches])
+    return all(type(each) in (list, tuple) for each in batches) and all(
+        type(each) in (*TENSORS, *PLAIN) for each in leaves
+    )
 
 
-def of_models(captured: Captured, quantized: Quantized) -> Digests:
-    """The digests of a model's parts, by what each is in words."""
-    program = captured.program
-    found = {
-        name: of([value])
-        for name, value in {**program.state_dict, **program.constants}.items()
-        if isinstance(value, Tensor)
-    }
-    found["the exported program"] = of([_text(program.graph_module)])
-    for what, graph in (("reference", quantized.reference), ("quantized model", quantized.actual)):
-        constants = (
-            value_of(node)
-            for part in graph_modules(graph)
-            for node in part.graph.nodes
-            if node.op == "get_attr"
-        )
-        tensors = [each for each in constants if isinstance(each, Tensor)]
-        found[f"the {what}"] = of([_text(graph), *tensors])
+def layouts(values: Iterable[Any]) -> Iterator[str]:
+    """The layouts of tensors (see ``layout``), and other values as text."""
+    memory: dict[int, int] = {}
+    for each in values:
+        yield layout(each, memory) if isinstance(each, Tensor) else repr(each)
+
+
+def layout(value: Tensor, memory: dict[int, int]) -> str:
+    """The type and the layout of a tensor, and where it is in the memory that it shares with others.
+
+    ``memory`` numbers the memory of all tensors so far by its address.
+    """
+    is_strided = value.layout == torch.strided
+    layout = value.stride() if is_strided else value.layout
+    found = f"{type(value).__name__} {value.dtype} {tuple(value.shape)} {layout} {value.device}"
+    if type(value) in TENSORS and is_strided:
+        # Fake tensors have no memory.
+        number = memory.setdefault(value.untyped_storage().data_ptr(), len(memory))
+        found += f" {number} {value.storage_offset()} {value.requires_grad}"
     return found
 
 
-def of_batch(batch: Any) -> str:
-    """The digest of the tensors and plain values in a batch."""
-    return of(pytree.tree_leaves(batch))
-
-
-def _text(model: GraphModule) -> str:
-    """All that a graph and its bodies compute, constants aside."""
-    return "\n".join(
-        f"{node.name} {node.op} {op_of(node)} {node.args} {node.kwargs} {node.meta.get('custom')}"
-        for part in graph_modules(model)
-        for node in part.graph.nodes
-    )
+def settings() -> Iterator[Any]:
+    """Torch's settings that have a part in what ops compute."""
+    yield torch.get_default_dtype()
+    yield torch.get_num_threads()
+    yield torch.get_float32_matmul_precision()
+    yield torch.are_deterministic_algorithms_enabled()
+    yield torch.is_grad_enabled()
+    yield torch.is_autocast_enabled("cpu")
+    yield torch.backends.quantized.engine
+    yield torch.backends.mkldnn.enabled
+    yield torch._C._get_cudnn_allow_tf32(), torch._C._get_cublas_allow_tf32()
 
 
 def of(values: Iterable[Any]) -> str:
@@ -62,7 +68,7 @@ def of(values: Iterable[Any]) -> str:
             for each in _plain(value):
                 found.update(f"{each.dtype} {tuple(each.shape)}".encode())
                 found.update(_memory(each))
-        elif isinstance(value, (str, bytes, int, float, complex, bool, type(None))):
+        elif isinstance(value, PLAIN):
             found.update(f"{value!r}\n".encode("utf-8", "surrogatepass"))
         else:
             # What two processes make of an object need not have the same text.
@@ -72,9 +78,7 @@ def of(values: Iterable[Any]) -> str:
 
 def _plain(value: Tensor) -> Iterator[Tensor]:
     """The tensors that a tensor subclass is made of, as that of a packed weight; others as they are."""
-    if type(value) not in (Tensor, torch.nn.Parameter, torch.nn.Buffer) and hasattr(
-        value, "__tensor_flatten__"
-    ):
+    if type(value) not in TENSORS and hasattr(value, "__tensor_flatten__"):
         names, _ = value.__tensor_flatten__()
         for name in names:
             yield from _plain(getattr(value, name))

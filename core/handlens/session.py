@@ -19,10 +19,9 @@ from handlens.advice_report import Advice, Scores
 from handlens.advising import advise
 from handlens.capture.export import Captured, capture
 from handlens.capture.handles import generate_numeric_debug_handle
-from handlens.capture.nodes import graph_modules, op_of
+from handlens.capture.nodes import op_of
 from handlens.capture.places import Places
 from handlens.comparison.objectives import MetricFailed
-from handlens.comparison.ops import is_random
 from handlens.diagnosis.losses import Losses
 from handlens.diagnosis.rules.export_failed import ExportFailed
 from handlens.diagnosis.rules.invalid_target import InvalidTarget as InvalidTargetRule
@@ -49,16 +48,15 @@ from handlens.recipes.calibrating import load_calibration, save_calibration
 from handlens.report import Failure, OpReport, Report, Span, digest, failed
 from handlens.reporting import measured
 from handlens.request import AdviceRequest, Progress, RunRequest, Stage
+from handlens.same_model import beside_model, is_random_program, model_digest
 from handlens.shown_files import shown_by
 from handlens.source_text import read
 from handlens.target_changes import TargetEdit
 from handlens.unchanged import (
     Earlier,
-    beside_model,
     by_model,
     can_be_taken_over,
     decided_by,
-    model_digest,
     placed,
     registered_kernels,
 )
@@ -147,8 +145,7 @@ class Session:
     @property
     def is_random(self) -> bool:
         """True if an op of the exported model draws random numbers."""
-        parts = graph_modules(self._captured.program)
-        return any(is_random(node) for part in parts for node in part.graph.nodes)
+        return is_random_program(self._captured)
 
     def beside_model(self) -> dict[str, Any] | None:
         """What the target gives beside its model, for ``compare_edited`` of another process; None if that

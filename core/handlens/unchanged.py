@@ -7,16 +7,10 @@ if an earlier one had the same digest, takes over what that has measured, at the
 
 from __future__ import annotations
 
-import hashlib
-import io
-import pickle
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
@@ -33,9 +27,6 @@ from handlens.recipes.pt2e import Pt2eRecipe
 from handlens.report import OpReport, Report, StaysInFloat, Unmatched
 from handlens.request import AdviceRequest
 from handlens.verification import run_model
-
-_PLAIN = (str, bytes, int, float, complex, bool, type(None))
-_TENSORS = (Tensor, nn.Parameter, nn.Buffer)
 
 
 @dataclass(frozen=True)
@@ -73,8 +64,8 @@ def decided_by(
         subject.metric is None
         and _is_built_in(recipe)
         and registered_kernels() == kernels
-        and _has_plain_batches(subject)
-        and all(type(each) in _TENSORS for each in tensors.values())
+        and digests.are_plain((subject.calibration, subject.evaluation))
+        and all(type(each) in digests.TENSORS for each in tensors.values())
         # Bodies of control flow have modules of their own.
         and len(list(graph_modules(program))) == 1
         and all(map(_is_torch_s_own, program.graph.nodes))
@@ -88,99 +79,10 @@ def decided_by(
         *(f"{name} {type(each).__qualname__}" for name, each in subject.model.named_modules()),
         repr(sorted({str(each.dtype) for each in subject.model.parameters()})),
         repr(pytree.tree_structure((subject.calibration, subject.evaluation))),
-        *map(repr, _settings()),
-        *_layouts([*tensors.values(), *batches]),
+        *map(repr, digests.settings()),
+        *digests.layouts([*tensors.values(), *batches]),
     )
     return digests.of((*texts, *tensors, *tensors.values(), *batches))
-
-
-def _has_plain_batches(subject: Subject) -> bool:
-    """True if the batches are lists or tuples of tensors and literals, which are the same each time."""
-    batches = subject.calibration, subject.evaluation
-    return all(type(each) in (list, tuple) for each in batches) and all(
-        type(each) in (*_TENSORS, *_PLAIN) for each in pytree.tree_leaves(batches)
-    )
-
-
-def beside_model(subject: Subject) -> dict[str, Any] | None:
-    """The fields of a subject beside its model and example inputs, for a process that has the same model.
-
-    Returns None if that process cannot be given them.
-    """
-    metric = subject.metric
-    # Of a function that remembers values, only the code is known to be the same.
-    is_code = isinstance(metric, FunctionType) and not (
-        metric.__closure__ or metric.__defaults__ or metric.__kwdefaults__
-    )
-    if (
-        not _has_plain_batches(subject)
-        or callable(subject.recipe)
-        or not (metric is None or is_code)
-    ):
-        return None
-    names = ("calibration", "evaluation", "recipe", "keep_float", "adjust")
-    return {name: getattr(subject, name) for name in names}
-
-
-def model_digest(subject: Subject, modules: Iterable[ModuleType]) -> str | None:
-    """The digest of what decides an export beside the source: the model with all it has, and its inputs.
-
-    ``modules`` are those of the user's, whose plain values count, too. Returns None if the model has
-    something that cannot be pickled, or decides itself what of it is.
-    """
-    found = hashlib.sha256()
-    plain = [
-        (module.__name__, name, value)
-        for module in modules
-        for name, value in vars(module).items()
-        if type(value) in _PLAIN and not name.startswith("__")
-    ]
-    if any(map(_pickles_itself, subject.model.modules())):
-        return None
-    try:
-        _Digesting(_Hashed(found)).dump(
-            (subject.model, subject.args, subject.kwargs, subject.dynamic_shapes, plain)
-        )
-    except Exception:
-        # Whatever an object of the user's raises.
-        return None
-    for each in _settings():
-        found.update(repr(each).encode())
-    return found.hexdigest()
-
-
-class _Hashed(io.RawIOBase):
-    """A file of which the hash alone is kept."""
-
-    def __init__(self, found: Any) -> None:
-        self._found = found
-
-    def write(self, data: Any) -> int:
-        self._found.update(data)
-        return memoryview(data).nbytes
-
-
-class _Digesting(pickle.Pickler):
-    """Pickles everything but tensors, for which their digests stand."""
-
-    def __init__(self, file: io.RawIOBase) -> None:
-        super().__init__(file)
-        self._memory: dict[int, int] = {}
-
-    def persistent_id(self, value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return None
-        if type(value) not in _TENSORS or value.grad_fn is not None:
-            raise pickle.PicklingError(f"a tensor of type {type(value).__name__}")
-        return _layout(value, self._memory), digests.of([value])
-
-
-def _pickles_itself(module: nn.Module) -> bool:
-    """True if a module decides itself what of it is pickled, or has what no module pickles."""
-    classes = (each for each in type(module).__mro__ if each not in (object, nn.Module))
-    own = {name for each in classes for name in vars(each)}
-    is_compiled = getattr(module, "_compiled_call_impl", None) is not None
-    return is_compiled or not own.isdisjoint(("__getstate__", "__reduce__", "__reduce_ex__"))
 
 
 def by_model(subject: Subject) -> str:
@@ -243,42 +145,8 @@ def _text(node: Node) -> str:
         (name, getattr(function, "__qualname__", str(function)))
         for name, function in meta.get("source_fn_stack") or ()
     ]
-    shape = _layouts(pytree.tree_leaves(meta.get("val")))
+    shape = digests.layouts(pytree.tree_leaves(meta.get("val")))
     return (
         f"{node.name} {node.op} {node.target} {node.args} {node.kwargs} {handle_of(node)} "
         f"{modules} {functions} {meta.get('torch_fn')} {[*shape]}"
     )
-
-
-def _layouts(values: list[Any]) -> Iterator[str]:
-    memory: dict[int, int] = {}
-    for each in values:
-        yield _layout(each, memory) if isinstance(each, Tensor) else repr(each)
-
-
-def _layout(value: Tensor, memory: dict[int, int]) -> str:
-    """The type and the layout of a tensor, and where it is in the memory that it shares with others.
-
-    ``memory`` numbers the memory of all tensors so far by its address.
-    """
-    is_strided = value.layout == torch.strided
-    layout = value.stride() if is_strided else value.layout
-    found = f"{type(value).__name__} {value.dtype} {tuple(value.shape)} {layout} {value.device}"
-    if type(value) in _TENSORS and is_strided:
-        # Fake tensors have no memory.
-        number = memory.setdefault(value.untyped_storage().data_ptr(), len(memory))
-        found += f" {number} {value.storage_offset()} {value.requires_grad}"
-    return found
-
-
-def _settings() -> Iterator[Any]:
-    """Torch's settings that have a part in what ops compute."""
-    yield torch.get_default_dtype()
-    yield torch.get_num_threads()
-    yield torch.get_float32_matmul_precision()
-    yield torch.are_deterministic_algorithms_enabled()
-    yield torch.is_grad_enabled()
-    yield torch.is_autocast_enabled("cpu")
-    yield torch.backends.quantized.engine
-    yield torch.backends.mkldnn.enabled
-    yield torch._C._get_cudnn_allow_tf32(), torch._C._get_cublas_allow_tf32()

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from handlens import digests
 from handlens.capture.export import Captured
 from handlens.capture.nodes import graph_modules, op_of
 from handlens.comparison.memory import Memory
 from handlens.comparison.ops import is_random
+from handlens.distributed import model_digests
 from handlens.distributed.ranks import END, NONE_LEFT, Ranks
 from handlens.evaluation import Evaluation
 from handlens.loading.subject import Batch, InvalidTarget
@@ -68,7 +68,7 @@ class Shares:
         """Likewise, of those that it has compared."""
         self._failure: tuple[int, Failure] | None = None
         if self.alone is None:
-            self._model = digests.of_models(captured, quantized)
+            self._model = model_digests.of_models(captured, quantized)
             if not ranks.is_first:
                 ranks.send(self._model, 0)
         elif ranks.is_first:
@@ -85,7 +85,7 @@ class Shares:
             if self.alone is not None:
                 yield batch
                 continue
-            digest = self._made[batch.number] = digests.of_batch((batch.inputs, batch.given))
+            digest = self._made[batch.number] = model_digests.of_batch((batch.inputs, batch.given))
             if batch.number == wanted:
                 self._compared[batch.number] = digest
                 yield batch

@@ -9,8 +9,10 @@ From a worker       {"event": "ready", "process": id, "python": …, "torch": �
                     {"event": "stage", "run": id, "stage": name}
                     {"event": "progress", "run": id, "progress": {…}}: how far that stage is
                     {"event": "note", "run": id, "note": text}: something that people should know
-                    {"event": "held", "run": id, "process": id}, from a run to the worker that forks
-                        alone: the run holds its export, and that process goes on from there
+                    {"event": "held", "run": id, "process": id, "model": digest or null}, from a run to the
+                        worker that forks alone: the run holds its export, and that process goes on from it
+                    {"event": "batches", "run": id}, likewise: the run has made the batches for an export
+                        that another one holds
                     {"event": "outdated", "run": id}, likewise: the held export is of no use any more
                     {"event": "idle", "run": id}, likewise: the run waits for another request
                     {"event": "resumed", "run": id} or {"event": "outdated", "run": id}, from one that

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchao.quantization.pt2e.observer import HistogramObserver
 
-from handlens.recipes.range_search import KNOWN, digest, quick_range_search
+from handlens.recipes.range_search import KNOWN, KNOWN_ERRORS, _errors, digest, quick_range_search
 
 KINDS = {
     "normal": lambda size, make: torch.randn(size, generator=make),
@@ -56,6 +56,38 @@ def test_ranges_are_those_of_torchao(
     assert all(torch.equal(one, other) for one, other in zip(slow, quick))
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(list(KINDS)),
+    st.sampled_from((2048, 256, 7)),
+    st.sampled_from((torch.quint8, torch.qint8, torch.int16)),
+    st.data(),
+)
+def test_errors_are_those_of_torchao(
+    kind: str, bins: int, dtype: torch.dtype, data: st.DataObject
+) -> None:
+    observer = HistogramObserver(bins, dtype)
+    observer(KINDS[kind](5000, torch.Generator().manual_seed(data.draw(st.integers(0, 99)))))
+    end = st.integers(0, bins - 1)
+    drawn = data.draw(st.lists(st.tuples(end, end), min_size=1, max_size=40))
+    ranges = [(min(each), max(each)) for each in drawn]
+    expected = [observer._compute_quantization_error(*each) for each in ranges]
+    found = [error for _, error in _errors(observer, iter(ranges))]
+    assert found == pytest.approx(expected, rel=0, abs=0, nan_ok=True)
+
+
+def test_unknown_errors_are_torchaos(monkeypatch: pytest.MonkeyPatch) -> None:
+    observer = HistogramObserver()
+    observer(torch.randn(5000, generator=torch.Generator().manual_seed(0)))
+    monkeypatch.setattr(
+        HistogramObserver,
+        "_compute_quantization_error",
+        lambda self, start, end: float(start - end),
+    )
+    slow, quick = both(observer)
+    assert all(torch.equal(one, other) for one, other in zip(slow, quick))
+
+
 @pytest.mark.parametrize("counts", [[0.0, 1.0, 0.0], [float("nan"), 1.0, 2.0], [1e30, 1.0, 1e30]])
 def test_odd_histograms_give_what_torchao_gives(counts: list[float]) -> None:
     observer = HistogramObserver(bins=len(counts))
@@ -69,6 +101,8 @@ def test_odd_histograms_give_what_torchao_gives(counts: list[float]) -> None:
 def test_this_torchao_is_known() -> None:
     # If this fails, torchao has another search: compare the two before its digest is added.
     assert digest(HistogramObserver._non_linear_param_search) in KNOWN
+    error = HistogramObserver._compute_quantization_error, HistogramObserver._get_norm
+    assert tuple(map(digest, error)) in KNOWN_ERRORS
 
 
 def test_an_unknown_search_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,8 +34,9 @@ KNOWN_ERRORS = frozenset(
     )
 )
 """Likewise, of the methods that compute the error of a range."""
-# Ranges whose errors are computed together: so many stay in the cache.
-_TOGETHER = 32
+# Bins of the ranges whose errors are computed together: of more, torch would make use of its threads, which
+# takes longer on a machine that does anything else.
+_TOGETHER = 1 << 15
 
 
 @contextmanager
@@ -94,7 +95,7 @@ def _moves(sums: Sequence[float], total: float) -> Iterator[Ends]:
     # How many steps the lower quantile has gone up, and the upper one down.
     low = high = 0
     first, last = 0, len(sums) - 1
-    up, down = _singles(lower, total), _singles(upper, -total)
+    up, down = ((each * total).float().tolist() for each in _scaled())
 
     def found(bin: int) -> int:
         return min(max(bin, first), last)
@@ -122,7 +123,7 @@ def _errors(observer: HistogramObserver, ranges: Iterator[Ends]) -> Iterator[tup
         for ends in ranges:
             yield ends, observer._compute_quantization_error(*ends)
         return
-    while some := list(islice(ranges, _TOGETHER)):
+    while some := list(islice(ranges, max(1, _TOGETHER // observer.bins))):
         yield from zip(some, _computed(observer, some))
 
 
@@ -179,7 +180,10 @@ def _descending() -> Sequence[float]:
     return [-each for each in _quantiles()[1]]
 
 
-def _singles(quantiles: Sequence[float], total: float) -> Sequence[float]:
-    """How many values are below each quantile, in single precision, as torchao compares."""
-    found: list[float] = (torch.tensor(quantiles, dtype=torch.float64) * total).float().tolist()
-    return found
+@cache
+def _scaled() -> tuple[Tensor, Tensor]:
+    """The lower quantiles and the negated upper ones, whose products are compared in single precision."""
+    lower, _ = _quantiles()
+    return torch.tensor(lower, dtype=torch.float64), torch.tensor(
+        _descending(), dtype=torch.float64
+    )

@@ -157,11 +157,14 @@ def _computed(observer: HistogramObserver, ranges: Sequence[Ends]) -> Iterator[f
     cube = half * half * half
     opposite = -half
     negative = opposite * opposite * opposite
-    begin -= (to_begin + 0.5) * to_width
-    norm = density * ((cube - begin * begin * begin) / 3)
-    norm += (to_end - to_begin - 1) * (density * ((cube - negative) / 3))
-    end -= to_end * to_width + half
-    norm += density * ((end * end * end - negative) / 3)
+    inner = (cube - negative) / 3
+    begin -= (to_begin + 0.5).mul_(to_width)
+    norm = torch.sub(cube, (begin * begin).mul_(begin)).div_(3).mul_(density)
+    norm += (
+        torch.sub(to_end, to_begin, out=begin).sub_(1).mul_(torch.mul(density, inner, out=to_begin))
+    )
+    end -= to_end.mul_(to_width).add_(half)
+    norm += torch.mul(end, end, out=begin).mul_(end).sub_(negative).div_(3).mul_(density)
     # Along a dimension, torch might add in another order.
     return (each.sum().item() for each in norm)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-from collections.abc import Iterable
-from types import FunctionType, ModuleType
+from collections.abc import Iterable, Iterator
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,26 +20,29 @@ from handlens.capture.export import Captured
 from handlens.capture.nodes import graph_modules
 from handlens.comparison.ops import is_random
 from handlens.loading.subject import Subject
+from handlens.patches import is_patched
+
+# What the interpreter itself keeps in modules and classes.
+_OF_IMPORT = ("__builtins__", "__cached__", "__doc__", "__loader__", "__spec__", "__annotations__")
+_OF_CLASS = (
+    *("__dict__", "__weakref__", "__doc__", "__annotations__", "__firstlineno__"),
+    *("__static_attributes__", "_abc_impl"),
+)
 
 
-def model_digest(subject: Subject, modules: Iterable[ModuleType]) -> str | None:
-    """The digest of what decides an export beside the source: the model with all it has, and its inputs.
+def model_digest(subject: Subject, modules: Iterable[ModuleType], target: str) -> str | None:
+    """The digest of what decides an export: the model with all it has, its inputs, the state of modules.
 
-    ``modules`` are those of the user's, whose plain values count, too. Returns None if the model has
-    something that cannot be pickled, or decides itself what of it is.
+    ``modules`` are those of the user's. What ``target``, the function that was called, does is left out.
+    Returns None if something has no digest.
     """
-    found = hashlib.sha256()
-    plain = [
-        (module.__name__, name, value)
-        for module in modules
-        for name, value in vars(module).items()
-        if type(value) in digests.PLAIN and not name.startswith("__")
-    ]
-    if any(map(_pickles_itself, subject.model.modules())):
+    if is_patched() or any(map(_pickles_itself, subject.model.modules())):
         return None
+    found = hashlib.sha256()
+    state = [(each.__name__, *_state(each, target)) for each in modules]
     try:
         _Digesting(_Hashed(found)).dump(
-            (subject.model, subject.args, subject.kwargs, subject.dynamic_shapes, plain)
+            (subject.model, subject.args, subject.kwargs, subject.dynamic_shapes, state)
         )
     except Exception:
         # Whatever an object of the user's raises.
@@ -47,6 +50,18 @@ def model_digest(subject: Subject, modules: Iterable[ModuleType]) -> str | None:
     for each in digests.settings():
         found.update(repr(each).encode())
     return found.hexdigest()
+
+
+def _state(module: ModuleType, target: str) -> Iterator[tuple[str, Any]]:
+    """What a module and its classes have, by name: code may have put other things there."""
+    for name, value in vars(module).items():
+        if name in _OF_IMPORT or name == target:
+            continue
+        yield name, value.__name__ if isinstance(value, ModuleType) else value
+        if isinstance(value, type) and value.__module__ == module.__name__:
+            for attribute, has in vars(value).items():
+                if attribute not in _OF_CLASS:
+                    yield f"{name}.{attribute}", has
 
 
 def beside_model(subject: Subject) -> dict[str, Any] | None:
@@ -87,7 +102,7 @@ class _Hashed(io.RawIOBase):
 
 
 class _Digesting(pickle.Pickler):
-    """Pickles everything but tensors, for which their digests stand."""
+    """Pickles all values; digests stand for tensors, and for functions what they do with which values."""
 
     def __init__(self, file: io.RawIOBase) -> None:
         super().__init__(file)
@@ -99,6 +114,25 @@ class _Digesting(pickle.Pickler):
         if type(value) not in digests.TENSORS or value.grad_fn is not None:
             raise pickle.PicklingError(f"a tensor of type {type(value).__name__}")
         return digests.layout(value, self._memory), digests.of([value])
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, FunctionType):
+            cells = tuple(each.cell_contents for each in value.__closure__ or ())
+            given = value.__defaults__, value.__kwdefaults__
+            return str, (value.__module__, value.__qualname__, _code(value.__code__), cells, given)
+        if isinstance(value, (staticmethod, classmethod)):
+            return str, (type(value).__name__, value.__func__)
+        if isinstance(value, property):
+            return str, ("property", value.fget, value.fset, value.fdel)
+        return NotImplemented
+
+
+def _code(code: CodeType) -> tuple[Any, ...]:
+    """What a function does, wherever its lines are."""
+    constants = tuple(
+        _code(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts
+    )
+    return code.co_code, code.co_names, code.co_varnames, code.co_freevars, constants
 
 
 def _pickles_itself(module: nn.Module) -> bool:

@@ -58,7 +58,6 @@ from handlens.unchanged import (
     can_be_taken_over,
     decided_by,
     placed,
-    registered_kernels,
 )
 
 
@@ -109,7 +108,6 @@ class Session:
         self._captured: Captured
         self._quantized: Quantized
         self._recall = recall
-        self._kernels = registered_kernels()
         self.decided_by: tuple[str, str] | None = None
         """The digests of what decided the report and of what the model gave; None if it stands alone."""
 
@@ -139,8 +137,8 @@ class Session:
     def model_digest(self) -> str | None:
         """The digest of what is going to be exported; None if it has none. Call it before the export."""
         modules = [sys.modules[name] for name in sorted(sys.modules)]
-        mine = [each for each in modules if self._is_own(each)]
-        return model_digest(self._subject, mine)
+        own = [each for each in modules if self._is_own(each)]
+        return model_digest(self._subject, own, self._target.name)
 
     @property
     def is_random(self) -> bool:
@@ -191,8 +189,7 @@ class Session:
         """The digest of what decides what this run measures; None if the run takes nothing over."""
         if self._recall is None or self._ranks is not None:
             return None
-        advise = self._request.advise
-        return decided_by(self._captured, self._subject, recipe, advise, self._kernels)
+        return decided_by(self._captured, self._subject, recipe, self._request.advise)
 
     def _recalled(self, digest: str) -> Report | None:
         """What an earlier run has measured, if this one would measure the same."""

@@ -22,6 +22,7 @@ from handlens.capture.places import Places
 from handlens.comparison.ops import is_random
 from handlens.comparison.random_state import RandomState
 from handlens.loading.subject import Subject
+from handlens.patches import is_patched
 from handlens.recipes import Recipe
 from handlens.recipes.pt2e import Pt2eRecipe
 from handlens.report import OpReport, Report, StaysInFloat, Unmatched
@@ -38,24 +39,14 @@ class Earlier:
     report: Report
 
 
-def registered_kernels() -> frozenset[str]:
-    """The kernels that Python code has registered with torch so far."""
-    # Torch has no public list of them.
-    return frozenset(map(str, torch.library._impls))
-
-
 def decided_by(
-    captured: Captured,
-    subject: Subject,
-    recipe: Recipe,
-    advise: AdviceRequest | None,
-    kernels: frozenset[str],
+    captured: Captured, subject: Subject, recipe: Recipe, advise: AdviceRequest | None
 ) -> str | None:
     """The digest of all that decides what is measured, but for what the model itself computes.
 
     Returns None if something else may have a part in it: code of the user's that the program does not show
     (a metric, an op or a kernel, a recipe, or one that calls the model), batches that cannot be made
-    twice, or random numbers. ``kernels`` are those registered before the user's code ran.
+    twice, or random numbers.
     """
     program = captured.program
     tensors = {**program.state_dict, **program.constants}
@@ -63,7 +54,7 @@ def decided_by(
     if not (
         subject.metric is None
         and _is_built_in(recipe)
-        and registered_kernels() == kernels
+        and not is_patched()
         and digests.are_plain((subject.calibration, subject.evaluation))
         and all(type(each) in digests.TENSORS for each in tensors.values())
         # Bodies of control flow have modules of their own.

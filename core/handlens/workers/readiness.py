@@ -37,11 +37,13 @@ def get_ready(events: int) -> bool:
         import torchao.quantization.pt2e.quantize_pt2e
 
         import handlens.workers.execution  # noqa: F401
+        from handlens import patches
         from handlens.workers.warming import warm_up
     except ImportError as error:
         wire.write(events, {"event": "unusable", "message": _advice(error)})
         return False
     warm_up()
+    patches.watch()
     # The garbage collector of a run must not visit these objects: it would take its time, and in a fork
     # copy every page of memory.
     gc.enable()

@@ -8,13 +8,25 @@ import gc
 import os
 import signal
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn
 
 from handlens.workers import crashes, held_export, processes, progress_bars, wire
 from handlens.workers.execution import Execution, Voice, flush
 from handlens.workers.files_read import FilesRead
 from handlens.workers.forked_run import INTERRUPT
+
+
+def to_the_end(work: Callable[[], None]) -> NoReturn:
+    """Do what a forked process is for, and end the process without calling any exit handler."""
+    try:
+        work()
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        flush()
+    finally:
+        os._exit(1)
 
 
 def run(
@@ -24,44 +36,37 @@ def run(
     control: int,
     stack: int,
     earlier: Mapping[str, bytes],
-) -> NoReturn:
-    """Run a request, write the report to ``pipe``, and end the process without calling any exit handler.
+) -> None:
+    """Run a request, and write the report to ``pipe``.
 
     A run that holds its export reads further requests from ``control``; what it would measure as a run in
     ``earlier`` has is taken from there. A run that dies writes its stack to ``stack``.
     """
-    try:
-        voice = _begin(pipe, stack)
-        run = Execution(number, request, voice, earlier if request.get("hold_export") else None)
-        known: BinaryIO | None = None
-        report = run.session.load()
-        if report is None:
-            model = None if run.read is None else run.session.model_digest()
-            report = run.session.export()
-        if report is None:
-            if run.read is not None:
-                # A SIGCHLD handler that the model has installed would be called for our processes.
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            if run.read is not None and held_export.can_be_held():
-                run.note_files(run.read)
-                # What is calibrated in one fork is known to those after it.
-                known = open(os.memfd_create("calibration"), "w+b")  # noqa: SIM115
-                model = None if run.session.is_random else model
-                _hold(run, voice, control, run.read, known, model)
-            report = run.compare()
-        if report is None:
-            voice.say("outdated", run.number)
-        else:
-            run.send(report)
-            # Those after it may be run on other batches.
-            if known is not None and not run.has_other_batches:
-                _leave(run, known)
-        os._exit(0)
-    except BaseException:
-        traceback.print_exc()
-        flush()
-    finally:
-        os._exit(1)
+    voice = _begin(pipe, stack)
+    run = Execution(number, request, voice, earlier if request.get("hold_export") else None)
+    known: BinaryIO | None = None
+    report = run.session.load()
+    if report is None:
+        model = None if run.read is None else run.session.model_digest()
+        report = run.session.export()
+    if report is None:
+        if run.read is not None:
+            # A SIGCHLD handler that the model has installed would be called for our processes.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if run.read is not None and held_export.can_be_held():
+            run.note_files(run.read)
+            # What is calibrated in one fork is known to those after it.
+            known = open(os.memfd_create("calibration"), "w+b")  # noqa: SIM115
+            model = None if run.session.is_random else model
+            _hold(run, voice, control, run.read, known, model)
+        report = run.compare()
+    if report is None:
+        voice.say("outdated", run.number)
+        return
+    run.send(report)
+    # Those after it may be run on other batches.
+    if known is not None and not run.has_other_batches:
+        _leave(run, known)
 
 
 def make_batches(
@@ -72,32 +77,25 @@ def make_batches(
     stack: int,
     model: str | None,
     data: int,
-) -> NoReturn:
+) -> None:
     """Make the batches of a request, and write them to ``data``, for a process that holds an export.
 
     If the target makes another model than that with the digest ``model``, the export is of no use.
     """
-    try:
-        os.close(control)
-        voice = _begin(pipe, stack)
-        run = Execution(number, request, voice)
-        report = run.session.load()
-        if report is not None:
-            run.send(report)
-        elif (
-            run.read is not None
-            and run.session.model_digest() == model
-            and run.write_batches(run.read, data)
-        ):
-            voice.say("batches", number)
-        else:
-            voice.say("outdated", number)
-        os._exit(0)
-    except BaseException:
-        traceback.print_exc()
-        flush()
-    finally:
-        os._exit(1)
+    os.close(control)
+    voice = _begin(pipe, stack)
+    run = Execution(number, request, voice)
+    report = run.session.load()
+    if report is not None:
+        run.send(report)
+    elif (
+        run.read is not None
+        and run.session.model_digest() == model
+        and run.write_batches(run.read, data)
+    ):
+        voice.say("batches", number)
+    else:
+        voice.say("outdated", number)
 
 
 def _begin(pipe: int, stack: int) -> Voice:

@@ -17,6 +17,7 @@ import select
 import selectors
 import signal
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from handlens.workers import processes, readiness, wire
@@ -171,9 +172,12 @@ class _Runs:
                     os.close(fd)
                 pipes = child_pipe, child_control, child_stack
                 if holder is None or data is None:
-                    forked_run.run(number, request, *pipes, self._earlier)
+                    work = partial(forked_run.run, number, request, *pipes, self._earlier)
                 else:
-                    forked_run.make_batches(number, request, *pipes, holder.model, data)
+                    work = partial(
+                        forked_run.make_batches, number, request, *pipes, holder.model, data
+                    )
+                forked_run.to_the_end(work)
             finally:
                 # A child must never return into the worker's loop.
                 os._exit(1)

@@ -176,10 +176,22 @@ async def test_what_the_program_does_not_show_is_measured_each_time(
         assert not await running.takes_over(text, **options)
 
 
-async def test_a_kernel_of_the_users_is_measured_each_time(running: Running) -> None:
+PATCH = """
+from torchao.quantization.pt2e.observer import HistogramObserver
+HistogramObserver._non_linear_param_search = lambda self: (3 * self.min_val, 3 * self.max_val)
+"""
+
+
+async def test_with_a_kernel_of_the_users_all_is_measured(running: Running) -> None:
     for _ in range(2):
         await running.run(TEXT + KERNEL, hold_export=True)
         assert "compare" in running.stages
+
+
+async def test_with_a_patch_of_torchao_all_is_measured(running: Running) -> None:
+    await running.run(TEXT, hold_export=True)
+    assert not await running.takes_over(TEXT + PATCH)
+    assert await running.takes_over(TEXT)
 
 
 async def test_advice_is_taken_over_with_what_it_is_for(running: Running) -> None:

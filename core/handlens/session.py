@@ -2,55 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
-from types import ModuleType
 from typing import Any, BinaryIO
 
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
-
-from handlens import freed_memory, recipes
+from handlens import freed_memory
 from handlens.advice_report import Advice, Scores
 from handlens.advising import advise
-from handlens.capture.export import Captured, capture
-from handlens.capture.handles import generate_numeric_debug_handle
-from handlens.capture.nodes import op_of
-from handlens.capture.places import Places
-from handlens.comparison.objectives import MetricFailed
+from handlens.capture.export import Captured
 from handlens.diagnosis.losses import Losses
-from handlens.diagnosis.rules.export_failed import ExportFailed
-from handlens.diagnosis.rules.invalid_target import InvalidTarget as InvalidTargetRule
 from handlens.diagnosis.rules.run_failed import RunFailed
-from handlens.diagnosis.rules.target_failed import TargetFailed, does_not_parse
-from handlens.distributed.ranks import RankFailed, Ranks
+from handlens.distributed.ranks import Ranks
 from handlens.distributed.shares import Shares
 from handlens.evaluation import Evaluation
-from handlens.failures.exceptions import failure, is_out_of_memory
-from handlens.failures.inquiry import Inquiry
-from handlens.loading.importing import Sources
-from handlens.loading.module import load
-from handlens.loading.preserving import as_given
 from handlens.loading.subject import (
     Batch,
-    BatchFailed,
     InvalidTarget,
     Subject,
-    build,
     with_options,
 )
-from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
+from handlens.recipes import Quantized, Recipe
 from handlens.recipes.calibrating import load_calibration, save_calibration
-from handlens.report import Failure, OpReport, Report, Span, digest, failed
+from handlens.report import Failure, Report, digest, failed
 from handlens.reporting import measured
 from handlens.request import AdviceRequest, Progress, RunRequest, Stage
 from handlens.same_model import beside_model, is_random_program, model_digest
-from handlens.shown_files import shown_by
-from handlens.source_text import read
+from handlens.stages import Failed, Stages
 from handlens.target_changes import TargetEdit
 from handlens.unchanged import (
     Earlier,
@@ -59,12 +39,6 @@ from handlens.unchanged import (
     decided_by,
     placed,
 )
-
-
-class _Failed(Exception):
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
 
 
 def run(request: RunRequest, on_stage: Callable[[str], None]) -> Report:
@@ -96,12 +70,10 @@ class Session:
         self._on_progress, self._on_note = on_progress, on_note
         self._ranks = ranks
         self._target = request.target
-        self._file = os.path.abspath(request.target.file)
-        self._in_workspace = shown_by(request)
+        self._stages = Stages(request)
         self._on_stage = on_stage
         self._timings: dict[str, float] = {}
         self._recipe_name = request.recipe or ""
-        self._texts: dict[str, str] = {}
         self._subject: Subject
         self._is_shared = False
         """True if other ranks can measure what this one can."""
@@ -115,12 +87,12 @@ class Session:
         """Load the target. Returns a report if that fails, else None."""
         try:
             if self._ranks is not None:
-                with self._refusals():
+                with self._stages.refusals():
                     self._ranks.share_random_state()
             with self._stage("load"):
-                self._subject = self._load()
-                self._recipe_name = self._recipe(self._subject).name
-        except _Failed as error:
+                self._subject = self._stages.load()
+                self._recipe_name = self._recipe().name
+        except Failed as error:
             return self._finished(self._failed(error))
         return None
 
@@ -128,17 +100,15 @@ class Session:
         """Export the model of the target. Returns a report if that fails, else None."""
         try:
             with self._stage("export"):
-                self._captured = self._export(self._subject)
-                generate_numeric_debug_handle(self._captured.program)
-        except _Failed as error:
+                self._captured = self._stages.export(self._subject)
+        except Failed as error:
             return self._finished(self._failed(error))
         return None
 
     def model_digest(self) -> str | None:
         """The digest of what is going to be exported; None if it has none. Call it before the export."""
-        modules = [sys.modules[name] for name in sorted(sys.modules)]
-        own = [each for each in modules if self._is_own(each)]
-        return model_digest(self._subject, own, self._target.name)
+        modules = sorted(self._stages.modules(), key=lambda each: each.__name__)
+        return model_digest(self._subject, modules, self._target.name)
 
     @property
     def is_random(self) -> bool:
@@ -165,13 +135,13 @@ class Session:
                 self._subject = replace(self._subject, keep_float=request.keep_float)
             if request.adjust is not None:
                 self._subject = replace(self._subject, adjust=request.adjust)
-            recipe = self._recipe(self._subject)
+            recipe = self._recipe()
             self._recipe_name = recipe.name
             digest = self._digest(recipe)
             if digest is not None and (report := self._recalled(digest)) is not None:
                 return self._finished(report)
             with self._stage("quantize"):
-                quantized = self._quantize(self._captured, recipe, self._subject)
+                quantized = self._stages.quantize(self._captured, recipe, self._subject)
             self._quantized = quantized
             with self._stage("compare"):
                 evaluation = self._compare(quantized)
@@ -179,9 +149,11 @@ class Session:
                     # Rank 0 has the report.
                     return Report(self._target.name, self._target.file, recipe.name, "ok")
                 report = self._report(recipe, quantized, evaluation)
-            if digest is not None and can_be_taken_over(report, self._captured, self._places):
+            if digest is not None and can_be_taken_over(
+                report, self._captured, self._stages.places
+            ):
                 self.decided_by = digest, evaluation.by_model
-        except _Failed as error:
+        except Failed as error:
             report = self._failed(error)
         return self._finished(report)
 
@@ -198,8 +170,8 @@ class Session:
         if earlier is None or earlier.by_model != by_model(self._subject):
             return None
         self.decided_by = digest, earlier.by_model
-        report = placed(earlier.report, self._captured, self._places)
-        self._read_shown(report.ops)
+        report = placed(earlier.report, self._captured, self._stages.places)
+        self._stages.read_shown(report.ops)
         return replace(report, target=self._target.name, file=self._target.file)
 
     def compare_edited(
@@ -226,8 +198,8 @@ class Session:
         report = self.compare(request)
         if report.status == "failed":
             return None
-        digests = {**report.digests, self._file: digest(after)}
-        return edit.moved(replace(report, digests=digests), self._file)
+        digests = {**report.digests, self._stages.file: digest(after)}
+        return edit.moved(replace(report, digests=digests), self._stages.file)
 
     def advise(
         self, report: Report, request: AdviceRequest, on_advice: Callable[[Advice], None]
@@ -244,18 +216,18 @@ class Session:
         ):
             return report
         try:
-            with self._stage("advise"), self._refusals():
+            with self._stage("advise"), self._stages.refusals():
                 advice = advise(
                     self._captured,
                     self._subject,
-                    self._recipe(self._subject),
+                    self._recipe(),
                     self._quantized,
                     Losses(report.ops, report.thresholds).charged.keys(),
                     request,
                     on_advice,
                     self._ranks if self._is_shared else None,
                 )
-        except _Failed as error:
+        except Failed as error:
             advice = self._without_advice(error.failure)
         except Exception as error:
             # The comparison is not lost with it.
@@ -281,16 +253,12 @@ class Session:
 
     def files(self) -> Iterator[str]:
         """The workspace files that were imported, except the target's own."""
-        for module in list(sys.modules.values()):
-            if self._is_own(module) and module.__file__ != self._file:
-                yield str(module.__file__)
+        return self._stages.files()
 
-    def _is_own(self, module: ModuleType) -> bool:
-        """True for the modules of the workspace."""
-        file = getattr(module, "__file__", None)
-        return isinstance(file, str) and self._in_workspace(file)
+    def _recipe(self) -> Recipe:
+        return self._stages.recipe(self._request, self._subject)
 
-    def _failed(self, error: _Failed) -> Report:
+    def _failed(self, error: Failed) -> Report:
         if self._ranks is not None:
             self._ranks.fail(error.failure)
         return failed(self._target.name, self._target.file, self._recipe_name, error.failure)
@@ -300,7 +268,7 @@ class Session:
             report,
             timings=self._timings,
             files=tuple(sorted(self.files())),
-            digests={file: digest(text) for file, text in self._texts.copy().items()},
+            digests={file: digest(text) for file, text in self._stages.texts.copy().items()},
         )
 
     @contextmanager
@@ -313,110 +281,7 @@ class Session:
             freed_memory.give_back()
             self._timings[name] = round(time.perf_counter() - start, 3)
 
-    # -- stages ------------------------------------------------------------------------------------
-
-    def _load(self) -> Subject:
-        name = os.path.basename(self._file)
-        try:
-            text = self._request.text
-            text = self._texts[self._file] = read(self._file) if text is None else text
-            unsaved = self._request.unsaved
-            sources = Sources(self._file, text, unsaved, self._in_workspace, self._texts)
-            module = load(sources, self._request.workspace)
-        except SyntaxError as error:
-            if error.filename == self._file:
-                raise _Failed(does_not_parse(error, self._file)) from error
-            raise _Failed(
-                self._failure(TargetFailed.code, f"Importing {name} failed", error)
-            ) from error
-        except BaseException as error:
-            raise _Failed(
-                self._failure(TargetFailed.code, f"Importing {name} failed", error)
-            ) from error
-        try:
-            return build(self._target, module)
-        except InvalidTarget as error:
-            raise _Failed(
-                Failure(InvalidTargetRule.code, str(error), self._target.declaration, "")
-            ) from error
-        except BaseException as error:
-            raise _Failed(
-                self._failure(TargetFailed.code, f"Target {self._target.name} failed", error)
-            ) from error
-
-    def _recipe(self, subject: Subject) -> Recipe:
-        request = self._request
-        wanted = request.recipe or subject.recipe or request.default_recipe or recipes.DEFAULT
-        try:
-            return recipes.resolve(wanted)
-        except recipes.UnknownRecipe as error:
-            raise _Failed(
-                Failure(InvalidTargetRule.code, str(error), self._target.declaration, "")
-            ) from error
-        except BaseException as error:
-            raise _Failed(
-                self._failure(InvalidTargetRule.code, f"Importing recipe {wanted!r} failed", error)
-            ) from error
-
-    def _export(self, subject: Subject) -> Captured:
-        def export(strict: bool) -> Captured:
-            if getattr(sys.stdout, "closed", False):
-                # Torch asks standard output whether it is a terminal, and the model has closed it.
-                sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-            with as_given(subject.model):
-                return capture(
-                    subject.model, subject.args, subject.kwargs, subject.dynamic_shapes, strict
-                )
-
-        try:
-            return export(strict=False)
-        except BaseException as first:
-            if isinstance(first, Exception):
-                # Dynamo, which strict export uses, captures some models that tracing does not.
-                try:
-                    return export(strict=True)
-                except Exception:
-                    pass
-            what = f"Exporting {type(subject.model).__name__} failed"
-            raised = self._failure(ExportFailed.code, what, first)
-            if isinstance(first, GuardOnDataDependentSymNode):
-                advice = "Decide with torch.where or torch.cond, or from shapes alone."
-                raised = replace(raised, message=f"{raised.message} {advice}")
-            raise _Failed(raised) from first
-
-    def _quantize(self, captured: Captured, recipe: Recipe, subject: Subject) -> Quantized:
-        try:
-            with self._refusals():
-                return recipe.quantize(captured, subject)
-        except _Failed:
-            raise
-        except CalibrationFailed as error:
-            raise _Failed(self._inquiry.calibration(error, recipe)) from error
-        except CannotQuantize as error:
-            span = self._places.shown(captured.spans(error.node)) or self._target.declaration
-            message = f"{op_of(error.node)} cannot be quantized with {recipe.name}: {error.message}"
-            raise _Failed(Failure(RunFailed.code, message, span, "")) from error
-        except BaseException as error:
-            raise _Failed(self._inquiry.quantizing(error, recipe)) from error
-
-    @contextmanager
-    def _refusals(self) -> Iterator[None]:
-        """Turn an unusable target, an unknown recipe, a batch or a metric that raises into _Failed."""
-        try:
-            yield
-        except (InvalidTarget, recipes.UnknownRecipe) as error:
-            raise _Failed(
-                Failure(InvalidTargetRule.code, str(error), self._target.declaration, "")
-            ) from error
-        except BatchFailed as error:
-            raise _Failed(
-                self._failure(RunFailed.code, f"Making {error.batch} failed", error.error)
-            ) from error
-        except MetricFailed as error:
-            raise _Failed(self._failure(RunFailed.code, error.what, error.error)) from error
-        except RankFailed as error:
-            message = f"On rank {error.rank}: {error.failure.message}"
-            raise _Failed(replace(error.failure, message=message)) from error
+    # -- comparing ---------------------------------------------------------------------------------
 
     def _compare(self, quantized: Quantized) -> Evaluation:
         """Compare on all evaluation batches; on other ranks than the first, on a share of them."""
@@ -424,8 +289,8 @@ class Session:
             self._captured,
             self._subject,
             quantized,
-            self._places,
-            self._inquiry,
+            self._stages.places,
+            self._stages.inquiry(self._captured, self._subject),
             self._on_progress,
         )
         batches = self._subject.evaluation_batches()
@@ -435,40 +300,41 @@ class Session:
         shares = Shares(self._ranks, self._captured, quantized, evaluation)
         try:
             self._evaluate(evaluation, quantized, shares.mine(batches))
-        except _Failed as error:
+        except Failed as error:
             shares.fail(error.failure)
         self._is_shared = shares.alone is None
         if shares.alone is not None and self._ranks.is_first:
             self._on_note(f"rank 0 compares all batches: {shares.alone}")
-        with self._refusals():
+        with self._stages.refusals():
             failure = shares.gather()
         if failure is not None:
-            raise _Failed(failure)
+            raise Failed(failure)
         return evaluation
 
     def _evaluate(
         self, evaluation: Evaluation, quantized: Quantized, batches: Iterable[Batch]
     ) -> None:
-        with self._refusals():
+        with self._stages.refusals():
             for batch in batches:
                 try:
                     outputs = evaluation.compare(batch)
                 except BaseException as error:
-                    failure = self._inquiry.running(error, quantized, batch.number, batch.inputs)
-                    raise _Failed(failure) from error
+                    inquiry = self._stages.inquiry(self._captured, self._subject)
+                    failure = inquiry.running(error, quantized, batch.number, batch.inputs)
+                    raise Failed(failure) from error
                 evaluation.agreement.add(outputs, batch)
                 del outputs
 
     def _report(self, recipe: Recipe, quantized: Quantized, evaluation: Evaluation) -> Report:
         if not evaluation.batches:
             message = f"{self._target.name} gives no evaluation batch: nothing was compared"
-            raise _Failed(Failure(InvalidTargetRule.code, message, self._target.declaration, ""))
+            raise self._stages.invalid(message)
         found = measured(
             self._captured,
             quantized,
             evaluation.comparison,
             evaluation.agreement,
-            self._places,
+            self._stages.places,
             is_finite=evaluation.non_finite is None,
         )
         report = Report(
@@ -485,34 +351,5 @@ class Session:
             verified=evaluation.verification,
             non_finite=evaluation.non_finite,
         )
-        self._read_shown(found.ops)
+        self._stages.read_shown(found.ops)
         return report
-
-    # -- files and lines ---------------------------------------------------------------------------
-
-    @property
-    def _places(self) -> Places:
-        return Places(self._in_workspace, self._target.declaration)
-
-    @property
-    def _inquiry(self) -> Inquiry:
-        return Inquiry(self._captured, self._subject, self._places, self._failure)
-
-    def _failure(
-        self, rule: str, what: str, error: BaseException, place: Span | None = None
-    ) -> Failure:
-        """A failure at the user's line that raised ``error``; else at ``place``; else at the target."""
-        fallback = place or self._target.declaration
-        raised = failure(rule, what, error, self._in_workspace, fallback)
-        limit = self._request.memory_limit_mib
-        if limit is not None and is_out_of_memory(error):
-            advice = f"The run may take {limit} MiB; handlens.memoryLimit allows for more."
-            raised = replace(raised, message=f"{raised.message} {advice}")
-        return raised
-
-    def _read_shown(self, ops: tuple[OpReport, ...]) -> None:
-        """Read the files that show ops and were not imported as modules, so that their digests are told."""
-        shown = {self._file, *(op.span.file for op in ops if op.span is not None)}
-        for file in shown - self._texts.keys():
-            with suppress(OSError, SyntaxError, UnicodeDecodeError):
-                self._texts[file] = read(file)

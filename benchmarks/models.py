@@ -146,10 +146,25 @@ def vit() -> nn.Module:
 
 
 def mobilevit() -> nn.Module:
-    """MobileViT-S with random weights, from images `(batch, 3, 256, 256)` to logits."""
+    """MobileViT-S with random weights, from images `(batch, 3, 256, 256)` to logits.
+
+    Its batch norms leave their input as it is, so the activations get smaller from layer to layer, down to
+    denormal numbers. ``normalized`` mends that.
+    """
     import transformers
 
     model: nn.Module = transformers.MobileViTForImageClassification(
         transformers.MobileViTConfig(num_labels=1000)
     )
     return model
+
+
+def normalized(model: nn.Module, *inputs: Tensor) -> nn.Module:
+    """The model, whose batch norms have the statistics of ``inputs``, as those of a trained model have."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # Statistics of one batch, instead of a moving average.
+            module.momentum = 1.0
+    with torch.no_grad():
+        model.train()(*inputs)
+    return model.eval()

@@ -72,6 +72,11 @@ def handlens_vit() -> Target:
 
 
 def handlens_mobilevit() -> Target:
+    model, inputs = handlens_vanishing_mobilevit()
+    return models.normalized(model, *inputs), inputs
+
+
+def handlens_vanishing_mobilevit() -> Target:
     torch.manual_seed(0)
     return models.mobilevit(), _images(1, side=256)
 

@@ -65,6 +65,12 @@ _ALL = (
         "handlens_mobilevit",
         measures=("alone", "together", "stages", "quantize"),
     ),
+    Workload(
+        "vanishing-mobilevit",
+        "MobileViT-S, activations that vanish",
+        "handlens_vanishing_mobilevit",
+        measures=("quantize",),
+    ),
     *(
         Workload(
             f"qwen2-{short}",

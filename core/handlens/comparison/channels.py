@@ -35,6 +35,9 @@ _RESHAPES = {"view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze
 # How many values of a tensor are sampled to measure the noise of its channels.
 _SAMPLED = 1 << 13
 
+# How many parts of an exact sum are kept before they are made fewer.
+_MOST_PARTS = 8
+
 
 def channel_dim(node: Node, known: Mapping[Node, int | None]) -> int | None:
     """The dimension of the channels of an op's output, counted from 0; None if it is not certain.
@@ -142,7 +145,7 @@ class ChannelNoise:
     """
 
     def __init__(self, parts: Tensor) -> None:
-        """``parts``, in the first dimension, add up to the sums. The smallest come first."""
+        """``parts``, in the first dimension, add up to the sums."""
         self._parts = parts
 
     @classmethod
@@ -179,10 +182,8 @@ class ChannelNoise:
         """The sums of both; empty if their numbers of channels differ."""
         if self._parts.shape[1:] != other._parts.shape[1:]:
             return ChannelNoise(torch.empty(1, 2, 0))
-        parts = self._parts
-        for each in other._parts:
-            parts = _grown(parts, each)
-        return ChannelNoise(parts)
+        parts = torch.cat((self._parts, other._parts))
+        return ChannelNoise(parts if len(parts) < _MOST_PARTS else _fewer(parts))
 
     @cached_property
     def sums(self) -> Tensor:
@@ -204,22 +205,23 @@ class ChannelNoise:
         return _mean_ratio(introduced, self.sums[0])
 
 
-def _grown(parts: Tensor, value: Tensor) -> Tensor:
-    """The parts of an exact sum with ``value`` added."""
-    rests = []
-    for part in parts:
-        total = value + part
-        added = total - part
-        rest = (value - added) + (part - (total - added))
-        # Nothing is left over of a sum that is not finite.
-        rests.append(rest.nan_to_num_(0.0, 0.0, 0.0))
-        value = total
-    grown = torch.stack([*rests, value])
-    # What is zero comes first, and is dropped where it is zero for all channels.
-    grown = grown.gather(0, grown.abs().argsort(0))
-    is_kept = grown.flatten(1).any(1)
-    is_kept[-1] = True
-    return grown[is_kept]
+def _fewer(parts: Tensor) -> Tensor:
+    """The fewest parts with the same sum: the sum, what its rounding left over, and so on."""
+    rows = list(parts)
+    found = []
+    while rows:
+        value, *others = rows
+        rests = []
+        for part in others:
+            total = value + part
+            added = total - part
+            rest = (value - added) + (part - (total - added))
+            # Nothing is left over of a sum that is not finite.
+            rests.append(rest.nan_to_num_(0.0, 0.0, 0.0))
+            value = total
+        found.append(value)
+        rows = rests if any(map(torch.any, rests)) else []
+    return torch.stack(found)
 
 
 def _mean_ratio(noise: Tensor, signal: Tensor) -> float | None:

@@ -9,9 +9,10 @@ import pytest
 
 from handlens.versions import release
 
-needs_columns = pytest.mark.skipif(
-    sys.version_info < (3, 11), reason="before Python 3.11, expressions have lines and no columns"
-)
+HAS_COLUMNS = sys.version_info >= (3, 11)
+NO_COLUMNS = "before Python 3.11, expressions have lines and no columns"
+
+needs_columns = pytest.mark.skipif(not HAS_COLUMNS, reason=NO_COLUMNS)
 
 needs_loops = pytest.mark.skipif(
     release(version("torchao")) < (0, 17), reason="torchao 0.16 quantizes no bodies of loops"

@@ -18,6 +18,7 @@ from handlens.request import AdviceRequest, RunRequest
 from handlens.session import Session
 from handlens.source_text import read
 from handlens.targets import discover
+from tests.needs import needs_columns
 
 from .capture.test_capture import text_under
 from .conftest import EXAMPLES
@@ -107,6 +108,7 @@ def subject(name: str) -> Subject:
     return build(discover(read(file), file)[0], load(Sources(file, read(file))))
 
 
+@needs_columns
 @pytest.mark.parametrize("name", SPANS)
 def test_every_operation_is_on_its_own_expression(name: str) -> None:
     given = subject(name)
@@ -182,6 +184,7 @@ def test_the_tiny_network_s_loud_channel_is_the_cause(tiny_cnn: Report) -> None:
     assert causes["conv2d"].why.startswith("its weight")
 
 
+@needs_columns
 def test_the_tiny_network_loses_at_its_loud_channel(tiny_cnn: Report) -> None:
     lines = read(str(EXAMPLES / "tiny_cnn.py")).split("\n")
     shown = {

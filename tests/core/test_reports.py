@@ -17,6 +17,7 @@ from handlens import targets
 from handlens.recipes.leftovers import KEPT
 from handlens.report import Finding, Report, Span
 from handlens.request import RunRequest
+from tests.needs import HAS_COLUMNS, NO_COLUMNS
 
 from .conftest import run as run_judged
 
@@ -51,11 +52,14 @@ def named(report: Report, *rules: str) -> dict[str, Finding]:
     """The findings of these rules (HL101 and HL103 if there is none), by the expression they are on."""
     assert report.status == "ok", report.error
     lines = Path(report.file).read_text().split("\n")
-    return {
+    found = {
         expression(lines, f.span): f
         for f in report.findings
         if f.rule in (rules or ("HL101", "HL103")) and f.span is not None
     }
+    if found and not HAS_COLUMNS:
+        pytest.skip(NO_COLUMNS)
+    return found
 
 
 def expression(lines: list[str], span: Span) -> str:

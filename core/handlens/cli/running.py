@@ -7,9 +7,10 @@ import dataclasses
 import functools
 import logging
 import os
+import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,11 +67,33 @@ def run(
     logging.basicConfig(level=switches.log_level("WARNING"), format="%(message)s")
     try:
         if rank is None or rank.number == 0:
-            asyncio.run(_run(plans, interpreter, verbose, found, deadline_s, rank))
+            _complete(_run(plans, interpreter, verbose, found, deadline_s, rank))
         else:
-            asyncio.run(_help(plans, interpreter, deadline_s, rank))
+            _complete(_help(plans, interpreter, deadline_s, rank))
     except WorkerUnusable as error:
         raise Refused(str(error), error.output) from error
+
+
+def _complete(work: Coroutine[None, None, None]) -> None:
+    """``asyncio.run``. An interrupt cancels the work, as from Python 3.11 on, and is raised at its end."""
+    if sys.version_info >= (3, 11):
+        asyncio.run(work)
+        return
+
+    async def interruptible() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        cancel = task.cancel
+        before = signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(cancel))
+        try:
+            await work
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    try:
+        asyncio.run(interruptible())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 async def _run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -418,7 +419,7 @@ def test_a_large_weight_is_quantized_in_parts(recipe: str, monkeypatch: pytest.M
     [node] = named(result.actual, "linear")
     joined: Any = result.actual.get_parameter(f"quantized_{node.name}_weight")
     groups = {"group_size": 64} if recipe == "int4-weight-only" else {}
-    quantize_(model, type(CONFIGURATIONS[recipe])(set_inductor_config=False, **groups))
+    quantize_(model, replace(CONFIGURATIONS[recipe], set_inductor_config=False, **groups))
     whole: Any = model.weight
     assert joined.shape == whole.shape
     names, attributes = whole.__tensor_flatten__()

@@ -60,7 +60,8 @@ standby.main()
 def runs_without_posix(before: str, after: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", HIDING.format(before=before, after=after)],
-        env={**os.environ, "PYTHONPATH": SOURCES},
+        # Windows names the user there; Python looks into ``pwd`` where nothing does.
+        env={**os.environ, "PYTHONPATH": SOURCES, "USERNAME": "user"},
         capture_output=True,
         text=True,
     )

@@ -141,7 +141,7 @@ $(VENV)/dev.stamp: $(VENV)/torch.stamp pyproject.toml
 CLIENT := vscode-client
 CLIENT_SOURCES = $(addprefix $(CLIENT)/,package.json esbuild.mjs .vscodeignore LICENSE README.md CHANGELOG.md) \
 	$(shell find $(CLIENT)/src $(CLIENT)/images $(CLIENT)/walkthrough -type f 2>/dev/null)
-SERVER_SOURCES = $(shell find core server -type f ! -path '*/__pycache__/*')
+SERVER_SOURCES = $(shell find core server -type f ! -path '*/__pycache__/*') $(wildcard docs/*.md docs/rules/*.md)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' core/handlens/__init__.py)
 VSIX = $(CLIENT)/handlens-$(VERSION).vsix
 

@@ -53,6 +53,9 @@ class Capabilities:
     status: bool = False
     """It shows what the targets are doing (``experimental.handlens.status``)."""
 
+    pages: str = ""
+    """Where it shows the documentation: what its addresses begin with (``experimental.handlens.pages``)."""
+
     refresh_inlay_hints: bool = False
     refresh_code_lenses: bool = False
     """It asks again for hints and lenses when told to."""
@@ -72,6 +75,7 @@ class Capabilities:
             command_links=bool(ours.get("commandLinks")),
             diagnostics_in_hover=bool(ours.get("diagnosticsInHover")),
             status=bool(ours.get("status")),
+            pages=str(ours.get("pages") or ""),
             progress=has("window.work_done_progress"),
             configuration=has("workspace.configuration"),
             register_configuration=has("workspace.did_change_configuration.dynamic_registration"),

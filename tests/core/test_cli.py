@@ -18,6 +18,7 @@ import pytest
 import tomlkit
 
 from handlens import __version__, cli, report
+from handlens.diagnosis.rules import RULES
 from handlens.report import Failure, OutputAccuracy, Severity, Verification, failed
 from tests.core.command_line import MODEL, ROOT, Run, StandIn, environment, finding, ok
 from tests.needs import HAS_COLUMNS
@@ -390,6 +391,24 @@ def test_targets_are_listed_as_json(handlens: Run, project: Path) -> None:
         "keep_float": [],
         "adjust": {},
     }
+
+
+def test_a_rule_is_explained_where_nothing_else_can_be_opened(handlens: Run) -> None:
+    result = handlens("rule", "hl105")
+    assert result.status == 0
+    assert result.out.startswith("# HL105 low-output\n\nThe output of the quantized model is under")
+    assert "](" not in handlens("rule", "HL101").out
+
+
+def test_rules_are_listed(handlens: Run) -> None:
+    listed = handlens("rule").out.splitlines()
+    assert [line.split()[0] for line in listed] == list(RULES)
+
+
+def test_a_rule_that_there_is_not_is_an_error(handlens: Run) -> None:
+    result = handlens("rule", "HL999")
+    assert result.status == 2
+    assert "There is no rule HL999. `handlens rule` lists them." in result.err
 
 
 def test_a_file_without_targets_lists_none_and_says_how_to_declare_one(

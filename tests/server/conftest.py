@@ -433,9 +433,13 @@ class Client(LanguageClient):
             self._arrived.set()
 
 
+PAGES = "pages:/"
+
+
 def full_capabilities(pulls: bool = False, **general: Any) -> types.ClientCapabilities:
     """A client that can do everything the server makes use of; diagnostics are pushed or pulled."""
     return types.ClientCapabilities(
+        experimental={"handlens": {"pages": PAGES}},
         general=types.GeneralClientCapabilities(**general),
         window=types.WindowClientCapabilities(
             work_done_progress=True, show_document=types.ShowDocumentClientCapabilities(True)

@@ -11,7 +11,7 @@ import pytest_asyncio
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
-from tests.server.conftest import Capabilities, Client, HeldRun, Serving
+from tests.server.conftest import PAGES, Capabilities, Client, HeldRun, Serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -67,7 +67,7 @@ async def test_opening_shows_findings_on_the_expressions_that_cause_them(
     first = by_code(diagnostics, "HL101")[0]
     assert first.severity == types.DiagnosticSeverity.Warning
     assert first.source == "handlens"
-    assert first.code_description.href.endswith("/HL101.md")
+    assert first.code_description.href == f"{PAGES}rules/HL101.md"
     assert first.data["target"] == "handlens_tiny"
     assert isinstance(first.data["handle"], int)
     assert re.match(r"\w+ \d+\.\d dB", first.message)

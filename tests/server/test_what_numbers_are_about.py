@@ -6,8 +6,7 @@ from __future__ import annotations
 import pytest
 from lsprotocol import types
 
-from handlens.diagnosis.rules import RULES
-from tests.server.conftest import Client
+from tests.server.conftest import PAGES, Client
 from tests.server.features.test_report_view import ask, covered
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -70,7 +69,7 @@ async def test_a_reference_that_is_not_the_model_is_told_everywhere(client: Clie
     document = client.open("shared.py", SHARED)
     [found] = of(await client.diagnostics(document), "HL204")
     assert found.severity == types.DiagnosticSeverity.Error
-    assert found.code_description.href == RULES["HL204"].url
+    assert found.code_description.href == f"{PAGES}rules/HL204.md"
     assert document.covered(found.range) in ("self.conv(x)", "self.conv(once)")
     actions = await client.act(document, [found])
     assert "Suppress HL204 on this line" in actions
@@ -145,7 +144,7 @@ async def test_the_output_is_a_finding_at_the_target_and_suppressed_there(
     [found] = of(await client.diagnostics(document), "HL105")
     assert found.range == document.range("handlens_tiny")
     assert found.message.startswith("output ")
-    assert found.code_description.href == RULES["HL105"].url
+    assert found.code_description.href == f"{PAGES}rules/HL105.md"
     action = (await client.act(document, [found]))["Suppress HL105 on this line"]
     text = document.edited(action.edit.changes[document.uri])
     assert "def handlens_tiny():  # handlens: ignore[HL105]\n" in text

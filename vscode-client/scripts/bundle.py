@@ -1,4 +1,4 @@
-"""``python scripts/bundle.py FOLDER`` puts the server and all that it imports into ``FOLDER``.
+"""``python scripts/bundle.py FOLDER`` puts the server and all that it imports into ``FOLDER``, and the pages of docs.
 
 ``python FOLDER`` then serves, with any Python from 3.10 on and nothing else installed: every package in
 it is pure Python. It has to run in an environment with pip.
@@ -47,7 +47,13 @@ def main() -> None:
             source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__", "py.typed")
         )
     shutil.copy(SOURCES[1] / "__main__.py", folder / "__main__.py")
+    shutil.copytree(ROOT / "docs", folder / "docs", ignore=_only_pages)
     (folder / "THIRD-PARTY.txt").write_text(notice, "utf-8")
+
+
+def _only_pages(folder: str, names: list[str]) -> list[str]:
+    """The names in a folder of the documentation that are no pages, nor folders of pages."""
+    return [name for name in names if not name.endswith(".md") and name != "rules"]
 
 
 def _install(folder: Path) -> None:

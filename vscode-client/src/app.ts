@@ -8,6 +8,7 @@ import { menu } from "./commands/menu";
 import { selectTarget } from "./commands/selectTarget";
 import { activeDocument, ownerOf } from "./documents";
 import { Logs } from "./logs";
+import { registerPages } from "./pages";
 import {
   AdviceRequest,
   LocationRequest,
@@ -32,6 +33,7 @@ export class App {
   private readonly showReport: (uri: vscode.Uri) => void;
 
   constructor(private readonly context: vscode.ExtensionContext) {
+    registerPages(context);
     const pythons = new ActivePythons();
     this.server = new Server(context, this.logs, this.statuses, pythons, (uri) =>
       this.showReport(uri),

@@ -21,6 +21,7 @@ import {
 } from "vscode-languageclient/node";
 import { completed, SECTION, substitute, type Variables } from "./configuration";
 import type { Logs } from "./logs";
+import { PAGES_SCHEME } from "./pages";
 import { DidGrantTrustNotification, SERVER_COMMANDS, StatusNotification } from "./protocol";
 import type { ActivePythons } from "./python/extension";
 import { choose } from "./python/serverPython";
@@ -287,7 +288,13 @@ function variables(folder: vscode.Uri | undefined): Variables {
 /** Tells the server what this client can do beyond LSP. */
 class Capabilities implements StaticFeature {
   fillClientCapabilities(capabilities: ClientCapabilities): void {
-    const ours = { images: true, commandLinks: true, diagnosticsInHover: true, status: true };
+    const ours = {
+      images: true,
+      commandLinks: true,
+      diagnosticsInHover: true,
+      status: true,
+      pages: `${PAGES_SCHEME}:/`,
+    };
     capabilities.experimental = { ...(capabilities.experimental as object), handlens: ours };
   }
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 from handlens import __version__
-from handlens.cli import advise, check, list_targets, serve
+from handlens.cli import advise, check, explain_rule, list_targets, serve
 from handlens.cli.ending import CANCELLED, COULD_NOT_RUN
 from handlens.cli.ranks import tell_torchrun
 from handlens.rendering.view import clean
@@ -22,7 +22,13 @@ from handlens.rendering.view import clean
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    commands=[check.command, advise.command, list_targets.command, serve.command],
+    commands=[
+        check.command,
+        advise.command,
+        list_targets.command,
+        explain_rule.command,
+        serve.command,
+    ],
 )
 @click.version_option(__version__)
 def cli() -> None:

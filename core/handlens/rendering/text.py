@@ -13,11 +13,9 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from rich.console import Console
-from rich.style import Style
 from rich.text import Text
 
 from handlens import words
-from handlens.diagnosis.rules import RULES
 from handlens.diagnosis.rules.inherited_error import InheritedError
 from handlens.diagnosis.rules.low_sqnr import LowSqnr
 from handlens.rendering.advice_text import advice_lines
@@ -33,7 +31,10 @@ _NOTABLE_DB = 3.0
 
 
 def render(document: Document, view: View) -> str:
-    """The text of all reports in their order. Several end with a line that sums them up."""
+    """The text of all reports in their order. Several end with a line that sums them up.
+
+    On a terminal, a last line says where the worst finding is explained.
+    """
     console = view.console or Console(file=io.StringIO(), color_system=None)
     with console.capture() as captured:
         for report in document.reports:
@@ -41,6 +42,10 @@ def render(document: Document, view: View) -> str:
         checked = [report for report in document.reports if report.advice is None]
         if len(checked) > 1:
             _print_total(checked, console)
+        findings = [finding for report in checked for finding in report.findings]
+        if console.is_terminal and findings:
+            worst = min(findings, key=lambda each: SEVERITIES.index(each.severity))
+            _print(console, Text(f"`handlens rule {worst.rule}` explains {worst.rule}.", "dim"))
     return captured.get()
 
 
@@ -157,17 +162,13 @@ def _message(finding: Finding, report: Report, view: View) -> Iterable[Text]:
     yield Text.assemble(
         (place, "bold"),
         ": ",
-        (finding.rule, Style.parse(style) + Style(link=_url(finding.rule))),
+        (finding.rule, style),
         " ",
         (finding.severity, style),
         f": {clean(first)}",
     )
     for line in more:
         yield Text(f"  {clean(line)}")
-
-
-def _url(code: str) -> str | None:
-    return RULES[code].url if code in RULES else None
 
 
 def _notes(finding: Finding, report: Report, view: View) -> Iterable[tuple[str, str]]:

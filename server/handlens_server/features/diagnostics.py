@@ -209,8 +209,9 @@ class Diagnostics:
             code=finding.rule,
             source=SOURCE,
         )
-        if client.code_description and finding.rule in RULES:
-            diagnostic.code_description = types.CodeDescription(RULES[finding.rule].url)
+        if client.code_description and client.pages and finding.rule in RULES:
+            page = f"{client.pages}rules/{finding.rule}.md"
+            diagnostic.code_description = types.CodeDescription(page)
         if client.diagnostic_data:
             diagnostic.data = data(finding, result)
         if client.unnecessary_tag and RULES[finding.rule].marks_unnecessary_text:

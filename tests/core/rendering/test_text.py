@@ -537,10 +537,14 @@ def _coloured() -> str:
     return render(document, View(lambda _: TEXT, "/", console=console))
 
 
-def test_a_terminal_gets_colours_and_a_link_to_the_rule() -> None:
+def test_a_terminal_gets_colours_and_is_told_where_the_rule_is_explained() -> None:
     shown = _coloured()
     assert "\x1b[1;31m" in shown
-    assert "docs/rules/HL101.md" in shown
+    assert "`handlens rule HL101` explains HL101." in shown
+
+
+def test_a_file_is_not_told_where_a_rule_is_explained() -> None:
+    assert "handlens rule" not in "\n".join(lines(ok(finding())))
 
 
 def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,13 @@ export function reading(scenario: Scenario): void {
         assert.ok(await picture.evaluate((image: HTMLImageElement) => image.naturalWidth > 0), 'it is not drawn');
     });
 
+    scenario('explains the rule of a finding on a page that is installed', async (workbench) => {
+        const hover = await workbench.hover('self.conv2(x)');
+        await hover.getByRole('link', { name: 'HL101' }).first().click();
+        await workbench.untilPage('HL101.md', 'HL101 low-sqnr');
+        await workbench.command('View: Close Editor');
+    });
+
     scenario('has the lowest ratio of a line at its end', async (workbench) => {
         assert.match(await workbench.lineWith('self.conv2(x)'), /self\.conv2\(x\)\)\)\s*min \d+\.\d dB ×2$/);
         assert.match(await workbench.lineWith('self.classifier(x)'), /self\.classifier\(x\)\s*\d+\.\d dB$/);

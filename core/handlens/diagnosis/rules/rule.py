@@ -12,8 +12,6 @@ from handlens.advised import refuted
 from handlens.diagnosis.losses import Losses
 from handlens.report import Coverage, Finding, Report, Span, Thresholds
 
-DOCUMENTATION = "https://github.com/handlens/handlens/blob/main/docs/rules"
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -49,10 +47,6 @@ class Rule:
     def find(self, measured: Measured) -> Iterator[Finding]:
         """What the rule finds in what was measured; a rule about runs that fail finds nothing there."""
         yield from ()
-
-    @property
-    def url(self) -> str:
-        return f"{DOCUMENTATION}/{self.code}.md"
 
     @property
     def page(self) -> str:

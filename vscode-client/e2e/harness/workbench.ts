@@ -283,6 +283,12 @@ export class Workbench {
         return item;
     }
 
+    /** A page of the documentation, when it is in front as Markdown is shown. */
+    async untilPage(file: string, title: string): Promise<void> {
+        await this.page.locator('.tab.active').filter({ hasText: file }).waitFor();
+        await this.webview.getByRole('heading', { name: title }).waitFor();
+    }
+
     /** The document of the webview in front. */
     get webview(): FrameLocator {
         return this.page.frameLocator('iframe.webview.ready').frameLocator('iframe#active-frame');

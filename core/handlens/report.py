@@ -81,6 +81,15 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Misspelled:
+    """A name in a target that means nothing, and what it can be changed to."""
+
+    given: str
+    meant: tuple[str, ...]
+    """The nearest first; at least one."""
+
+
+@dataclass(frozen=True)
 class Failure:
     """Why a run has no result: a message for people, and the traceback as detail."""
 
@@ -90,6 +99,7 @@ class Failure:
     traceback: str
     cause: Cause = NO_CAUSE
     related: tuple[Related, ...] = ()
+    misspelled: Misspelled | None = None
 
 
 @dataclass(frozen=True)

@@ -328,7 +328,7 @@ class Session:
     def _report(self, recipe: Recipe, quantized: Quantized, evaluation: Evaluation) -> Report:
         if not evaluation.batches:
             message = f"{self._target.name} gives no evaluation batch: nothing was compared"
-            raise self._stages.invalid(message)
+            raise self._stages.invalid(InvalidTarget(message))
         found = measured(
             self._captured,
             quantized,

@@ -73,7 +73,7 @@ class Stages:
         try:
             return build(self._target, module)
         except InvalidTarget as error:
-            raise self.invalid(str(error)) from error
+            raise self.invalid(error) from error
         except BaseException as error:
             what = f"Target {self._target.name} failed"
             raise Failed(self.failure(TargetFailed.code, what, error)) from error
@@ -84,7 +84,7 @@ class Stages:
         try:
             return recipes.resolve(wanted)
         except recipes.UnknownRecipe as error:
-            raise self.invalid(str(error)) from error
+            raise self.invalid(error) from error
         except BaseException as error:
             what = f"Importing recipe {wanted!r} failed"
             raise Failed(self.failure(InvalidTargetRule.code, what, error)) from error
@@ -125,7 +125,7 @@ class Stages:
         try:
             yield
         except (InvalidTarget, recipes.UnknownRecipe) as error:
-            raise self.invalid(str(error)) from error
+            raise self.invalid(error) from error
         except BatchFailed as error:
             what = f"Making {error.batch} failed"
             raise Failed(self.failure(RunFailed.code, what, error.error)) from error
@@ -137,9 +137,11 @@ class Stages:
 
     # -- failures ----------------------------------------------------------------------------------
 
-    def invalid(self, message: str) -> Failed:
+    def invalid(self, error: InvalidTarget | recipes.UnknownRecipe) -> Failed:
         """The target itself is wrong."""
-        return Failed(Failure(InvalidTargetRule.code, message, self._target.declaration, ""))
+        place, misspelled = self._target.declaration, error.misspelled
+        found = Failure(InvalidTargetRule.code, str(error), place, "", misspelled=misspelled)
+        return Failed(found)
 
     def failure(
         self, rule: str, what: str, error: BaseException, place: Span | None = None

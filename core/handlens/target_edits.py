@@ -113,6 +113,37 @@ def add(text: str, target: Target, additions: Additions) -> Edit:
     return Edit(start, len(text) - end, changed[start : len(changed) - end])
 
 
+def respell(text: str, target: Target, given: str, meant: str) -> Edit:
+    """Write another name where a function has ``given`` as a string or as a keyword.
+
+    Raises NoEdit unless it stands in one place.
+    """
+    found = list(_spelled(text, target.name, given))
+    if len(found) != 1:
+        often = "in several places" if found else "nowhere as a string of its own"
+        raise NoEdit(f"{target.name} has {given!r} {often}")
+    start, end = found[0]
+    written = text[start:end]
+    quotes = written.partition(given)[0] if written.count(given) == 1 else None
+    if quotes is None or written != f"{quotes}{given}{quotes}":
+        return Edit(start, end, json.dumps(meant, ensure_ascii=False))
+    return Edit(start, end, f"{quotes}{meant}{quotes}")
+
+
+def _spelled(text: str, name: str, given: str) -> Iterator[tuple[int, int]]:
+    """The places of a string, or of a keyword of that name, in a function."""
+    columns = syntax.Columns(text)
+    function = _function(text, name)
+    for node in ast.walk(function) if function else ():
+        if isinstance(node, ast.Constant) and node.value == given and (at := columns.place(node)):
+            yield at
+        elif isinstance(node, ast.keyword) and node.arg == given:
+            value = columns.place(node.value)
+            assert value is not None
+            start = text.rindex(given, 0, value[0])
+            yield start, start + len(given)
+
+
 def _codes(entries: _Entries) -> Iterator[str]:
     """Each entry with its kinds, as Python writes it."""
     for entry, kinds in entries.items():
@@ -183,11 +214,7 @@ def _with_new(text: str, mapping: ast.Dict, key: str, entries: _Entries) -> str:
 
 def returned(text: str, name: str) -> ast.expr | None:
     """The expression that a function returns. Raises NoEdit for a function without one, or with several."""
-    parsed = syntax.parsed(text)
-    body = parsed[0].body if parsed else []
-    function = next(
-        (each for each in body if isinstance(each, ast.FunctionDef) and each.name == name), None
-    )
+    function = _function(text, name)
     if function is None:
         raise NoEdit(f"{name} is not a function of this file")
     returns = list(_returns(function))
@@ -196,6 +223,14 @@ def returned(text: str, name: str) -> ast.expr | None:
     if len(returns) > 1:
         raise NoEdit(f"{name} returns in more than one place")
     return returns[0].value
+
+
+def _function(text: str, name: str) -> ast.FunctionDef | None:
+    parsed = syntax.parsed(text)
+    functions = (
+        (each for each in parsed[0].body if isinstance(each, ast.FunctionDef)) if parsed else ()
+    )
+    return next((each for each in functions if each.name == name), None)
 
 
 def _returns(scope: ast.AST) -> Iterator[ast.Return]:

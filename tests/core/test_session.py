@@ -412,7 +412,10 @@ def test_an_error_in_an_imported_file_is_told_there(run_text: RunText, tmp_path:
         ("(Model(), 5)", "an int where a tuple of inputs is expected"),
         ("dict(model=Model(), example_inputs=(torch.ones(4),), evaluation=[])", "no evaluation"),
         ("dict(model=Model(), example_inputs=(torch.ones(4),), calibration=[3])", "an int where"),
-        ("dict(model=Model(), example_inputs=(torch.ones(4),), recipe='x68')", "no recipe 'x68'"),
+        (
+            "dict(model=Model(), example_inputs=(torch.ones(4),), recipe='x68')",
+            "There is no recipe 'x68'. Is it 'x86'?",
+        ),
     ],
 )
 def test_a_target_that_gives_the_wrong_thing_is_told_at_the_target(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlens.advice_report import Change
-from handlens.target_edits import Additions, NoEdit, add, declaring_file
+from handlens.target_edits import Additions, NoEdit, add, declaring_file, respell
 from handlens.targets import Target
 
 if sys.version_info >= (3, 11):
@@ -258,3 +258,33 @@ def test_a_configured_target_is_declared_in_its_project(tmp_path: Path) -> None:
     file = str(tmp_path / "m.py")
     assert declaring_file(Target("x", "configured", file)) == str(tmp_path / "pyproject.toml")
     assert declaring_file(Target("handlens_x", "function", file)) == file
+
+
+# -- misspelled names ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("returned", "changed"),
+    [
+        ('{"modle": m}', '{"model": m}'),
+        ("{'modle': m, 'é': 1}", "{'model': m, 'é': 1}"),
+        ('{"é": 1, r"modle": m}', '{"é": 1, "model": m}'),
+        ("dict(é=1, modle = m)", "dict(é=1, model = m)"),
+        (
+            "dict(\n        a=1,\n        modle=m,\n    )",
+            "dict(\n        a=1,\n        model=m,\n    )",
+        ),
+        ('{"keep_float": ["""modle"""]}', '{"keep_float": ["""model"""]}'),
+    ],
+)
+def test_a_misspelled_name_is_changed_where_it_stands(returned: str, changed: str) -> None:
+    text = "modle = 'modle'\n\ndef handlens_x():\n    return {}\n".format
+    edit = respell(text(returned), FUNCTION, "modle", "model")
+    assert edit.apply(text(returned)) == text(changed)
+
+
+@pytest.mark.parametrize("returned", ["('modle', 'modle')", "modle", "'the modle'", "{}"])
+def test_a_name_that_stands_in_no_one_place_is_left_alone(returned: str) -> None:
+    text = f"def handlens_x():\n    return {returned}\n"
+    with pytest.raises(NoEdit, match="'modle'"):
+        respell(text, FUNCTION, "modle", "model")

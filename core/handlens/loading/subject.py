@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +14,8 @@ import torch
 
 from handlens.advice_report import ChangeKind
 from handlens.loading.inputs import Inputs, Unreadable, arranged, arranged_with_more, cloned
+from handlens.misspelling import near, question
+from handlens.report import Misspelled
 from handlens.targets import Target
 
 _KEYS = (
@@ -33,6 +34,10 @@ _KEYS = (
 
 class InvalidTarget(Exception):
     """A target that returns something wrong; the message says what it returned, and what to do."""
+
+    def __init__(self, message: str, misspelled: Misspelled | None = None) -> None:
+        super().__init__(message)
+        self.misspelled = misspelled
 
 
 class BatchFailed(Exception):
@@ -159,9 +164,9 @@ def _subject(name: str, given: Any) -> Subject:
     if isinstance(given, Mapping):
         unknown = sorted(map(str, given.keys() - set(_KEYS)))
         if unknown:
-            raise InvalidTarget(
-                f"{name} has the unknown key {unknown[0]!r}; there are {', '.join(_KEYS)}"
-            )
+            found = near(unknown[0], _KEYS)
+            advice = question(found) if found else f"There are {', '.join(_KEYS)}."
+            raise InvalidTarget(f"{name} has the unknown key {unknown[0]!r}. {advice}", found)
         values = dict(given)
     elif isinstance(given, tuple) and len(given) == 2:
         values = {"model": given[0], "example_inputs": given[1]}
@@ -235,18 +240,21 @@ def _adjust(name: str, given: Any) -> tuple[tuple[str | int, ChangeKind], ...]:
             )
         for each in (kinds,) if isinstance(kinds, str) else kinds:
             if each not in _KINDS:
-                raise InvalidTarget(
-                    f"{name} has {each!r} for {entry!r} in adjust: {_is_no_kind(each)}"
-                )
+                raise _no_kind(name, entry, each)
             pairs.append((entry, cast(ChangeKind, each)))
     return tuple(pairs)
 
 
-def _is_no_kind(kind: Any) -> str:
-    if kind == "keep-float":
-        return "name it in keep_float"
-    close = difflib.get_close_matches(str(kind), _KINDS, 1)
-    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(map(repr, _KINDS))}"
+def _no_kind(name: str, entry: str | int, given: Any) -> InvalidTarget:
+    found = None
+    if given == "keep-float":
+        advice = "Name it in keep_float."
+    elif found := near(str(given), _KINDS):
+        advice = question(found)
+    else:
+        advice = f"There are {', '.join(map(repr, _KINDS))}."
+    message = f"{name} has {given!r} for {entry!r} in adjust, which is no kind of change. {advice}"
+    return InvalidTarget(message, found)
 
 
 def _batches(name: str, key: str, given: Any, example: list[Any]) -> Iterable[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torchao.quantization.pt2e.quantizer import Quantizer
 
+from handlens.misspelling import near, question
 from handlens.recipes.pt2e import Pt2eRecipe, compose
 from handlens.recipes.recipe import (
     CalibrationFailed,
@@ -17,6 +18,7 @@ from handlens.recipes.recipe import (
     Recipe,
     UnknownRecipe,
 )
+from handlens.report import Misspelled
 
 __all__ = [
     "DEFAULT",
@@ -57,7 +59,7 @@ def resolve(recipe: str | Callable[[], Quantizer]) -> Recipe:
     """
     if callable(recipe):
         return Pt2eRecipe(getattr(recipe, "__qualname__", repr(recipe)), _checked(recipe))
-    parts = [_named(part.strip()) for part in recipe.split("+")]
+    parts = [_named(part.strip(), recipe) for part in recipe.split("+")]
     if len(parts) == 1:
         return parts[0]
     for part in parts:
@@ -66,15 +68,18 @@ def resolve(recipe: str | Callable[[], Quantizer]) -> Recipe:
     return compose([part for part in parts if isinstance(part, Pt2eRecipe)])
 
 
-def _named(recipe: str) -> Recipe:
+def _named(recipe: str, whole: str) -> Recipe:
+    """The recipe of that name, which stands in ``whole``, maybe among others."""
     if recipe in RECIPES:
         return RECIPES[recipe]
     module, colon, name = recipe.partition(":")
     if not (module and colon and name):
-        known = ", ".join(RECIPES)
-        raise UnknownRecipe(
-            f'no recipe {recipe!r}: use {known}, several joined with "+", or "module:callable"'
-        )
+        advice = f'Use {", ".join(RECIPES)}, several joined with "+", or "module:callable".'
+        if found := near(recipe, RECIPES):
+            advice = f"{question(found)} {advice}"
+            meant = (whole.replace(recipe, each) for each in found.meant)
+            found = Misspelled(whole, tuple(meant))
+        raise UnknownRecipe(f"There is no recipe {recipe!r}. {advice}", found)
     factory: Any = importlib.import_module(module)
     for part in name.split("."):
         factory = getattr(factory, part, None)

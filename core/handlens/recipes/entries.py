@@ -6,7 +6,6 @@ ops of that name that the module runs itself, or with ``[1]`` for the second of 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from handlens.capture.export import Captured
 from handlens.capture.handles import handle_of
 from handlens.capture.nodes import bodies, module_paths, op_name, value_of
 from handlens.loading.subject import InvalidTarget
+from handlens.misspelling import near, question
+from handlens.report import Misspelled
 
 Entry = str | int
 
@@ -118,7 +119,7 @@ class Entries:
         if found := _OF_OP.fullmatch(entry):
             return self._of_op(found, key)
         if entry not in self._below:
-            raise InvalidTarget(f"{key} has {_no_module(entry, list(self._below))}")
+            raise _no_module(key, entry, entry, list(self._below))
         return self._below[entry]
 
     def _of_op(self, entry: re.Match[str], key: str) -> Set[int]:
@@ -127,13 +128,13 @@ class Entries:
         if not same:
             there = [op for of, op in self._named if of == path]
             if not there:
-                raise InvalidTarget(f"{key} has {_no_module(path, list(self._below))}")
-            close = difflib.get_close_matches(name, there, 3, 0.5) or there[:5]
+                raise _no_module(key, entry.string, path, list(self._below))
+            found = near(name, there) or Misspelled(name, tuple(there[:5]))
             where = repr(path) if path else "the model"
-            raise InvalidTarget(
-                f"{key} has {entry.string!r}, and {where} itself runs no {name}. "
-                f"Is it {' or '.join(map(repr, close))}?"
+            message = (
+                f"{key} has {entry.string!r}, and {where} itself runs no {name}. {question(found)}"
             )
+            raise InvalidTarget(message, _in_place_of(name, entry.string, found))
         if index is None:
             return set(same)
         if int(index) >= len(same):
@@ -164,12 +165,22 @@ def _name(node: Node) -> str:
     return name if name.isidentifier() else ""
 
 
-def _no_module(entry: str, paths: list[str]) -> str:
-    close = difflib.get_close_matches(entry, paths, 3, 0.5) or [
-        path for path in paths if path.rpartition(".")[2] == entry.rpartition(".")[2]
-    ]
-    advice = f"Is it {' or '.join(map(repr, close[:3]))}?" if close else _some(paths)
-    return f"{entry!r}, and no op runs in a module of that path. {advice}"
+def _no_module(key: str, entry: str, given: str, paths: list[str]) -> InvalidTarget:
+    """No op runs in a module of the path ``given``, which stands in an entry."""
+    last = given.rpartition(".")[2]
+    same_last = tuple(path for path in paths if path.rpartition(".")[2] == last)
+    found = near(given, paths)
+    if found is None and last and same_last:
+        found = Misspelled(given, same_last[:3])
+    advice = question(found) if found else _some(paths)
+    message = f"{key} has {given!r}, and no op runs in a module of that path. {advice}"
+    return InvalidTarget(message, found and _in_place_of(given, entry, found))
+
+
+def _in_place_of(part: str, entry: str, found: Misspelled) -> Misspelled:
+    """What a whole entry can be changed to, of which a part is misspelled."""
+    before, _, behind = entry.rpartition(part)
+    return Misspelled(entry, tuple(f"{before}{each}{behind}" for each in found.meant))
 
 
 def _some(paths: list[str]) -> str:

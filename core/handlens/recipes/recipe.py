@@ -17,7 +17,7 @@ from handlens.comparison.ops import has_effect
 from handlens.loading.inputs import Inputs
 from handlens.loading.subject import Subject
 from handlens.recipes.switching import Switch
-from handlens.report import Thresholds
+from handlens.report import Misspelled, Thresholds
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,10 @@ class Recipe(Protocol):
 
 class UnknownRecipe(ValueError):
     """There is no such recipe, or it cannot be used here; the message says which can."""
+
+    def __init__(self, message: str, misspelled: Misspelled | None = None) -> None:
+        super().__init__(message)
+        self.misspelled = misspelled
 
 
 class CalibrationFailed(Exception):

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
+from handlens import target_edits
 from handlens.advice_report import Advice, Change
 from handlens.advised import Offer, gain, of_op
 from handlens.diagnosis.rules import RULES
 from handlens.diagnosis.rules.inherited_error import InheritedError
 from handlens.diagnosis.rules.unused_suppression import UnusedSuppression
-from handlens.report import Finding, OpReport, Span
+from handlens.report import Finding, Misspelled, OpReport, Span
 from handlens.target_edits import Edit, NoEdit
 from handlens.targets import Target
 from handlens_server import commands
@@ -96,6 +98,8 @@ class _Actions:
                 ),
                 preferred=True,
             )
+        elif (error := result.report.error) and error.misspelled and result.target:
+            yield from self._respelled(diagnostic, result.target, error.misspelled)
         elif RULES[finding.rule].can_be_suppressed:
             yield from self._go_to_origin(diagnostic, result, finding)
             yield from self._advised(diagnostic, result, finding)
@@ -107,6 +111,20 @@ class _Actions:
                         source_edits.suppress(self.document.source, span, finding.rule)
                     ),
                 )
+
+    def _respelled(
+        self, diagnostic: types.Diagnostic, target: Target, misspelled: Misspelled
+    ) -> Iterator[types.CodeAction]:
+        """A fix for each name that a misspelled one can be changed to."""
+        given, text = misspelled.given, self.document.source
+
+        def make(meant: str) -> types.WorkspaceEdit:
+            return self._edit(target_edits.respell(text, target, given, meant))
+
+        for each in misspelled.meant:
+            is_nearest = each == misspelled.meant[0]
+            title = f"Change {given!r} to {each!r}"
+            yield from self._fix(title, diagnostic, partial(make, each), preferred=is_nearest)
 
     def apply_advice(self) -> Iterator[types.CodeAction]:
         """Actions that make all recommended changes, for each target of the document."""

@@ -141,6 +141,38 @@ async def test_an_action_that_cannot_be_taken_says_why(client: Client, model: st
     assert "does not return a pair or a mapping that is written out" in action.disabled.reason
 
 
+@pytest.mark.parametrize(
+    ("wrong", "title", "right"),
+    [
+        ('"recipe": "x68"', "Change 'x68' to 'x86'", '"recipe": "x86"'),
+        ('"recipe": "x86+embeding"', "Change 'x86+embeding' to 'x86+embedding'", '"x86+embedding"'),
+        ('"keep_flaot": []', "Change 'keep_flaot' to 'keep_float'", '"keep_float": []'),
+        (
+            '"keep_float": ["block.1"]',
+            "Change 'block.1' to 'blocks.1'",
+            '"keep_float": ["blocks.1"]',
+        ),
+        (
+            '"adjust": {"blocks": "activation16"}',
+            "Change 'activation16' to 'activation-16-bit'",
+            '"blocks": "activation-16-bit"',
+        ),
+    ],
+)
+async def test_a_misspelled_name_is_changed(
+    client: Client, model: str, wrong: str, title: str, right: str
+) -> None:
+    inputs = "(torch.randn(2, 3, 16, 16),)"
+    given = f'return {{"model": Tiny(), "example_inputs": {inputs}, {wrong}}}'
+    start = model.index("    return Tiny()")
+    document = client.open("misspelled.py", f"{model[:start]}    {given}\n")
+    finding = [e for e in await client.diagnostics(document) if e.code == "HL305"]
+    action = (await client.act(document, finding))[title]
+    assert action.is_preferred
+    assert right in document.edited(action.edit.changes[document.uri])
+    client.close(document)
+
+
 async def test_what_is_inherited_leads_to_its_origin(client: Client, model: str) -> None:
     text = model.replace(".mean((2, 3))", ".relu().flatten(2).mean(2)")
     document = client.open("inherited.py", text)

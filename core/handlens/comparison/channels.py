@@ -207,21 +207,24 @@ class ChannelNoise:
 
 def _fewer(parts: Tensor) -> Tensor:
     """The fewest parts with the same sum: the sum, what its rounding left over, and so on."""
-    rows = list(parts)
     found = []
-    while rows:
-        value, *others = rows
+    while True:
         rests = []
-        for part in others:
-            total = value + part
-            added = total - part
-            rest = (value - added) + (part - (total - added))
-            # Nothing is left over of a sum that is not finite.
-            rests.append(rest.nan_to_num_(0.0, 0.0, 0.0))
-            value = total
-        found.append(value)
-        rows = rests if any(map(torch.any, rests)) else []
-    return torch.stack(found)
+        while len(parts) > 1:
+            half = len(parts) // 2
+            one, other, odd = parts.split((half, half, len(parts) - 2 * half))
+            total = one + other
+            added = total - one
+            rests.append((other - added) + (one - (total - added)))
+            parts = torch.cat((total, odd)) if len(odd) else total
+        found.append(parts)
+        if not rests:
+            break
+        # Nothing is left over of a sum that is not finite.
+        parts = torch.cat(rests).nan_to_num_(0.0, 0.0, 0.0)
+        if not parts.any():
+            break
+    return torch.cat(found)
 
 
 def _mean_ratio(noise: Tensor, signal: Tensor) -> float | None:

@@ -212,7 +212,7 @@ def _fewer(parts: Tensor) -> Tensor:
         rests = []
         while len(parts) > 1:
             half = len(parts) // 2
-            one, other, odd = parts.split((half, half, len(parts) - 2 * half))
+            one, other, odd = parts[:half], parts[half : 2 * half], parts[2 * half :]
             total = one + other
             added = total - one
             rests.append((other - added) + (one - (total - added)))

@@ -249,6 +249,28 @@ class NonFinite:
 
 
 @dataclass(frozen=True)
+class Caveat:
+    """What makes the numbers mean less than they seem to, and what to do."""
+
+    what: str
+    help: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The code of a target for a model class, found by trying."""
+
+    model: str
+    """An expression that makes the model; with dots where an argument is not known."""
+    args: str = ""
+    """A tuple of inputs that it runs on; empty if none were found."""
+    kwargs: str = ""
+    """A mapping of keyword arguments; empty if there are none."""
+    missing: str = ""
+    """What is missing; empty if the model runs on these inputs."""
+
+
+@dataclass(frozen=True)
 class Thresholds:
     """Accumulated SQNR, in dB, under which an op is worth a look; how much clipping is too much.
 
@@ -295,6 +317,9 @@ class Report:
     verified: Verification | None = None
     non_finite: NonFinite | None = None
     """Where the float model itself gives NaN or Inf; None if it does not, or if that has no effect."""
+    caveats: tuple[Caveat, ...] = ()
+    draft: Draft | None = None
+    """What a target could be; of the run of a draft, which has nothing else."""
     thresholds: Thresholds = field(default_factory=Thresholds)
     """The thresholds that suit the recipe. A project or an editor may choose others for the findings."""
     advice: Advice | None = None

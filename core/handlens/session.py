@@ -13,6 +13,7 @@ from handlens import freed_memory
 from handlens.advice_report import Advice, Scores
 from handlens.advising import advise
 from handlens.capture.export import Captured
+from handlens.caveats import caveats
 from handlens.diagnosis.losses import Losses
 from handlens.diagnosis.rules.run_failed import RunFailed
 from handlens.distributed.ranks import Ranks
@@ -26,7 +27,8 @@ from handlens.loading.subject import (
 )
 from handlens.recipes import Quantized, Recipe
 from handlens.recipes.calibrating import load_calibration, save_calibration
-from handlens.report import Failure, Report, digest, failed
+from handlens.recipes.pt2e import Pt2eRecipe
+from handlens.report import Caveat, Failure, Report, digest, failed
 from handlens.reporting import measured
 from handlens.request import AdviceRequest, Progress, RunRequest, Stage
 from handlens.same_model import beside_model, is_random_program, model_digest
@@ -84,12 +86,16 @@ class Session:
         """The digests of what decided the report and of what the model gave; None if it stands alone."""
 
     def load(self) -> Report | None:
-        """Load the target. Returns a report if that fails, else None."""
+        """Load the target. Returns a report if that fails, or if all is done then, else None."""
         try:
             if self._ranks is not None:
                 with self._stages.refusals():
                     self._ranks.share_random_state()
             with self._stage("load"):
+                if self._target.kind == "draft":
+                    found = self._stages.draft()
+                    report = Report(self._target.name, self._target.file, "", "ok", draft=found)
+                    return self._finished(report)
                 self._subject = self._stages.load()
                 self._recipe_name = self._recipe().name
         except Failed as error:
@@ -325,6 +331,14 @@ class Session:
                 evaluation.agreement.add(outputs, batch)
                 del outputs
 
+    def _caveats(self, recipe: Recipe, batches: int) -> tuple[Caveat, ...]:
+        try:
+            return tuple(caveats(self._subject, batches, isinstance(recipe, Pt2eRecipe)))
+        except Exception:
+            # Of objects of the user's that cannot be looked at, nothing is said.
+            traceback.print_exc()
+            return ()
+
     def _report(self, recipe: Recipe, quantized: Quantized, evaluation: Evaluation) -> Report:
         if not evaluation.batches:
             message = f"{self._target.name} gives no evaluation batch: nothing was compared"
@@ -350,6 +364,7 @@ class Session:
             quantized_by=found.quantized_by,
             verified=evaluation.verification,
             non_finite=evaluation.non_finite,
+            caveats=self._caveats(recipe, evaluation.batches),
         )
         self._stages.read_shown(found.ops)
         return report

@@ -22,6 +22,7 @@ from handlens.diagnosis.rules.invalid_target import InvalidTarget as InvalidTarg
 from handlens.diagnosis.rules.run_failed import RunFailed
 from handlens.diagnosis.rules.target_failed import TargetFailed, does_not_parse
 from handlens.distributed.ranks import RankFailed
+from handlens.drafting import draft
 from handlens.failures.exceptions import failure, is_out_of_memory
 from handlens.failures.inquiry import Inquiry
 from handlens.loading.importing import Sources
@@ -29,7 +30,7 @@ from handlens.loading.module import load
 from handlens.loading.preserving import as_given
 from handlens.loading.subject import BatchFailed, InvalidTarget, Subject, build
 from handlens.recipes import CalibrationFailed, CannotQuantize, Quantized, Recipe
-from handlens.report import Failure, OpReport, Span
+from handlens.report import Draft, Failure, OpReport, Span
 from handlens.request import RunRequest
 from handlens.shown_files import shown_by
 from handlens.source_text import read
@@ -59,23 +60,31 @@ class Stages:
 
     def load(self) -> Subject:
         """Import the target's file and call the target."""
-        try:
-            text = self._request.text
-            text = self.texts[self.file] = read(self.file) if text is None else text
-            unsaved = self._request.unsaved
-            sources = Sources(self.file, text, unsaved, self._in_workspace, self.texts)
-            module = load(sources, self._request.workspace)
-        except BaseException as error:
-            if isinstance(error, SyntaxError) and error.filename == self.file:
-                raise Failed(does_not_parse(error, self.file)) from error
-            what = f"Importing {os.path.basename(self.file)} failed"
-            raise Failed(self.failure(TargetFailed.code, what, error)) from error
+        module = self._import()
         try:
             return build(self._target, module)
         except InvalidTarget as error:
             raise self.invalid(error) from error
         except BaseException as error:
             what = f"Target {self._target.name} failed"
+            raise Failed(self.failure(TargetFailed.code, what, error)) from error
+
+    def draft(self) -> Draft:
+        """Import the target's file, and find out how its model class could be a target."""
+        module = self._import()
+        return draft(getattr(module, self._target.name), module)
+
+    def _import(self) -> ModuleType:
+        try:
+            text = self._request.text
+            text = self.texts[self.file] = read(self.file) if text is None else text
+            unsaved = self._request.unsaved
+            sources = Sources(self.file, text, unsaved, self._in_workspace, self.texts)
+            return load(sources, self._request.workspace)
+        except BaseException as error:
+            if isinstance(error, SyntaxError) and error.filename == self.file:
+                raise Failed(does_not_parse(error, self.file)) from error
+            what = f"Importing {os.path.basename(self.file)} failed"
             raise Failed(self.failure(TargetFailed.code, what, error)) from error
 
     def recipe(self, request: RunRequest, subject: Subject) -> Recipe:

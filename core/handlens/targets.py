@@ -32,7 +32,8 @@ class Target:
     """A model that can be checked, and where it is declared (1-based line, 0-based code point columns)."""
 
     name: str
-    kind: Literal["function", "class", "configured"]
+    kind: Literal["function", "class", "configured", "draft"]
+    """A draft is a model class that has no target yet: its run finds out what one could be."""
     file: str
     line: int = 1
     column: int = 0

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from handlens.advice_report import Change, ChangeKind, Scores
 from handlens.report import (
+    Caveat,
     Coverage,
     LogitsAgreement,
     Metric,
@@ -204,6 +205,11 @@ def _ratio(reasons: dict[Verdict, str], verdict: Verdict, sqnr_db: float | None)
 def compared(coverage: Coverage) -> str:
     """How many ops were compared: ``112 of 113 ops``."""
     return f"{coverage.matched} of {count(coverage.ops, 'op')}"
+
+
+def caveat(given: Caveat) -> str:
+    """``compared on one batch, of 1: give more batches``."""
+    return f"{given.what}: {given.help}"
 
 
 def verified(verification: Verification) -> str:

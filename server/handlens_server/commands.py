@@ -10,6 +10,7 @@ RESTART_WORKER = "handlens.server.restartWorker"
 REPORT = "handlens.server.report"
 SHOW = "handlens.server.show"
 SHOW_TARGETS = "handlens.server.showTargets"
+DECLARE = "handlens.server.declareTarget"
 ADVISE = "handlens.server.advise"
 APPLY_ADVICE = "handlens.server.applyAdvice"
 
@@ -27,6 +28,11 @@ def cancel(title: str, uri: str) -> types.Command:
 def apply_advice(title: str, uri: str, target: str, steps: int) -> types.Command:
     """Edit a target of the document of ``uri``, so that it makes the first steps of its advice."""
     return types.Command(title, APPLY_ADVICE, arguments=[uri, target, steps])
+
+
+def declare(title: str, uri: str, model: str) -> types.Command:
+    """Declare a target for a model class of the document of ``uri``."""
+    return types.Command(title, DECLARE, arguments=[uri, model])
 
 
 def report(title: str, uri: str) -> types.Command:

@@ -18,6 +18,8 @@ export interface Status {
   problem: string | null;
   /** What to know of the versions in the interpreter, in sentences. */
   remarks: string[];
+  /** Why the targets are not known: the text does not parse, say. */
+  unreadable: string | null;
 }
 
 export interface TargetStatus {
@@ -31,6 +33,8 @@ export interface TargetStatus {
   /** The stage in words. */
   stage_text: string | null;
   percentage: number | null;
+  /** When its run began, in ISO 8601; null if it is not being run. */
+  began: string | null;
   recipe: string | null;
   output: { verdict: Verdict; sqnr_db: number | null } | null;
   /** The ratio of the output in the result before, if it was another one. */
@@ -111,6 +115,8 @@ export interface ReportData {
   generation: number;
   stale: boolean;
   batches: number;
+  /** What makes the numbers mean less than they seem to, and what to do. */
+  caveats: { what: string; help: string }[];
   output: {
     verdict: Verdict;
     sqnr_db: number | null;

@@ -9,8 +9,8 @@ import type { Server } from "./server";
 import type { Statuses } from "./statuses";
 import { describe, type StatusText } from "./statusText";
 
-// “2 min ago” may be out of date by this much.
-const REFRESH_MS = 30_000;
+// “2 min ago”, and how long a run has taken, may be out of date by this much.
+const REFRESH_MS = 5_000;
 
 const ACTIONS: Record<StatusText["action"], vscode.Command> = {
   menu: { title: "Actions …", command: COMMANDS.menu },

@@ -25,6 +25,9 @@ export interface Known {
   isRelevant: boolean;
 }
 
+/** Runs that take longer tell how long. */
+const LONG_S = 10;
+
 /** The text about a document. */
 export function describe({ server, status, target, isRelevant }: Known, now: Date): StatusText {
   if (server.kind === "failed") {
@@ -44,6 +47,9 @@ export function describe({ server, status, target, isRelevant }: Known, now: Dat
   if (status.problem !== null) {
     return said("Handlens", status.problem, "error", "menu");
   }
+  if (target === undefined && status.unreadable !== null) {
+    return said("Handlens", status.unreadable, "error", "menu");
+  }
   if (target === undefined) {
     return said("Handlens", "no target in this file yet", "information", "declare");
   }
@@ -58,7 +64,8 @@ function ofTarget(target: TargetStatus, now: Date): StatusText {
     case "running": {
       const stage = target.stage_text ?? "comparing";
       const share = !target.percentage ? "" : ` ${target.percentage} %`;
-      return { ...said(name, `${stage}${share} …`, "information", "menu"), busy: true };
+      const time = target.began === null ? "" : lasting(new Date(target.began), now);
+      return { ...said(name, `${stage}${share} …${time}`, "information", "menu"), busy: true };
     }
     case "failed":
       return said(`${name} failed`, target.error ?? "its output says why", "error", "menu");
@@ -111,6 +118,16 @@ function findings({ error, warning, information }: Record<Severity, number>): st
     ...(warning > 0 ? [plural(warning, "warning")] : []),
   ];
   return parts.join(", ") || (information > 0 ? `${information} information` : "no findings");
+}
+
+/** How long something has been going on, once that is long. */
+function lasting(since: Date, now: Date): string {
+  const seconds = Math.floor((now.getTime() - since.getTime()) / 1000);
+  if (seconds < LONG_S) {
+    return "";
+  }
+  const minutes = Math.floor(seconds / 60);
+  return minutes > 0 ? ` ${minutes} min ${seconds % 60} s` : ` ${seconds} s`;
 }
 
 /** The time since a date, in words. */

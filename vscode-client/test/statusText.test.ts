@@ -13,6 +13,7 @@ const TARGET: TargetStatus = {
   stage: null,
   stage_text: null,
   percentage: null,
+  began: null,
   recipe: "x86",
   output: { verdict: "ok", sqnr_db: 19.46 },
   previous_db: null,
@@ -31,6 +32,7 @@ const STATUS: Status = {
   targets: [TARGET],
   problem: null,
   remarks: [],
+  unreadable: null,
 };
 
 function at(change: Partial<Known>): StatusText {
@@ -46,6 +48,23 @@ function at(change: Partial<Known>): StatusText {
 function text(change: Partial<TargetStatus> = {}): StatusText {
   return at({ target: { ...TARGET, ...change } });
 }
+
+test("a run that takes long tells how long it has taken", () => {
+  const running = { state: "running", stage_text: "exporting", percentage: 15 } as const;
+  assert.equal(text({ ...running, began: "2026-11-25T11:59:58Z" }).detail, "exporting 15 % …");
+  assert.equal(text({ ...running, began: "2026-11-25T11:59:30Z" }).detail, "exporting 15 % … 30 s");
+  assert.equal(
+    text({ ...running, began: "2026-11-25T11:56:55Z" }).detail,
+    "exporting 15 % … 3 min 5 s",
+  );
+});
+
+test("a text that does not parse is not taken for one without a target", () => {
+  const unreadable = "net.py does not parse: line 3: invalid syntax";
+  const { detail, severity } = at({ target: undefined, status: { ...STATUS, unreadable } });
+  assert.equal(detail, unreadable);
+  assert.equal(severity, "error");
+});
 
 test("a reference that is not the model is told before the findings", () => {
   assert.match(text({ verified: "differs" }).detail, /^reference ≠ model · /);

@@ -151,6 +151,8 @@ class _Page:
         if verified := report.verified:
             value, way = words.verified(verified), words.way(verified)
             yield Fact("verified", value, way, words.level(verified))
+        for each in report.caveats:
+            yield Fact("caveat", words.caveat(each))
         yield Fact("batches", str(report.batches))
         if coverage := report.coverage:
             yield Fact("compared", words.compared(coverage))

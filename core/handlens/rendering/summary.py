@@ -57,6 +57,8 @@ def summary(report: Report, view: View, inherited: Counter[int | None]) -> Itera
         yield from _verified(report.verified)
     if report.coverage:
         yield from _coverage(report.coverage, report.quantized_by)
+    for each in report.caveats:
+        yield row("caveat", Text(clean(words.caveat(each))))
     label = "inherited"
     for handle, heirs in inherited.items():
         yield row(label, Text(_loss_of(handle, heirs, report, view)))

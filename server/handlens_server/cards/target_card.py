@@ -48,3 +48,5 @@ def rows(report: Report) -> Iterator[tuple[str, str]]:
         if kinds:
             yield "Left in float", words.counts(kinds)
         yield "Compared", words.compared(coverage)
+    for each in report.caveats:
+        yield "Caveat", words.caveat(each)

@@ -140,10 +140,14 @@ class _Actions:
         """Actions that declare a target, for each model class in the lines from ``first`` to ``last``."""
         text = self.document.source
         for model in target_template.model_classes(text, first, last):
-            function = target_template.target_function(model, text)
             title = f"Declare a Handlens target for {model.name}"
-            edit = self._edit(Edit(len(text), len(text), function))
-            yield types.CodeAction(title, kind=DECLARE, edit=edit)
+            action = types.CodeAction(title, kind=DECLARE)
+            if self.state.trusted and self.state.capabilities.apply_edits:
+                action.command = commands.declare(title, self.document.uri, model.name)
+            else:
+                function = target_template.target_function(model, text)
+                action.edit = self._edit(Edit(len(text), len(text), function))
+            yield action
 
     def _finding(self, diagnostic: types.Diagnostic) -> tuple[Result, Finding, Span] | None:
         """The finding of a diagnostic, where it is now; None if there is none any more."""

@@ -12,6 +12,7 @@ from handlens import words
 from handlens.report import OpReport, Span
 from handlens.targets import Target
 from handlens_server import commands
+from handlens_server.cards.markup import short
 from handlens_server.results import advised
 from handlens_server.results.result import ClassOps, Result
 from handlens_server.runs.runs import Runs
@@ -36,7 +37,6 @@ def register(server: LanguageServer, state: State, runs: Runs, searches: Searche
         if document is None or document.file is None or not document.is_python:
             return []
         results = state.results.of(document.uri)
-        running = runs.is_running(document.uri)
         lenses = []
         for target in discover(document.source, document.file).targets:
             if target.file != document.file:
@@ -44,6 +44,7 @@ def register(server: LanguageServer, state: State, runs: Runs, searches: Searche
             where = document.range(name_span(target))
             if where is None:
                 continue
+            running = runs.stage(document.uri, target.name) is not None
             title = _title(target, results.get(target.name), running, state.trusted)
             act = commands.cancel if running else commands.rerun
             lenses.append(types.CodeLens(where, act(title, document.uri)))
@@ -101,11 +102,11 @@ def _title(target: Target, result: Result | None, running: bool, trusted: bool) 
     if not trusted:
         return "Handlens: not run, the workspace is not trusted"
     if running:
-        return "Handlens: comparing … · cancel"
+        return "Handlens: running … · cancel"
     if result is None:
         return "Handlens: compare with the quantized model"
     if result.report.error is not None:
-        return "Handlens: the run failed · rerun"
+        return f"Handlens: the run failed: {short(result.report.error.message)} · rerun"
     stale = " · stale" if result.is_stale else ""
     return f"Handlens: {_summary(result)}{stale} · rerun"
 

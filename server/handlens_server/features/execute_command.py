@@ -17,7 +17,7 @@ from handlens.advised import of_steps
 from handlens.rendering.formats import FORMATS
 from handlens.rendering.view import View
 from handlens.report import Document as ReportDocument
-from handlens.target_edits import NoEdit
+from handlens.target_edits import Edit, NoEdit
 from handlens.targets import HOW_TO_DECLARE
 from handlens_server import window
 from handlens_server.background import spawn
@@ -25,6 +25,7 @@ from handlens_server.commands import (
     ADVISE,
     APPLY_ADVICE,
     CANCEL,
+    DECLARE,
     REPORT,
     RERUN,
     RESTART_WORKER,
@@ -32,10 +33,11 @@ from handlens_server.commands import (
     SHOW_TARGETS,
 )
 from handlens_server.features import status
+from handlens_server.runs import drafts
 from handlens_server.runs.runs import Runs
 from handlens_server.runs.searches import Searches
 from handlens_server.state import State
-from handlens_server.text import workspace_edits
+from handlens_server.text import target_template, workspace_edits
 from handlens_server.text.discovery import discover
 from handlens_server.text.documents import Document, read
 
@@ -113,6 +115,39 @@ def register(server: LanguageServer, state: State, runs: Runs, searches: Searche
         answer = await server.workspace_apply_edit_async(
             types.ApplyWorkspaceEditParams(edit, label=offer.title)
         )
+        return answer.applied
+
+    @server.command(DECLARE)
+    async def declare(uri: str, model: str) -> bool:
+        """Declare a target for a model class, with what a worker finds out that the class runs on.
+
+        Returns True if it was declared.
+        """
+        document = opened(DECLARE, uri)
+        if document.file is None or not state.trusted:
+            tell(_NOT_TRUSTED)
+            return False
+        found = await drafts.find(state, document, model)
+        text = document.source
+        kind = next(
+            (each for each in target_template.model_classes(text) if each.name == model), None
+        )
+        if kind is None:
+            tell(f"Handlens: {model} is not a model class without a target any more.")
+            return False
+        function = target_template.target_function(kind, text, found)
+        edit = Edit(len(text), len(text), function)
+        answer = await server.workspace_apply_edit_async(
+            types.ApplyWorkspaceEditParams(
+                workspace_edits.workspace_edit(state.documents, document.file, edit),
+                label=f"Declare a Handlens target for {model}",
+            )
+        )
+        if answer.applied:
+            start, end = target_template.to_fill_in(function, found)
+            where = workspace_edits.location(state.documents, document.file, edit, start, end)
+            if where is not None:
+                show_document(where.uri, where.range)
         return answer.applied
 
     @server.command(RESTART_WORKER)

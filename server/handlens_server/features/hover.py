@@ -41,25 +41,37 @@ def register(server: LanguageServer, state: State, runs: Runs) -> None:
         )
         if span is None:
             return None
-        by_target: dict[str, tuple[Result, list[OpReport]]] = {}
-        for result, op in found:
-            by_target.setdefault(result.name, (result, []))[1].append(op)
-        cards = [
-            op_card.card(
-                ops,
-                target if len(by_target) > 1 else None,
-                result.report.findings,
-                result.report.advice,
-            )
-            for target, (result, ops) in by_target.items()
-        ]
-        if state.capabilities.diagnostics_in_hover:
-            cards = [dataclasses.replace(card, cause=()) for card in cards]
-        note = _note([result for result, _ in by_target.values()], document.file)
-        return types.Hover(
-            content(cards, state.capabilities, note, document.uri),
-            document.range(span),
+        client = state.capabilities
+        has_causes = client.diagnostics_in_hover
+        return types.Hover(content_of(found, document, client, has_causes), document.range(span))
+
+
+def content_of(
+    found: Sequence[tuple[Result, OpReport]],
+    document: Document,
+    client: Capabilities,
+    has_causes: bool = False,
+) -> types.MarkupContent:
+    """The cards of ops at one place of a document, one for each target that runs them.
+
+    With ``has_causes``, the causes of their findings are shown beside the cards, and left out of them.
+    """
+    by_target: dict[str, tuple[Result, list[OpReport]]] = {}
+    for result, op in found:
+        by_target.setdefault(result.name, (result, []))[1].append(op)
+    cards = [
+        op_card.card(
+            ops,
+            target if len(by_target) > 1 else None,
+            result.report.findings,
+            result.report.advice,
         )
+        for target, (result, ops) in by_target.items()
+    ]
+    if has_causes:
+        cards = [dataclasses.replace(card, cause=()) for card in cards]
+    note = _note([result for result, _ in by_target.values()], document.file or "")
+    return content(cards, client, note, document.uri)
 
 
 def _of_target(state: State, document: Document, position: types.Position) -> types.Hover | None:

@@ -9,10 +9,14 @@ from pygls.lsp.server import LanguageServer
 
 from handlens import words
 from handlens.report import OpReport, Span
-from handlens_server.cards import op_card
+from handlens_server.features import hover
+from handlens_server.results.result import Result
 from handlens_server.runs.runs import Runs
 from handlens_server.state import State
 from handlens_server.text.documents import Document
+
+# A ratio of an op in float above this is how float32 rounds, and no loss of anybody's.
+_ROUNDING_DB = 100.0
 
 
 def register(server: LanguageServer, state: State, runs: Runs) -> None:
@@ -38,15 +42,15 @@ def register(server: LanguageServer, state: State, runs: Runs) -> None:
         hints = []
         (first, _), (last, _) = document.place(params.range.start), document.place(params.range.end)
         shown = _by_line(state, document, first, last)
-        for line, ops in sorted(shown.items()):
-            if label := _label(ops):
+        for line, found in sorted(shown.items()):
+            if text := label([op for _, op in found]):
                 width = len(document.lines[line - 1])
                 where = document.range(Span(document.file, line, width, line, width))
                 if where is not None:
                     hints.append(
                         types.InlayHint(
                             where.end,
-                            label + " (stale)" * stale,
+                            text + " (stale)" * stale,
                             padding_left=True,
                             data={"uri": document.part.uri, "line": line},
                         )
@@ -58,32 +62,34 @@ def register(server: LanguageServer, state: State, runs: Runs) -> None:
         data = hint.data if isinstance(hint.data, dict) else {}
         document = state.documents.find(str(data.get("uri")))
         line = int(data.get("line", 0))
-        if document is not None and (ops := _by_line(state, document, line, line)):
-            card = op_card.card(ops[line])
-            if state.capabilities.markdown:
-                markdown = types.MarkupKind.Markdown
-                hint.tooltip = types.MarkupContent(markdown, op_card.markdown(card))
-            else:
-                hint.tooltip = op_card.plain(card)
+        if document is not None and (found := _by_line(state, document, line, line)):
+            content = hover.content_of(found[line], document, state.capabilities)
+            hint.tooltip = content if state.capabilities.markdown else content.value
         return hint
 
 
-def _by_line(state: State, document: Document, first: int, last: int) -> dict[int, list[OpReport]]:
-    """The ops in the lines from ``first`` to ``last``, by the line that they start in."""
-    found: dict[int, list[OpReport]] = {}
+def _by_line(
+    state: State, document: Document, first: int, last: int
+) -> dict[int, list[tuple[Result, OpReport]]]:
+    """The ops in the lines from ``first`` to ``last`` with their runs, by the line that they start in."""
+    found: dict[int, list[tuple[Result, OpReport]]] = {}
     file = document.file or ""
     for result in state.results.matching(file, document.source):
         for span, op in result.ops_starting_in(file, first, last):
-            found.setdefault(span.line, []).append(op)
+            found.setdefault(span.line, []).append((result, op))
     return found
 
 
-def _label(ops: Sequence[OpReport]) -> str:
-    """The hint for the ops of a line; empty if none has a ratio."""
-    times = f" ×{len(ops)}" if len(ops) > 1 else ""
+def label(ops: Sequence[OpReport]) -> str:
+    """The hint for the ops of a line; empty if there is nothing to see."""
+    of = f" of {words.count(len(ops), 'op')}" if len(ops) > 1 else ""
     if any(op.verdict == "non-finite" for op in ops):
-        return f"{words.ratio('non-finite', None)}{times}"
-    ratios = [op.sqnr_db for op in ops if op.sqnr_db is not None]
+        return f"{words.ratio('non-finite', None)}{of}"
+    ratios = [
+        op.sqnr_db
+        for op in ops
+        if op.sqnr_db is not None and not (op.in_float and op.sqnr_db > _ROUNDING_DB)
+    ]
     if not ratios:
         return ""
-    return f"{'min ' if times else ''}{words.decibels(min(ratios))}{times}"
+    return f"{'min ' if of else ''}{words.decibels(min(ratios))}{of}"

@@ -58,6 +58,9 @@ def register(server: LanguageServer, state: State, searches: Searches) -> None:
             "batches": report.batches,
             "output": _output(report),
             "verified": _verified(report, source),
+            "caveats": [
+                {"what": clean(each.what), "help": clean(each.help)} for each in report.caveats
+            ],
             "quantized_by": [
                 {key: clean(value) for key, value in dataclasses.asdict(each).items()}
                 for each in report.quantized_by

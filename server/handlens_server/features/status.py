@@ -37,6 +37,7 @@ def register(server: LanguageServer, state: State, runs: Runs, searches: Searche
             "uri": document.uri,
             "trusted": state.trusted,
             "targets": targets(state, runs, searches, document),
+            "unreadable": _unreadable(document),
             "problem": state.pool.problem(root),
             "remarks": state.pool.remarks(root),
         }
@@ -62,10 +63,19 @@ def targets(
     return [
         {
             **_target(document, each, results.get(each.name), runs.stage(document.uri, each.name)),
+            "began": runs.began(document.uri, each.name),
             "advice": advice(results.get(each.name), searches.progress(document.uri, each.name)),
         }
         for each in discover(document.source, document.file).targets
     ]
+
+
+def _unreadable(document: Document) -> str | None:
+    """Why the targets of a document are not known; None if they are."""
+    if document.file is None or not document.is_python:
+        return None
+    failure = discover(document.source, document.file).failure
+    return clean(failure.message) if failure else None
 
 
 def advice(result: Result | None, progress: str | None) -> dict[str, Any] | None:

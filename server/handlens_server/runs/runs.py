@@ -7,6 +7,7 @@ import itertools
 import logging
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 
 from handlens.diagnosis.rules.worker_failed import WorkerFailed
 from handlens.report import Failure, Report, failed
@@ -41,6 +42,8 @@ class Running:
     """How far that stage is; None if that is not told."""
     changed: set[str] = field(default_factory=set)
     """The files that changed since it began."""
+    began: str = ""
+    """When the run of that target began, in ISO 8601."""
 
 
 class Runs:
@@ -84,6 +87,11 @@ class Runs:
         result = self._state.results.of(uri).get(target)
         is_done = result is not None and result.run.generation == running.run.generation
         return None if is_done else (STARTING, None)
+
+    def began(self, uri: str, target: str) -> str | None:
+        """When the run of a target began, in ISO 8601; None if it is not being run."""
+        running = self._running.get(uri)
+        return running.began if running is not None and running.target == target else None
 
     def prioritize(self, document: Document) -> None:
         """Let a document that somebody looks at be run before others that wait for it."""
@@ -225,6 +233,8 @@ class Runs:
 
     def _enter(self, run: Run, target: Target, stage: str) -> None:
         if (running := self._current(run)) is not None:
+            if running.target != target.name:
+                running.began = datetime.now(timezone.utc).isoformat(timespec="seconds")
             running.target, running.stage, running.progress = target.name, stage, None
             self._events.stage_entered(run, target.name, stage)
             self._events.status_changed(run.uri)

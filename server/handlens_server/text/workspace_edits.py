@@ -26,6 +26,16 @@ def workspace_edit(documents: Documents, file: str, edit: Edit) -> types.Workspa
     return types.WorkspaceEdit(changes={where.uri: [types.TextEdit(where.range, edit.text)]})
 
 
+def location(
+    documents: Documents, file: str, edit: Edit, start: int, end: int
+) -> types.Location | None:
+    """Where the characters from ``start`` to ``end`` of an edit's text are once it is made."""
+    lines = split_lines(edit.apply(documents.text(file) or ""))
+    first = positions.at(edit.start + start, lines, documents.encoding)
+    last = positions.at(edit.start + end, lines, documents.encoding)
+    return documents.location(file, types.Range(first, last))
+
+
 def with_changes(
     documents: Documents, target: Target, changes: Sequence[Change]
 ) -> types.WorkspaceEdit:

@@ -11,7 +11,7 @@ from lsprotocol import types
 from pygls.uris import to_fs_path
 
 from handlens.report import load
-from tests.server.conftest import Client, HeldRun, OpenDocument
+from tests.server.conftest import Capabilities, Client, HeldRun, OpenDocument, Serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -186,27 +186,90 @@ async def test_what_is_inherited_leads_to_its_origin(client: Client, model: str)
     assert shown.selection == inherited.related_information[0].location.range
 
 
+async def declarations(client: Client, document: OpenDocument, place: str) -> Any:
+    return await client.text_document_code_action_async(
+        types.CodeActionParams(
+            document.identifier, document.range(place), types.CodeActionContext([])
+        )
+    )
+
+
 async def test_a_model_class_gets_a_target_that_runs(client: Client, model: str) -> None:
     text = model[: model.index("def handlens_tiny")].rstrip()
     document = client.open("undeclared.py", text)
-
-    async def at(place: str) -> Any:
-        context = types.CodeActionContext([])
-        actions = await client.text_document_code_action_async(
-            types.CodeActionParams(document.identifier, document.range(place), context)
-        )
-        return list(actions or ())
-
-    assert await at("def forward") == []
-    [action] = await at("class Tiny")
+    assert not await declarations(client, document, "def forward")
+    [action] = await declarations(client, document, "class Tiny")
     assert (action.title, action.kind) == (
         "Declare a Handlens target for Tiny",
         "refactor.handlens.declareTarget",
     )
-    client.save(document, document.edited(action.edit.changes[document.uri]))
+    await client.execute(action.command.command, *action.command.arguments)
+    edit = client.applied[-1].edit
+    client.save(document, document.edited(edit.changes[document.uri]))
     assert "    return Tiny(), (torch.randn(1, 3, 64, 64),)\n" in document.text
+    shown = (await client.until(lambda: client.shown))[-1]
+    assert document.covered(shown.selection) == "(torch.randn(1, 3, 64, 64),)"
     assert "HL101" in {each.code for each in await client.diagnostics(document)}
-    assert [each.kind for each in await at("class Tiny")] == ["source.handlens.rerun"]
+    [left] = await declarations(client, document, "class Tiny")
+    assert left.kind == "source.handlens.rerun"
+
+
+KEYWORD = """\
+import torch
+from torch import nn
+
+
+class Part(nn.Module):
+    def forward(self, x):
+        return x.relu()
+
+
+class Whole(nn.Module):
+    def __init__(self, *, channels):
+        super().__init__()
+        self.part, self.conv = Part(), nn.Conv2d(channels, 8, 3)
+
+    def forward(self, *, image):
+        return self.part(self.conv(image))
+"""
+
+
+async def test_a_target_has_what_its_class_runs_on(client: Client) -> None:
+    document = client.open("keyword.py", KEYWORD)
+    whole = types.Range(types.Position(0, 0), types.Position(20, 0))
+    actions = await client.text_document_code_action_async(
+        types.CodeActionParams(document.identifier, whole, types.CodeActionContext([]))
+    )
+    # What others use comes after them.
+    assert [each.title.split()[-1] for each in actions] == ["Whole", "Part"]
+    await client.execute(actions[0].command.command, *actions[0].command.arguments)
+    client.save(document, document.edited(client.applied[-1].edit.changes[document.uri]))
+    assert '"model": Whole(channels=16),' in document.text
+    assert '"example_kwargs": {"image": torch.randn(1, 16, 64, 64)},' in document.text
+    codes = {each.code for each in await client.diagnostics(document)}
+    assert not [each for each in codes if each.startswith("HL3")]
+
+
+async def test_a_target_says_what_it_lacks(client: Client) -> None:
+    text = KEYWORD.replace("channels):", "tokenizer: 'Tokenizer'):").replace("(channels,", "(3,")
+    document = client.open("lacking.py", text)
+    [action] = await declarations(client, document, "class Whole")
+    await client.execute(action.command.command, *action.command.arguments)
+    edited = document.edited(client.applied[-1].edit.changes[document.uri])
+    assert "    # Not run yet: `tokenizer`" in edited
+    assert "return Whole(tokenizer=...), (torch.randn(1, 3, 64, 64),)\n" in edited
+
+
+async def test_a_client_that_applies_no_edits_gets_a_guess(
+    serving: Serving, capabilities: Capabilities, tmp_path: Path, model: str
+) -> None:
+    able = capabilities()
+    able.workspace = None
+    async with serving(tmp_path, able) as client:
+        document = client.open("guessed.py", model[: model.index("def handlens_tiny")])
+        [action] = await declarations(client, document, "class Tiny")
+        edited = document.edited(action.edit.changes[document.uri])
+        assert "# Guessed from Tiny.forward: put in what it is made for." in edited
 
 
 async def test_commands_tell_of_targets_and_cancel_runs(

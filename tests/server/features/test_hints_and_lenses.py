@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
 from lsprotocol import types
 
+from handlens_server.features.inlay_hint import label
+from tests.sample_ops import sample_op
 from tests.server.conftest import Capabilities, Client, HeldRun, OpenDocument, Serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -39,9 +42,9 @@ async def test_each_line_shows_the_worst_ratio_of_its_ops(client: Client, model:
     await client.diagnostics(document)
     convolution, block = await hints(client, document)
     assert convolution.position == end_of(document, CONV)
-    assert re.fullmatch(r"min \d+\.\d dB ×2", convolution.label)
+    assert re.fullmatch(r"min \d+\.\d dB of 2 ops", convolution.label)
     assert block.position == end_of(document, BLOCK)
-    assert re.fullmatch(r"min \d+\.\d dB ×3", block.label)
+    assert re.fullmatch(r"min \d+\.\d dB of 3 ops", block.label)
     assert block.tooltip is None
 
     resolved = await client.inlay_hint_resolve_async(block)
@@ -74,7 +77,7 @@ async def test_a_lens_tells_the_state_of_its_target_and_runs_it(
     document = client.open("lens.py", held.text)
     await held.begun()
     [lens, *_] = await lenses(client, document)
-    assert lens.command.title == "Handlens: comparing … · cancel"
+    assert lens.command.title == "Handlens: running … · cancel"
     assert lens.command.command == "handlens.server.cancel"
     assert lens.range == document.range("handlens_tiny")
 
@@ -100,7 +103,45 @@ async def test_a_lens_tells_the_state_of_its_target_and_runs_it(
     client.save(document, model.replace("return x\n", "return y\n"))
     await client.diagnostics(document, lambda found: "HL302" in [each.code for each in found])
     [lens, *_] = await lenses(client, document)
-    assert lens.command.title == "Handlens: the run failed · rerun"
+    failed = "Handlens: the run failed: Exporting Tiny failed: .*y.* · rerun"
+    assert re.fullmatch(failed, lens.command.title)
+
+
+async def test_each_target_of_a_file_has_its_own_state(
+    client: Client, held: HeldRun, model: str
+) -> None:
+    waits = indent(held.text.removesuffix(model), "    ")
+    text = f"{model}\n\ndef handlens_waits():\n{waits}    return handlens_tiny()\n"
+    document = client.open("two_targets.py", text)
+    await held.begun()
+    titles = {
+        document.covered(lens.range): lens.command.title
+        for lens in reversed(await lenses(client, document))
+    }
+    assert re.fullmatch(r"Handlens: output .* · rerun", titles["handlens_tiny"])
+    assert titles["handlens_waits"] == "Handlens: running … · cancel"
+    client.close(document)
+    await held.killed()
+
+
+async def test_a_hint_says_all_that_is_known_of_its_line(client: Client, model: str) -> None:
+    loud = "self.conv.weight.data[0] *= 200; self.blocks[0].weight.data[:, 0] /= 200"
+    text = model.replace("    def forward", f"        {loud}\n\n    def forward")
+    document = client.open("loud.py", text)
+    messages = [each.message for each in await client.diagnostics(document)]
+    causes = {line for each in messages for line in each.splitlines()[1:] if line.isprintable()}
+    [convolution, _] = await hints(client, document)
+    tooltip = (await client.inlay_hint_resolve_async(convolution)).tooltip.value
+    assert any(cause in tooltip for cause in causes), causes
+
+
+def test_how_float32_rounds_is_no_hint() -> None:
+    why = "the recipe does not quantize it"
+    rounded, lossy = sample_op(1, 127.2, in_float=why), sample_op(2, 38.0, in_float=why)
+    assert label([rounded]) == ""
+    assert label([lossy]) == "38.0 dB"
+    assert label([rounded, lossy]) == "min 38.0 dB of 2 ops"
+    assert label([sample_op(1, 127.2)]) == "127.2 dB"
 
 
 async def test_a_class_of_modules_tells_what_is_worst_in_it_and_leads_there(

@@ -57,9 +57,13 @@ async function apply({ edit, command }: vscode.CodeAction): Promise<void> {
     reveal(edit);
   }
   if (command) {
-    await vscode.commands.executeCommand(
-      command.command,
-      ...((command.arguments ?? []) as unknown[]),
+    await vscode.window.withProgress(
+      { location: vscode.ProgressLocation.Window, title: "Handlens: trying what the model runs on" },
+      () =>
+        vscode.commands.executeCommand(
+          command.command,
+          ...((command.arguments ?? []) as unknown[]),
+        ),
     );
   }
 }

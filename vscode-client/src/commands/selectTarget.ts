@@ -34,7 +34,7 @@ function described(target: TargetStatus): string {
   const where = target.kind === "configured" ? "in pyproject.toml" : target.kind;
   const states: Partial<Record<TargetStatus["state"], string>> = {
     idle: "not compared yet",
-    running: "comparing …",
+    running: "running …",
     failed: "failed",
   };
   return `${where} · ${states[target.state] ?? accuracy(target)}`;

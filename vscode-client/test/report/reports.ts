@@ -38,6 +38,7 @@ export function report(ops: OpData[], change: Partial<ReportData> = {}): ReportD
     },
     verified: null,
     quantized_by: [],
+    caveats: [],
     coverage: null,
     timings: {},
     error: null,

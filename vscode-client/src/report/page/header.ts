@@ -258,6 +258,7 @@ function facts(report: ReportData): Node[] {
     nodes.push(quantizer(report.quantized_by));
   }
   nodes.push(fact("batches", null, whole(report.batches)));
+  nodes.push(...report.caveats.map(({ what, help }) => fact("caveat", help, what)));
   if (total > 0) {
     nodes.push(fact("time", null, seconds(total)));
   }

@@ -213,7 +213,11 @@ class _Search:
 @contextmanager
 def _watched(model: nn.Module, running: list[tuple[nn.Module, Any]]) -> Iterator[None]:
     """Have ``running`` hold the layers that are running, each with its first input."""
-    layers = [each for each in model.modules() if type(each).__module__.startswith("torch.nn.")]
+    layers = [
+        each
+        for each in model.modules()
+        if type(each).__module__.startswith("torch.nn.") or not any(each.children())
+    ]
 
     def enter(layer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         running.append((layer, next(iter((*args, *kwargs.values())), None)))

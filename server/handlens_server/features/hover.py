@@ -86,11 +86,12 @@ def _of_target(state: State, document: Document, position: types.Position) -> ty
         if result is None or result.report.coverage is None:
             return None
         report, note = result.report, _note([result], file)
+        history = result.history
         if state.capabilities.markdown:
-            texts = [*([f"*{note}*"] if note else []), target_card.markdown(report)]
+            texts = [*([f"*{note}*"] if note else []), target_card.markdown(report, history)]
             content = types.MarkupContent(types.MarkupKind.Markdown, "\n\n".join(texts))
         else:
-            texts = [*([note] if note else []), target_card.plain(report)]
+            texts = [*([note] if note else []), target_card.plain(report, history)]
             content = types.MarkupContent(types.MarkupKind.PlainText, "\n".join(texts))
         return types.Hover(content, document.range(name_span(target)))
     return None

@@ -46,6 +46,12 @@ class Run:
     project: ProjectSettings = field(default_factory=ProjectSettings)
     thresholds: tuple[ChosenThresholds, ...] = ()
     """The thresholds of the project and of the editor, each over those before it."""
+    recipe: str | None = None
+    """The recipe that the editor asks for; None for that of the target."""
+
+
+# As many as have room in a line.
+_LONGEST_HISTORY = 5
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,10 @@ class Result:
     """When the run ended, in ISO 8601."""
     previous_db: float | None = None
     """The SQNR of the output in the last result with the same recipe, if it was another one."""
+    history: tuple[float, ...] = ()
+    """The SQNR of the output in the results before with the same recipe, without those that were equal."""
+    is_recalled: bool = False
+    """True if it is shown again, because its texts are back, until a run has measured them anew."""
     _anchors: dict[str, Anchors] = field(default_factory=dict, repr=False)
     _changed: set[str] = field(default_factory=set, repr=False)
     """The files without anchors whose present text is not the one that was executed."""
@@ -136,15 +146,34 @@ class Result:
         return file in self.report.digests and self.texts.get(file, "") is None
 
     def after(self, previous: Result | None) -> Result:
-        """The result, which also tells what the output was in the result before it."""
+        """The result, which also tells what the output was in the results before it."""
         if previous is None or previous.report.recipe != self.report.recipe:
             return self
         before, now = previous.report.output, self.report.output
         if before is None or now is None or before.sqnr_db is None or now.sqnr_db is None:
             return self
         if words.decibels(before.sqnr_db) == words.decibels(now.sqnr_db):
-            return self
-        return replace(self, previous_db=before.sqnr_db)
+            known = previous.previous_db if previous.is_recalled else None
+            return replace(self, previous_db=known, history=previous.history)
+        history = (*previous.history, before.sqnr_db)[-_LONGEST_HISTORY:]
+        return replace(self, previous_db=before.sqnr_db, history=history)
+
+    def recalled(self) -> Result:
+        """The result, to be shown again for the same texts."""
+        return replace(
+            self, is_recalled=True, is_previous=False, _anchors={}, _changed=set(), previous_db=None
+        )
+
+    def is_of(self, run: Run, documents: Documents) -> bool:
+        """True if it was measured on the texts that a run would execute, with the same settings."""
+        if self.report.status != "ok" or (self.run.text, self.run.recipe) != (run.text, run.recipe):
+            return False
+        others = self.report.digests.keys() - {run.file}
+        texts = {file: documents.text(file) for file in others}
+        return self.run.project == run.project and all(
+            text is not None and digest(text) == self.report.digests[file]
+            for file, text in texts.items()
+        )
 
     @property
     def advice(self) -> Advice | None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Iterator
 
 from handlens.report import OpReport, Span
-from handlens_server.results.result import Result
+from handlens_server.results.result import Result, Run
+from handlens_server.text.documents import Documents
+
+# Each has the numbers of a thousand ops.
+_MOST_EARLIER = 6
 
 
 class Results:
@@ -17,6 +22,8 @@ class Results:
 
     def __init__(self) -> None:
         self._results: dict[str, dict[str, tuple[Result, ...]]] = {}
+        self._earlier: dict[str, deque[Result]] = {}
+        """By the uri of a document, results that others have replaced, the latest first."""
 
     def put(self, result: Result) -> set[str]:
         """Replace the result of a target.
@@ -26,11 +33,25 @@ class Results:
         results = self._results.setdefault(result.run.uri, {})
         previous = results.get(result.name, ())
         good = next((each for each in previous if each.report.error is None), None)
+        if good is not None and not good.is_recalled:
+            earlier = self._earlier.setdefault(result.run.uri, deque(maxlen=_MOST_EARLIER))
+            earlier.appendleft(good)
         if result.report.error is None or good is None:
             results[result.name] = (result,)
         else:
             results[result.name] = result, dataclasses.replace(good, is_previous=True)
         return {file for each in (result, *previous) for file in each.texts}
+
+    def recall(self, run: Run, documents: Documents) -> Iterator[Result]:
+        """Results of before, one for each target, that were measured on what a run is going to execute."""
+        found: dict[str, Result] = {}
+        for result in self._earlier.get(run.uri, ()):
+            if result.name not in found and result.is_of(run, documents):
+                found[result.name] = result
+        for name, result in found.items():
+            shown = self.numbers_of(run.uri, name)
+            if shown is None or not shown.is_of(run, documents):
+                yield result.recalled().after(shown)
 
     def replace(self, old: Result, new: Result) -> set[str]:
         """Put a result in the place of the one that it was made from.
@@ -46,6 +67,8 @@ class Results:
 
         Returns the files that may show less from now on.
         """
+        if not names:
+            self._earlier.pop(uri, None)
         results = self._results.get(uri, {})
         dropped = [result for name in set(results) - names for result in results.pop(name)]
         return {file for result in dropped for file in result.texts}

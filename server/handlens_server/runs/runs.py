@@ -122,6 +122,7 @@ class Runs:
             text,
             self._opened(file),
             found.project,
+            recipe=self._state.settings(file).recipe,
         )
         names = {target.name for target in found.targets}
         self._events.findings_changed(self._state.results.retain_only(run.uri, names), None)
@@ -131,6 +132,10 @@ class Runs:
         elif found.targets:
             task = asyncio.create_task(self._run(run, found, reuse_export))
             self._running[run.uri] = Running(run, task)
+            # An edit that was undone: its numbers are known, and are measured again all the same.
+            for known in list(self._state.results.recall(run, self._state.documents)):
+                if known.name in names:
+                    self.show(known)
             self._events.numbers_changed()
             task.add_done_callback(lambda task: self._finish(run, task))
         self._events.status_changed(document.uri)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from handlens.advice_report import Advice, Change, Cost, Scores, Step
 from handlens.report import (
+    Caveat,
     Coverage,
     Difference,
     LogitsAgreement,
@@ -75,3 +77,15 @@ def test_what_was_not_compared_is_not_measured() -> None:
     output = OutputAccuracy("not-compared", None, None, None, None, "it is *text*")
     text = target_card.markdown(replace(REPORT, output=output, verified=None, coverage=None))
     assert text.splitlines()[2] == r"| Output | **not compared: it is \*text\*** |"
+
+
+def test_it_says_what_the_output_was_before() -> None:
+    _, _, row, *_ = target_card.plain(REPORT, (9.23, 12.0)).splitlines()
+    assert re.fullmatch(r"History +9\.2 → 12\.0 → 19\.5 dB", row.strip())
+
+
+def test_it_says_what_its_numbers_are_worth() -> None:
+    *_, row = target_card.plain(
+        replace(REPORT, caveats=(Caveat("compared on one batch, of 1", "give more"),))
+    ).splitlines()
+    assert re.fullmatch(r"Caveat +compared on one batch, of 1: give more", row.strip())

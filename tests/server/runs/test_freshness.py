@@ -236,3 +236,43 @@ async def test_a_text_that_crashed_is_not_run_again_before_it_changes(
     await client.until_said("crashing.py: the text that crashed is not run again")
     client.save(document, model)
     await client.diagnostics(document, shows_conv(document))
+
+
+async def test_an_edit_that_is_undone_has_its_numbers_at_once(
+    serving: Serving, tmp_path: Path, model: str
+) -> None:
+    hangs = tmp_path / "hangs"
+    wait = f"import os, signal\nif os.path.exists({str(hangs)!r}):\n    signal.pause()\n"
+    async with serving(tmp_path) as client:
+        document = client.open("undone.py", wait + model)
+        before = await client.diagnostics(document, shows_conv(document))
+        client.save(document, model.replace(CONV, "self.conv(3 * x)"))
+        await client.diagnostics(
+            document,
+            lambda found: document.range("self.conv(3 * x)") in [each.range for each in found],
+        )
+        hangs.touch()
+        client.save(document, wait + model)
+        # The run that measures them again does not come to an end.
+        assert await client.diagnostics(document, shows_conv(document)) == before
+
+
+async def test_numbers_of_other_texts_are_not_recalled(
+    serving: Serving, tmp_path: Path, model: str
+) -> None:
+    sizes = tmp_path / "recalled_sizes.py"
+    sizes.write_text("SIZE = 8\n")
+    text = using(model, "recalled_sizes")
+    async with serving(tmp_path) as client:
+        document = client.open("undone_too.py", text)
+        await client.diagnostics(document, shows_conv(document))
+        conv = document.range(CONV)
+        client.save(document, text.replace(CONV, "self.conv(3 * x)"))
+        edited = document.range("self.conv(3 * x)")
+        await client.diagnostics(document, lambda found: edited in [e.range for e in found])
+        seen = len(client.published[document.uri])
+        sizes.write_text("SIZE = 'eight'\n")
+        client.save(document, text)
+        await client.diagnostics(document, lambda found: "HL301" in [e.code for e in found])
+        later = client.published[document.uri][seen:]
+        assert conv not in [e.range for each in later for e in each.diagnostics]

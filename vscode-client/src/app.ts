@@ -2,6 +2,7 @@
 
 import * as vscode from "vscode";
 import type { CommandName } from "./commandIds";
+import { chooseInterpreter, tellProblem } from "./commands/chooseInterpreter";
 import { compareRecipe } from "./commands/compareRecipe";
 import { declareTarget } from "./commands/declareTarget";
 import { menu } from "./commands/menu";
@@ -30,11 +31,14 @@ export class App {
   private readonly statuses = new Statuses();
   private readonly selection = new Selection();
   private readonly server: Server;
+  private readonly pythons: ActivePythons;
+  /** The problems that were told. */
+  private readonly told = new Set<string>();
   private readonly showReport: (uri: vscode.Uri) => void;
 
   constructor(private readonly context: vscode.ExtensionContext) {
     registerPages(context);
-    const pythons = new ActivePythons();
+    const pythons = (this.pythons = new ActivePythons());
     this.server = new Server(context, this.logs, this.statuses, pythons, (uri) =>
       this.showReport(uri),
     );
@@ -55,6 +59,7 @@ export class App {
       showLog: () => this.logs.server.show(),
       select: (uri, target) => this.selection.select(uri, target),
     });
+    context.subscriptions.push(this.statuses.onDidChange(() => this.tellProblem()));
     this.selection.onDidChange(({ uri, target }) => view.select(uri, target));
     this.showReport = (uri) => {
       const status = this.statuses.of(uri);
@@ -84,6 +89,10 @@ export class App {
     compareRecipe,
     selectTarget: () => selectTarget(this.status(), this.selection),
     declareTarget: () => declareTarget(this.server),
+    chooseInterpreter: () => {
+      const document = activeDocument();
+      return chooseInterpreter(this.pythons, document && ownerOf(document));
+    },
     menu: () => {
       const status = this.status();
       return menu(status, status && this.selection.of(status), this.context.extension.id);
@@ -96,6 +105,18 @@ export class App {
   private status(): Status | undefined {
     const document = activeDocument();
     return document && this.statuses.of(ownerOf(document));
+  }
+
+  /** Tell why models of the document cannot be run, once. */
+  private tellProblem(): void {
+    const status = this.status();
+    if (status?.problem == null) {
+      // What comes up again is told again.
+      this.told.clear();
+    } else if (!this.told.has(status.problem)) {
+      this.told.add(status.problem);
+      void tellProblem(status.problem, this.pythons, vscode.Uri.parse(status.uri));
+    }
   }
 
   private async withDocument(act: (uri: vscode.Uri) => unknown): Promise<void> {

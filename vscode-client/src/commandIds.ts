@@ -8,6 +8,7 @@ export const COMMANDS = {
   compareRecipe: "handlens.compareRecipe",
   selectTarget: "handlens.selectTarget",
   restart: "handlens.restart",
+  chooseInterpreter: "handlens.chooseInterpreter",
   declareTarget: "handlens.declareTarget",
   menu: "handlens.menu",
   openReportPage: "handlens.openReportPage",

@@ -14,6 +14,7 @@ const REFRESH_MS = 5_000;
 
 const ACTIONS: Record<StatusText["action"], vscode.Command> = {
   menu: { title: "Actions …", command: COMMANDS.menu },
+  interpreter: { title: "Choose interpreter …", command: COMMANDS.chooseInterpreter },
   declare: { title: "Declare a target …", command: COMMANDS.declareTarget },
   trust: { title: "Manage trust …", command: "workbench.trust.manage" },
   restart: { title: "Restart", command: COMMANDS.restart },

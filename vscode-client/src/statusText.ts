@@ -9,7 +9,7 @@ export interface StatusText {
   severity: "information" | "warning" | "error";
   busy: boolean;
   /** The effect of a click. */
-  action: "menu" | "declare" | "trust" | "restart" | "rerun";
+  action: "menu" | "interpreter" | "declare" | "trust" | "restart" | "rerun";
 }
 
 export type ServerState =
@@ -45,7 +45,7 @@ export function describe({ server, status, target, isRelevant }: Known, now: Dat
     return said("Handlens is restricted", "workspace not trusted", "warning", "trust");
   }
   if (status.problem !== null) {
-    return said("Handlens", status.problem, "error", "menu");
+    return said("Handlens", status.problem, "error", "interpreter");
   }
   if (target === undefined && status.unreadable !== null) {
     return said("Handlens", status.unreadable, "error", "menu");

@@ -17,6 +17,9 @@ def register(server: LanguageServer, state: State) -> None:
         window.log_message(server, types.MessageType.Log, line)
 
     def worker_unusable(problem: str) -> None:
+        if state.capabilities.status:
+            # Such a client has the problem in its status, and tells what can be done about it.
+            return
         window.show_message(server, types.MessageType.Error, f"Handlens: {problem}")
 
     def run_failed(report: Report) -> None:

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 
 import * as paths from '../harness/paths.ts';
@@ -28,6 +29,25 @@ inWindow(
             await workbench.replace(bare, join(paths.repository, '.venv'));
             await workbench.save();
             await workbench.open('tiny_cnn.py');
+            await workbench.goTo(31);
+            await workbench.untilSquiggles(
+                { severity: 'error', text: 'F.relu(self.bn1(self.conv1(x)))' },
+                { severity: 'error', text: 'self.conv2(x)' },
+            );
+        });
+
+        scenario('is told with what can be done about it', async (workbench) => {
+            symlinkSync(join(paths.repository, '.venv'), join(workbench.folder, '.venv'));
+            await workbench.open('settings.json');
+            await workbench.replace(join(paths.repository, '.venv'), bare);
+            await workbench.save();
+            await workbench.open('tiny_cnn.py');
+            const told = workbench.notification(/torch is not installed in/);
+            await told.getByRole('button', { name: 'Copy pip Command' }).waitFor();
+            await told.getByRole('button', { name: 'Use .venv/bin/python' }).waitFor();
+            await told.getByRole('button', { name: 'Choose Interpreter' }).click();
+            const own = workbench.quickRows.filter({ hasText: '.venv/bin/python' }).first();
+            await own.filter({ hasText: /torch 2\.\d+\.\d+ · torchao 0\.\d+/ }).click();
             await workbench.goTo(31);
             await workbench.untilSquiggles(
                 { severity: 'error', text: 'F.relu(self.bn1(self.conv1(x)))' },

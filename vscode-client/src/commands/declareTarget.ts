@@ -58,7 +58,10 @@ async function apply({ edit, command }: vscode.CodeAction): Promise<void> {
   }
   if (command) {
     await vscode.window.withProgress(
-      { location: vscode.ProgressLocation.Window, title: "Handlens: trying what the model runs on" },
+      {
+        location: vscode.ProgressLocation.Window,
+        title: "Handlens: trying what the model runs on",
+      },
       () =>
         vscode.commands.executeCommand(
           command.command,

@@ -30,6 +30,7 @@ export async function menu(
       ? [{ label: "$(target) Select target …", command: COMMANDS.selectTarget }]
       : []),
     { label: "$(add) Declare a target …", command: COMMANDS.declareTarget },
+    { label: "$(server-environment) Choose interpreter …", command: COMMANDS.chooseInterpreter },
     { label: "", kind: vscode.QuickPickItemKind.Separator },
     { label: "$(output) Show log", command: COMMANDS.showLog },
     { label: "$(terminal) Show output of models", command: COMMANDS.showModelOutput },

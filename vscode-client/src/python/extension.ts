@@ -4,6 +4,7 @@ import * as vscode from "vscode";
 
 interface PythonExtension {
   environments: {
+    known: readonly { path: string }[];
     getActiveEnvironmentPath(resource?: vscode.Uri): EnvironmentPath;
     resolveEnvironment(path: EnvironmentPath): Promise<Environment | undefined>;
     onDidChangeActiveEnvironmentPath: vscode.Event<unknown>;
@@ -30,17 +31,23 @@ export class ActivePythons implements vscode.Disposable {
   private api: Promise<PythonExtension | undefined> | undefined;
   private subscription: vscode.Disposable | undefined;
   /** The last answer for each folder. */
-  private readonly known = new Map<string, string | undefined>();
+  private readonly answers = new Map<string, string | undefined>();
 
   /** The path of the interpreter for a folder, or for no folder; undefined where it is not known. */
   async of(folder: vscode.Uri | undefined): Promise<string | undefined> {
     const late = new Promise<undefined>((resolve) => {
       setTimeout(() => {
-        this.known.set(keyOf(folder), this.known.get(keyOf(folder)));
+        this.answers.set(keyOf(folder), this.answers.get(keyOf(folder)));
         resolve(undefined);
       }, PATIENCE_MS);
     });
     return Promise.race([this.look(folder), late]);
+  }
+
+  /** The paths of all interpreters that the Python extension has found so far. */
+  async known(): Promise<string[]> {
+    const api = await (this.api ??= this.connect());
+    return api?.environments.known.map(({ path }) => path) ?? [];
   }
 
   dispose(): void {
@@ -52,8 +59,8 @@ export class ActivePythons implements vscode.Disposable {
     const api = await (this.api ??= this.connect());
     const key = keyOf(folder);
     const found = api && (await executable(api, folder));
-    const isNews = this.known.has(key) && this.known.get(key) !== found;
-    this.known.set(key, found);
+    const isNews = this.answers.has(key) && this.answers.get(key) !== found;
+    this.answers.set(key, found);
     if (isNews) {
       this.changed.fire();
     }
@@ -69,7 +76,7 @@ export class ActivePythons implements vscode.Disposable {
       const api = await extension.activate();
       // The Python extension reports each change twice: pass on the first one.
       this.subscription = api.environments.onDidChangeActiveEnvironmentPath(() => {
-        for (const key of this.known.keys()) {
+        for (const key of this.answers.keys()) {
           void this.look(key ? vscode.Uri.parse(key) : undefined);
         }
       });

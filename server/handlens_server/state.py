@@ -30,6 +30,8 @@ class State:
         """Whether code of the workspace may be run."""
         self.configured = asyncio.Event()
         """Set once the settings are known; runs wait for it."""
+        self.selected: dict[str, str] = {}
+        """By the uri of a document, the target that its user has selected."""
         self.results = Results()
         self.pool = Pool(self.events.worker_printed, self.events.worker_unusable)
         self.resources = contextlib.ExitStack()

@@ -12,6 +12,7 @@ import { Logs } from "./logs";
 import { registerPages } from "./pages";
 import {
   AdviceRequest,
+  DidSelectTargetNotification,
   LocationRequest,
   OpRequest,
   OpsAtRequest,
@@ -60,7 +61,10 @@ export class App {
       select: (uri, target) => this.selection.select(uri, target),
     });
     context.subscriptions.push(this.statuses.onDidChange(() => this.tellProblem()));
-    this.selection.onDidChange(({ uri, target }) => view.select(uri, target));
+    this.selection.onDidChange(({ uri, target }) => {
+      view.select(uri, target);
+      void this.server.client.sendNotification(DidSelectTargetNotification, { uri, target });
+    });
     this.showReport = (uri) => {
       const status = this.statuses.of(uri);
       view.show(uri.toString(), status && this.selection.of(status)?.name);

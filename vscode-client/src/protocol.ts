@@ -243,6 +243,11 @@ export const OpsAtRequest = new RequestType<
   void
 >("handlens/opsAt");
 
+/** A target of a document was selected: hints are about that one. */
+export const DidSelectTargetNotification = new NotificationType<{ uri: string; target: string }>(
+  "handlens/didSelectTarget",
+);
+
 /** Commands of the server, which the language client registers by itself. */
 export const SERVER_COMMANDS = {
   rerun: "handlens.server.rerun",

@@ -29,6 +29,7 @@ const SEVERITIES: Record<StatusText["severity"], vscode.LanguageStatusSeverity> 
 
 export class StatusItem implements vscode.Disposable {
   private readonly item = vscode.languages.createLanguageStatusItem("handlens.status", SELECTOR);
+  private readonly said = new Map<string, boolean>();
   private readonly subscriptions: vscode.Disposable[];
 
   constructor(
@@ -54,17 +55,20 @@ export class StatusItem implements vscode.Disposable {
     vscode.Disposable.from(...this.subscriptions).dispose();
   }
 
+  private say(name: string, value: boolean): void {
+    if (this.said.get(name) !== value) {
+      this.said.set(name, value);
+      void vscode.commands.executeCommand("setContext", `handlens.${name}`, value);
+    }
+  }
+
   private update(): void {
     const document = activeDocument();
     const status = document && this.statuses.of(ownerOf(document));
     const target = status && this.selection.of(status);
+    const isRelevant = document !== undefined && textsOf(document).some(isAboutTorch);
     const { text, detail, severity, busy, action } = describe(
-      {
-        server: this.server.state,
-        status,
-        target,
-        isRelevant: document !== undefined && textsOf(document).some(isAboutTorch),
-      },
+      { server: this.server.state, status, target, isRelevant },
       new Date(),
     );
     this.item.text = text;
@@ -72,8 +76,10 @@ export class StatusItem implements vscode.Disposable {
     this.item.severity = SEVERITIES[severity];
     this.item.busy = busy;
     this.item.command = ACTIONS[action];
-    // Shows what needs a target beside the editor's tabs.
-    void vscode.commands.executeCommand("setContext", "handlens.hasTarget", target !== undefined);
+    // Show what needs a target beside the editor's tabs, and tick the steps of the walkthrough.
+    this.say("hasModel", isRelevant);
+    this.say("hasTarget", target !== undefined);
+    this.say("hasResult", target?.state === "ok");
   }
 }
 

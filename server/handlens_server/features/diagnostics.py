@@ -231,10 +231,13 @@ class Diagnostics:
 
 
 def message(finding: Finding, result: Result) -> str:
-    """What the diagnostic of a finding says."""
+    """What the diagnostic of a finding says. It names the target if the document has several."""
     # Some clients show the first line alone: it has to be the finding's message.
     note = _PREVIOUS if result.is_previous else ""
-    lines = clean(finding.message), clean_lines(str(finding.cause)), note
+    said = clean(finding.message)
+    if result.run.targets > 1 and result.name not in said:
+        said = f"{said} · {result.name}"
+    lines = said, clean_lines(str(finding.cause)), note
     return "\n".join(filter(None, lines))
 
 

@@ -1,8 +1,12 @@
-"""textDocument/inlayHint: at the end of a line, the worst ratio of its ops."""
+"""textDocument/inlayHint: at the end of a line, the worst ratio of its ops.
+
+Once the user has selected a target of a file, hints are about that one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
@@ -15,6 +19,8 @@ from handlens_server.runs.runs import Runs
 from handlens_server.state import State
 from handlens_server.text.documents import Document
 
+DID_SELECT_TARGET = "handlens/didSelectTarget"
+
 # A ratio of an op in float above this is how float32 rounds, and no loss of anybody's.
 _ROUNDING_DB = 100.0
 
@@ -26,7 +32,19 @@ def register(server: LanguageServer, state: State, runs: Runs) -> None:
         if state.capabilities.refresh_inlay_hints:
             server.workspace_inlay_hint_refresh(None)
 
+    def documents_closed(uris: Collection[str]) -> None:
+        for uri in uris:
+            state.selected.pop(uri, None)
+
     state.events.numbers_changed.subscribe(numbers_changed)
+    state.events.documents_closed.subscribe(documents_closed)
+
+    @server.feature(DID_SELECT_TARGET)
+    def did_select_target(params: Any) -> None:
+        document = state.documents.find(str(params.uri))
+        if document is not None:
+            state.selected[document.uri] = str(params.target)
+            numbers_changed()
 
     @server.feature(types.TEXT_DOCUMENT_INLAY_HINT, types.InlayHintOptions(resolve_provider=True))
     def inlay_hint(params: types.InlayHintParams) -> list[types.InlayHint]:
@@ -75,6 +93,8 @@ def _by_line(
     found: dict[int, list[tuple[Result, OpReport]]] = {}
     file = document.file or ""
     for result in state.results.matching(file, document.source):
+        if state.selected.get(result.run.uri, result.name) != result.name:
+            continue
         for span, op in result.ops_starting_in(file, first, last):
             found.setdefault(span.line, []).append((result, op))
     return found

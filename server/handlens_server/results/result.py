@@ -48,6 +48,8 @@ class Run:
     """The thresholds of the project and of the editor, each over those before it."""
     recipe: str | None = None
     """The recipe that the editor asks for; None for that of the target."""
+    targets: int = 1
+    """How many targets the document has."""
 
 
 # As many as have room in a line.

@@ -123,6 +123,7 @@ class Runs:
             self._opened(file),
             found.project,
             recipe=self._state.settings(file).recipe,
+            targets=len(found.targets),
         )
         names = {target.name for target in found.targets}
         self._events.findings_changed(self._state.results.retain_only(run.uri, names), None)

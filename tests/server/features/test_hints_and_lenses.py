@@ -124,6 +124,27 @@ async def test_each_target_of_a_file_has_its_own_state(
     await held.killed()
 
 
+def named(diagnostic: types.Diagnostic) -> str:
+    """What stands last in the first line."""
+    return diagnostic.message.splitlines()[0].split(" · ")[-1]
+
+
+async def test_hints_are_about_the_target_that_is_selected(client: Client, model: str) -> None:
+    other = "\n\ndef handlens_float():\n    model, inputs = handlens_tiny()\n"
+    given = '{"model": model, "example_inputs": inputs, "keep_float": ["blocks.0", "blocks.1"]}'
+    document = client.open("selected.py", f"{model}{other}    return {given}\n")
+    names = {"handlens_tiny", "handlens_float"}
+    await client.diagnostics(document, lambda found: names <= set(map(named, found)))
+    both = {each.label for each in await hints(client, document)}
+    seen = []
+    for target in ("handlens_tiny", "handlens_float"):
+        params = {"uri": document.uri, "target": target}
+        client.protocol.notify("handlens/didSelectTarget", params)
+        seen.append({each.label for each in await hints(client, document)})
+    assert seen[0] != seen[1]
+    assert both not in seen
+
+
 async def test_a_hint_says_all_that_is_known_of_its_line(client: Client, model: str) -> None:
     loud = "self.conv.weight.data[0] *= 200; self.blocks[0].weight.data[:, 0] /= 200"
     text = model.replace("    def forward", f"        {loud}\n\n    def forward")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,8 +33,8 @@ def caveats(subject: Subject, batches: int, is_calibrated: bool) -> Iterator[Cav
     ``is_calibrated`` tells if the recipe takes ranges from the calibration batches.
     """
     yield from _of_data(subject, batches, is_calibrated)
-    if norms := _untrained(subject.model):
-        what = f"the model is not trained: its {norms} are as they were made"
+    if parts := _untrained(subject.model):
+        what = f"the model is not trained: its {parts} as they were made"
         yield Caveat(what, "load trained weights, whose ranges and losses are others")
 
 
@@ -108,40 +109,82 @@ def _is_noise(value: Tensor) -> bool:
     Pictures, sounds and features depend on their neighbours; what is normalized has their distribution
     still, not the normal one.
     """
-    values = value.detach().reshape(-1)[:_MOST].double().cpu()
-    count = values.numel()
-    if count < _LEAST:
+    moments = _Moments.of(value)
+    if moments is None or not moments.are_independent:
         return False
-    mean, variance = float(values.mean()), float(values.var())
-    if not 0.0 < variance < math.inf:
-        return False
-    centred = (values - mean) / math.sqrt(variance)
-    off = _ERRORS / math.sqrt(count)
-    if abs(float((centred[1:] * centred[:-1]).mean())) > off:
-        return False
-    fourth = float((centred**4).mean())
-    if float(values.min()) >= 0 and float(values.max()) <= 1:
-        return abs(mean - 1 / 2) < off * math.sqrt(1 / 12) and abs(fourth - 1.8) < 2 * off
-    is_standard = abs(mean) < off and abs(variance - 1) < off * math.sqrt(2)
-    return is_standard and abs(fourth - 3) < off * math.sqrt(24)
+    mean, off = moments.mean, moments.off
+    if moments.low >= 0 and moments.high <= 1:
+        return abs(mean - 1 / 2) < off * math.sqrt(1 / 12) and moments.are_uniform
+    is_standard = abs(mean) < off and abs(moments.variance - 1) < off * math.sqrt(2)
+    return is_standard and abs(moments.fourth - 3) < off * math.sqrt(24)
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Statistics of some values."""
+
+    off: float
+    """How much the mean of as many random numbers with variance 1 may be off."""
+    low: float
+    high: float
+    mean: float
+    variance: float
+    fourth: float
+    """The fourth moment over the square of the variance: 3 for normal values, 1.8 for uniform ones."""
+    lag: float
+    """The correlation of neighbours."""
+
+    @classmethod
+    def of(cls, value: Tensor) -> _Moments | None:
+        """Of a tensor; None if its values are few, not finite, or all the same."""
+        values = value.detach().reshape(-1)[:_MOST].double().cpu()
+        mean, variance = float(values.mean()), float(values.var())
+        if len(values) < _LEAST or not 0.0 < variance < math.inf:
+            return None
+        centred = (values - mean) / math.sqrt(variance)
+        return cls(
+            _ERRORS / math.sqrt(len(values)),
+            *(float(values.min()), float(values.max()), mean, variance),
+            float((centred**4).mean()),
+            float((centred[1:] * centred[:-1]).mean()),
+        )
+
+    @property
+    def are_independent(self) -> bool:
+        return abs(self.lag) < self.off
+
+    @property
+    def are_uniform(self) -> bool:
+        return abs(self.fourth - 1.8) < 2 * self.off
 
 
 def _untrained(model: nn.Module) -> str:
-    """The normalizations of a model, if all are as they were made; empty if one is not, or there is none.
+    """What of a model is as it was made, if that shows that it was not trained; empty if nothing does.
 
-    Those with statistics decide where there are any: training changes them from the first step on.
+    Statistics of batch norms change in the first step of training. Where there are none, nothing is said
+    of weights that are not uniform, as the layers of torch draw them: trained ones never are.
     """
     statistics = [
-        each for each in model.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)
+        each
+        for each in model.modules()
+        if isinstance(each, nn.modules.batchnorm._BatchNorm) and each.running_mean is not None
     ]
-    statistics = [each for each in statistics if each.running_mean is not None]
     if statistics:
-        new = all(_is(each.running_mean, 0) and _is(each.running_var, 1) for each in statistics)
-        return "batch norms" if new else ""
+        return "batch norms are" if all(map(_has_seen_nothing, statistics)) else ""
     norms = [each for each in model.modules() if isinstance(each, _NORMALIZATIONS)]
     norms = [each for each in norms if each.weight is not None]
     new = all(_is(each.weight, 1) and _is(getattr(each, "bias", None), 0) for each in norms)
-    return "normalizations" if norms and new else ""
+    if not norms or not new:
+        return ""
+    weights = [each for each in model.parameters() if each.dim() > 1 and each.numel() >= _LEAST]
+    drawn = [(moments := _Moments.of(each)) is not None and moments.are_uniform for each in weights]
+    return "normalizations and weights are" if drawn and all(drawn) else ""
+
+
+def _has_seen_nothing(norm: nn.modules.batchnorm._BatchNorm) -> bool:
+    return (
+        _is(norm.running_mean, 0) and _is(norm.running_var, 1) and _is(norm.num_batches_tracked, 0)
+    )
 
 
 def _is(tensor: Any, value: float) -> bool:

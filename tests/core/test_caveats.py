@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -121,38 +122,70 @@ def untrained() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.LayerNorm(32))
 
 
-def trained(step: str) -> nn.Module:
+def mixed() -> nn.Module:
+    return nn.Sequential(nn.Linear(32, 64), nn.LayerNorm(64), nn.Linear(64, 32))
+
+
+def seen() -> nn.Module:
+    """The batch norm of a model that was folded into its convolution, and left in its place."""
     model = untrained()
-    norm, layer = model[1], model[2]
+    norm = model[1]
     assert isinstance(norm, nn.BatchNorm2d)
-    assert isinstance(layer, nn.LayerNorm)
-    with torch.no_grad():
-        if step == "mean":
-            assert norm.running_mean is not None
-            norm.running_mean[1] = 0.1
-        elif step == "without batch norm":
-            model = nn.Sequential(model[0], layer)
-            layer.weight[3] = 1.1
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked += 1000
     return model
 
 
-@pytest.mark.parametrize("step", ["mean", "without batch norm"])
-def test_a_model_that_was_trained_is_not_called_untrained(step: str) -> None:
-    given = {"calibration": [picture(seed=2)], "model": trained(step)}
-    assert said(picture(), **given) == []  # type: ignore[arg-type]
+def moved() -> nn.Module:
+    model = untrained()
+    norm = model[1]
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    norm.running_mean[1] = 0.1
+    return model
+
+
+def scaled() -> nn.Module:
+    model = mixed()
+    assert isinstance(model[1], nn.LayerNorm)
+    with torch.no_grad():
+        model[1].weight[3] = 1.1
+    return model
+
+
+def rotated() -> nn.Module:
+    """The scales of its norms are in the weights, as where these were rotated."""
+    model = mixed()
+    with torch.no_grad():
+        for each in (model[0], model[2]):
+            assert isinstance(each, nn.Linear)
+            each.weight.copy_(torch.randn(each.weight.shape) / 8)
+    return model
+
+
+@pytest.mark.parametrize("model", [seen, moved, scaled, rotated])
+def test_a_model_that_was_trained_is_not_called_untrained(model: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    assert said(picture(), calibration=[picture(seed=2)], model=model()) == []
 
 
 @pytest.mark.parametrize(
-    ("model", "norms"),
+    ("model", "parts"),
     [
-        (untrained(), "batch norms"),
-        (nn.Sequential(nn.Linear(32, 32), nn.LayerNorm(32)), "normalizations"),
-        (nn.Sequential(nn.GroupNorm(1, 3)), "normalizations"),
+        (untrained, "batch norms are"),
+        (mixed, "normalizations and weights are"),
+        (
+            lambda: nn.Sequential(nn.Conv2d(3, 64, 3), nn.GroupNorm(1, 64)),
+            "normalizations and weights are",
+        ),
     ],
 )
-def test_a_model_whose_norms_are_new_is_not_trained(model: nn.Module, norms: str) -> None:
-    assert said(picture(), calibration=[picture(seed=2)], model=model) == [
-        f"the model is not trained: its {norms} are as they were made"
+def test_a_model_that_is_as_it_was_made_is_not_trained(
+    model: Callable[[], nn.Module], parts: str
+) -> None:
+    torch.manual_seed(0)
+    assert said(picture(), calibration=[picture(seed=2)], model=model()) == [
+        f"the model is not trained: its {parts} as they were made"
     ]
 
 

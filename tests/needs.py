@@ -14,6 +14,11 @@ NO_COLUMNS = "before Python 3.11, expressions have lines and no columns"
 
 needs_columns = pytest.mark.skipif(not HAS_COLUMNS, reason=NO_COLUMNS)
 
+needs_spans_of_asserts = pytest.mark.skipif(
+    release(version("torch")) < (2, 12),
+    reason="before torch 2.12, what export asserts of a conversion is shown on its whole line",
+)
+
 needs_loops = pytest.mark.skipif(
     release(version("torchao")) < (0, 17), reason="torchao 0.16 quantizes no bodies of loops"
 )

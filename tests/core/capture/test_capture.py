@@ -17,7 +17,7 @@ from handlens.capture.export import Captured, capture
 from handlens.capture.nodes import graph_modules
 from handlens.report import Span
 from tests.handle_models import CASES
-from tests.needs import needs_columns
+from tests.needs import needs_columns, needs_spans_of_asserts
 
 STRICTNESS = pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])
 Write = Callable[[str, str], ModuleType]
@@ -196,6 +196,7 @@ def test_every_kind_of_call_has_its_own_columns(write: Write, strict: bool) -> N
 
 
 @needs_columns
+@needs_spans_of_asserts
 @STRICTNESS
 def test_what_export_asserts_of_a_conversion_has_the_span_of_the_conversion(
     write: Write, strict: bool

@@ -13,7 +13,7 @@ import torch
 from handlens.capture.export import Captured, capture
 from handlens.capture.nodes import graph_modules
 from handlens.report import Span
-from tests.needs import needs_columns
+from tests.needs import needs_columns, needs_spans_of_asserts
 
 from .test_capture import text_under
 
@@ -210,6 +210,7 @@ def differing(some: Ops, others: Ops) -> list[tuple[Op, Op]]:
 
 
 @needs_columns
+@needs_spans_of_asserts
 def test_a_call_has_the_same_spans_whether_it_is_run_or_traced(
     traced: ModuleType, run: Captured
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import math
 import re
 import textwrap
@@ -108,6 +109,8 @@ def find_inputs(model: nn.Module) -> Found:
 
 
 class _Search:
+    """Runs a model on one guess after another, in the order in which failures lead to them."""
+
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._end = time.monotonic() + _BUDGET_S
@@ -146,9 +149,8 @@ class _Search:
             }
             if None in keys:
                 return keys[None]
-            return f"{{{', '.join(f'{key!r}: {code}' for key, code in keys.items())}}}".replace(
-                "'", '"'
-            )
+            items = (f"{json.dumps(key)}: {code}" for key, code in keys.items())
+            return f"{{{', '.join(items)}}}"
 
         by_keyword = [p for p in self._parameters if p.kind is p.KEYWORD_ONLY]
         args = [of(p) for p in self._parameters if p not in by_keyword]

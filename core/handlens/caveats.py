@@ -39,7 +39,7 @@ def caveats(subject: Subject, batches: int, is_calibrated: bool) -> Iterator[Cav
 
 
 def _of_data(subject: Subject, batches: int, is_calibrated: bool) -> Iterator[Caveat]:
-    # Others than lists may give something else each time, or nothing a second time.
+    # Others than lists may give something else each time, or nothing a second time, or do something.
     evaluation, calibration = _listed(subject.evaluation), _listed(subject.calibration)
     example = [(subject.args, subject.kwargs) if subject.kwargs else subject.args]
     random = ", which are random numbers" if _is_random(evaluation[:1]) else ""
@@ -68,7 +68,7 @@ def _of_data(subject: Subject, batches: int, is_calibrated: bool) -> Iterator[Ca
 
 
 def _listed(batches: Any) -> Sequence[Any]:
-    return batches if isinstance(batches, (list, tuple)) else ()
+    return batches if type(batches) in (list, tuple) else ()
 
 
 def _same(some: Any, others: Any) -> bool:

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 from lsprotocol import types
 
-from handlens_server.features.inlay_hint import label
-from tests.sample_ops import sample_op
 from tests.server.conftest import Capabilities, Client, HeldRun, OpenDocument, Serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -154,15 +152,6 @@ async def test_a_hint_says_all_that_is_known_of_its_line(client: Client, model: 
     [convolution, _] = await hints(client, document)
     tooltip = (await client.inlay_hint_resolve_async(convolution)).tooltip.value
     assert any(cause in tooltip for cause in causes), causes
-
-
-def test_how_float32_rounds_is_no_hint() -> None:
-    why = "the recipe does not quantize it"
-    rounded, lossy = sample_op(1, 127.2, in_float=why), sample_op(2, 38.0, in_float=why)
-    assert label([rounded]) == ""
-    assert label([lossy]) == "38.0 dB"
-    assert label([rounded, lossy]) == "min 38.0 dB of 2 ops"
-    assert label([sample_op(1, 127.2)]) == "127.2 dB"
 
 
 async def test_a_class_of_modules_tells_what_is_worst_in_it_and_leads_there(

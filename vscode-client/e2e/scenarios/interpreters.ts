@@ -47,7 +47,7 @@ inWindow(
             await told.getByRole('button', { name: 'Use .venv/bin/python' }).waitFor();
             await told.getByRole('button', { name: 'Choose Interpreter' }).click();
             const own = workbench.quickRows.filter({ hasText: '.venv/bin/python' }).first();
-            await own.filter({ hasText: /torch 2\.\d+\.\d+ · torchao 0\.\d+/ }).click();
+            await own.filter({ hasText: /torch 2\.\d+\.\d+\S* · torchao 0\.\d+/ }).click();
             await workbench.goTo(31);
             await workbench.untilSquiggles(
                 { severity: 'error', text: 'F.relu(self.bn1(self.conv1(x)))' },

@@ -36,17 +36,20 @@ test("a real interpreter tells what it has", async () => {
 });
 
 test("environments of a folder are found by their names", () => {
-  const there = path.join("/work", ".venv", "bin", "python");
+  const there = path.join("/home/me/net", ".venv", "bin", "python");
   assert.deepEqual(
-    inFolder("/work", (file) => file === there),
+    inFolder("/home/me/net", (file) => file === there),
     [there],
   );
 });
 
 test("an interpreter in the folder is named from there on", () => {
-  assert.equal(named("/work/.venv/bin/python", "/work"), path.join(".venv", "bin", "python"));
-  assert.equal(named("/usr/bin/python3", "/work"), "/usr/bin/python3");
-  assert.equal(named("/workshop/python", "/work"), "/workshop/python");
+  assert.equal(
+    named("/home/me/net/.venv/bin/python", "/home/me/net"),
+    path.join(".venv", "bin", "python"),
+  );
+  assert.equal(named("/usr/bin/python3", "/home/me/net"), "/usr/bin/python3");
+  assert.equal(named("/home/me/network/python", "/home/me/net"), "/home/me/network/python");
   assert.equal(named("/usr/bin/python3", undefined), "/usr/bin/python3");
 });
 

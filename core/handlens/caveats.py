@@ -34,7 +34,7 @@ def caveats(subject: Subject, batches: int, is_calibrated: bool) -> Iterator[Cav
     """
     yield from _of_data(subject, batches, is_calibrated)
     if parts := _untrained(subject.model):
-        what = f"the model is not trained: its {parts} as they were made"
+        what = f"the model is not trained, its {parts} as they were made"
         yield Caveat(what, "load trained weights, whose ranges and losses are others")
 
 

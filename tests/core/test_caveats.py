@@ -185,7 +185,7 @@ def test_a_model_that_is_as_it_was_made_is_not_trained(
 ) -> None:
     torch.manual_seed(0)
     assert said(picture(), calibration=[picture(seed=2)], model=model()) == [
-        f"the model is not trained: its {parts} as they were made"
+        f"the model is not trained, its {parts} as they were made"
     ]
 
 

@@ -195,8 +195,8 @@ async def test_twenty_documents_are_run_in_turn_and_each_shows_its_own(tmp_path:
             await client.diagnostics(document)
         order = [int(line) for line in log.read_text().split()]
         assert sorted(order) == list(range(COUNT))
-        # Two were under way before.
-        assert order.index(3) <= 2
+        # Two were under way before, and the one that starts beside it may be the quicker.
+        assert order.index(3) <= 3
         for i, document in enumerate(documents):
             shown = await client.shows(document)
             assert numbers_in("".join(each.message for each in shown)) <= {i}

@@ -14,7 +14,6 @@ from handlens.loading.subject import InvalidTarget
 from handlens.report import Report
 from handlens.request import RunRequest
 from handlens.targets import discover
-from handlens.versions import release
 
 from ..conftest import EXAMPLES, RunText, run
 from ..quantizing import named, ops, quantize
@@ -197,5 +196,5 @@ def test_the_demo_gains_what_its_stem_loses(efficientnet_lite: Report) -> None:
     assert report.output is not None
     assert efficientnet_lite.output is not None
     assert efficientnet_lite.output.sqnr_db == pytest.approx(17.4, abs=0.5)
-    expected = 21.4 if release(torch.__version__) >= (2, 13) else 20.9
-    assert report.output.sqnr_db == pytest.approx(expected, abs=0.5)
+    # 20.9 or 21.4, by the order in which the threads of torch sum.
+    assert report.output.sqnr_db == pytest.approx(21.1, abs=0.8)

@@ -278,7 +278,7 @@ async def _requests(folder: Path, effort: Effort) -> AsyncIterator[Latency]:
 _IN_PROCESS = """
 import json, sys, time
 import torch
-from handlens.workers.wire import RunRequest
+from handlens.request import RunRequest
 from handlens.session import run
 from handlens.targets import discover
 from handlens.workers.warming import warm_up

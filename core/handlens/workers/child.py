@@ -40,6 +40,9 @@ ENVIRONMENT = {
     # OpenMP's threads spin for a few microseconds when they have no work, then sleep. By default they spin
     # for milliseconds, and a comparison takes ten times as long on a machine that does anything else.
     "GOMP_SPINCOUNT": "10000",
+    # Torch and torchao ask whether there is a GPU when they are imported. The question must not touch it: a
+    # fork could not use it any more.
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
 }
 
 _PACKAGE = Path(__file__).parents[1]

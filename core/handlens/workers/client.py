@@ -79,7 +79,9 @@ class Worker:
         cwd: str | None,
         workers: Workers,
     ) -> None:
-        processes = StandingBy if _stand_by(workers) else Forking
+        self.stands_by = _stand_by(workers)
+        """True if an interpreter stands by for each run, False if runs are forked."""
+        processes = StandingBy if self.stands_by else Forking
         self._processes: _Processes = processes(interpreter, cwd, self._receive, on_output)
         self._runs: dict[int, _Pending] = {}
         self._next_run = 1
@@ -99,6 +101,9 @@ class Worker:
         """
         worker = cls(interpreter, on_output, cwd, workers)
         said = await worker._processes.start()
+        if said.get("loses_accelerators") and _wanted(workers) == "auto":
+            await worker.close()
+            return await cls.start(interpreter, on_output, cwd, "standby")
         return worker, Environment(interpreter, said["python"], said["torch"], said["torchao"])
 
     @property
@@ -180,9 +185,12 @@ class Worker:
 
 def _stand_by(workers: Workers) -> bool:
     """True if runs are not forked: where that is not safe, or not wanted."""
-    if workers == "auto":
-        workers = switches.workers()
-    return workers == "standby" or (workers == "auto" and sys.platform != "linux")
+    wanted = _wanted(workers)
+    return wanted == "standby" or (wanted == "auto" and sys.platform != "linux")
+
+
+def _wanted(workers: Workers) -> Workers:
+    return switches.workers() if workers == "auto" else workers
 
 
 def _died(request: RunRequest, reason: str, line: Span | None = None, stack: str = "") -> Report:

@@ -10,7 +10,7 @@ import os
 import re
 import time
 
-from handlens.workers import processes
+from handlens.workers import after_fork, processes
 
 _PAUSE_HARD = 2
 _PATIENCE_S = 0.05
@@ -18,13 +18,14 @@ _THREADS = "/proc/self/task"
 
 
 def can_be_held() -> bool:
-    """True if this process can fork safely: it has a single thread and no child processes.
+    """True if this process can fork safely: it has a single thread, no child processes, and no accelerator.
 
-    A fork copies no other thread, so code that waits for one would wait forever; and a child process would
-    serve several forks at once. The threads of OpenMP, and of libraries that prepare for a fork, are ended
-    here; these libraries start them again when they need them.
+    A fork copies no other thread, so code that waits for one would wait forever; a child process would
+    serve several forks at once; and an accelerator that is in use cannot be used by a fork. The threads of
+    OpenMP, and of libraries that prepare for a fork, are ended here; these libraries start them again when
+    they need them.
     """
-    if not os.path.isdir(_THREADS) or processes.children():
+    if not os.path.isdir(_THREADS) or processes.children() or after_fork.uses_accelerator():
         return False
     _end_openmp_threads()
     if _is_single_threaded():

@@ -27,8 +27,11 @@ def take_pipes() -> tuple[int, int]:
     return requests, events
 
 
-def get_ready(events: int) -> bool:
-    """Import torch, warm up, and say so. Returns False if this interpreter is unusable, and says why."""
+def get_ready(events: int, forks: bool = False) -> bool:
+    """Import torch, warm up, and say so. Returns False if this interpreter is unusable, and says why.
+
+    One that ``forks`` says also whether its forks can use accelerators.
+    """
     # Nearly all that an import makes stays. To look for garbage there takes a fifth of the start.
     gc.disable()
     try:
@@ -38,6 +41,7 @@ def get_ready(events: int) -> bool:
 
         import handlens.workers.execution  # noqa: F401
         from handlens import patches
+        from handlens.workers import after_fork
         from handlens.workers.warming import warm_up
     except ImportError as error:
         wire.write(events, {"event": "unusable", "message": _advice(error)})
@@ -50,8 +54,10 @@ def get_ready(events: int) -> bool:
     gc.collect()
     gc.freeze()
     versions = {"torch": str(torch.__version__), "torchao": str(torchao.__version__)}
-    python = platform.python_version()
-    wire.write(events, {"event": "ready", "process": os.getpid(), "python": python, **versions})
+    said = {"process": os.getpid(), "python": platform.python_version(), **versions}
+    if forks:
+        said["loses_accelerators"] = after_fork.loses_accelerators()
+    wire.write(events, {"event": "ready", **said})
     return True
 
 

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn
 
-from handlens.workers import crashes, held_export, processes, progress_bars, wire
+from handlens.workers import after_fork, crashes, held_export, processes, wire
 from handlens.workers.execution import Execution, Voice, flush
 from handlens.workers.files_read import FilesRead
 from handlens.workers.forked_run import INTERRUPT
@@ -101,7 +101,7 @@ def make_batches(
 def _begin(pipe: int, stack: int) -> Voice:
     """Make a forked process one that executes the user's code."""
     processes.be_alone()
-    progress_bars.renew_lock()
+    after_fork.renew()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -147,7 +147,7 @@ def _hold(
             process = os.fork()
             if process == 0:
                 processes.be_alone()
-                progress_bars.renew_lock()
+                after_fork.renew()
                 voice.pass_on()
                 voice.say("held", run.number, process=os.getpid(), model=model)
                 return

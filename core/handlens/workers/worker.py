@@ -41,7 +41,7 @@ def main() -> None:
     if _is_hung_up(requests):
         # The client was gone before that.
         return
-    if readiness.get_ready(events):
+    if readiness.get_ready(events, forks=True):
         # From here on the worker ends its runs before it ends.
         processes.end_with_parent(False)
         _Runs(requests, events).serve()

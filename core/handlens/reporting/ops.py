@@ -183,6 +183,9 @@ def _parts(compared: Compared) -> Iterator[Part]:
     if compared.parts is None:
         return
     sources, parts = compared.parts
+    if not all(map(math.isfinite, parts.relative)):
+        # A share of NaN is nobody's.
+        return
     for source, relative in zip(sources, parts.relative):
         if (handle := handle_of(source)) is not None:
             yield Part(handle, relative)

@@ -60,6 +60,8 @@ class Events:
 
         self.documents_closed: Event[[Collection[str]]] = Event()
         """Documents, given by their uris, are not open any more."""
+        self.documents_abandoned: Event[[Collection[str]]] = Event()
+        """Documents, given by their uris, are not open, and no open file shows their results."""
         self.worker_printed: Event[[str]] = Event()
         """A worker, or a model that it runs, printed a line."""
         self.worker_unusable: Event[[str]] = Event()

@@ -35,6 +35,7 @@ from handlens_server.features import (
     trust,
 )
 from handlens_server.jsonrpc import Protocol
+from handlens_server.runs.abandonment import Abandonment
 from handlens_server.runs.freshness import Freshness
 from handlens_server.runs.runs import Runs
 from handlens_server.runs.searches import Searches
@@ -66,6 +67,7 @@ class HandlensServer(LanguageServer):
         self.freshness = Freshness(self.state)
         self.searches = Searches(self.state, self.runs)
         self.triggers = Triggers(self.state, self.runs, self.freshness, self.searches)
+        self.abandonment = Abandonment(self.state, self.runs)
         self.asked_to_shut_down = False
 
     def report_server_error(self, error: Exception, source: object) -> None:
@@ -89,6 +91,7 @@ class HandlensServer(LanguageServer):
     async def end_runs(self) -> None:
         """End all runs, and start no others."""
         self.triggers.close()
+        self.abandonment.close()
         await self.searches.close()
         await self.runs.close()
 

@@ -13,7 +13,7 @@ from handlens_server.capabilities import Capabilities
 from handlens_server.events import Events
 from handlens_server.results.store import Results
 from handlens_server.settings import Settings
-from handlens_server.text.documents import Documents
+from handlens_server.text.documents import Document, Documents
 from handlens_server.worker.pool import Pool
 
 
@@ -48,6 +48,19 @@ class State:
     def thresholds(self, file: str, project: ProjectSettings) -> tuple[ChosenThresholds, ...]:
         """The thresholds that the project and the editor set for a file, each over those before it."""
         return project.thresholds, self.settings(file).thresholds
+
+    def document(self, uri: str) -> Document | None:
+        """The document of a uri: as it is in the editor, else on disk while its results are kept."""
+        opened = self.documents.find(uri)
+        if opened is not None or uri not in self.results.uris:
+            return opened
+        return self.documents.on_disk(uri)
+
+    @property
+    def known_documents(self) -> list[Document]:
+        """The open documents, and the closed ones whose results are kept."""
+        kept = (self.document(uri) for uri in self.results.uris if not self.documents.find(uri))
+        return [*self.documents.open, *filter(None, kept)]
 
     def dependents(self, file: str) -> set[str]:
         """The uris of the open documents that a file is, or whose runs read it."""

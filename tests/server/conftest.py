@@ -198,6 +198,7 @@ class Client(LanguageClient):
             lambda params: self.published[params.uri].append(params),
         )
         keep(types.WINDOW_SHOW_MESSAGE, self.messages.append)
+        keep("handlens/status", self.statuses.append)
         keep(types.WINDOW_LOG_MESSAGE, self.logged.append)
         keep(types.PROGRESS, self._keep_progress)
         keep(types.WINDOW_WORK_DONE_PROGRESS_CREATE, lambda params: None)

@@ -6,7 +6,7 @@ import { after } from 'node:test';
 import { results } from './harness/paths.ts';
 import { closeAll } from './harness/stage.ts';
 
-const NAMES = ['starting', 'model', 'report', 'advice', 'failing', 'interpreters', 'trust'];
+const NAMES = ['starting', 'model', 'package', 'report', 'advice', 'failing', 'interpreters', 'trust'];
 
 const asked = process.argv.slice(2);
 // What an earlier run left would look like this one's.

@@ -108,7 +108,7 @@ export class App {
 
   private status(): Status | undefined {
     const document = activeDocument();
-    return document && this.statuses.of(ownerOf(document));
+    return document && this.statuses.subject(ownerOf(document));
   }
 
   /** Tell why models of the document cannot be run, once. */
@@ -132,7 +132,8 @@ export class App {
       return;
     }
     await this.server.start();
-    await act(ownerOf(document));
+    const subject = this.statuses.subject(ownerOf(document));
+    await act(subject ? vscode.Uri.parse(subject.uri) : ownerOf(document));
   }
 
   private execute(command: string, uri: vscode.Uri, ...args: unknown[]): Promise<unknown> {

@@ -27,6 +27,11 @@ export function activeDocument(): vscode.TextDocument | undefined {
   return visibleTextEditors.map(({ document }) => document).find(isPython);
 }
 
+/** The last part of the path in a uri. */
+export function fileName(uri: string): string {
+  return vscode.Uri.parse(uri).path.split("/").pop() ?? uri;
+}
+
 /** The texts of a document: its own, or those of its notebook's Python cells. */
 export function textsOf(document: vscode.TextDocument): vscode.TextDocument[] {
   const notebook = document.uri.scheme === CELL_SCHEME ? notebookOf(document) : undefined;

@@ -14,6 +14,8 @@ export interface Status {
   uri: string;
   trusted: boolean;
   targets: TargetStatus[];
+  /** The uris of other documents whose targets run code of this one. */
+  measured_by: string[];
   /** The reason why nothing can run at all. */
   problem: string | null;
   /** What to know of the versions in the interpreter, in sentences. */

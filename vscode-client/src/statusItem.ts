@@ -2,7 +2,7 @@
 
 import * as vscode from "vscode";
 import { COMMANDS } from "./commandIds";
-import { activeDocument, ownerOf, SELECTOR, textsOf } from "./documents";
+import { activeDocument, fileName, ownerOf, SELECTOR, textsOf } from "./documents";
 import { isRelevant } from "./relevance";
 import type { Selection } from "./selection";
 import type { Server } from "./server";
@@ -64,11 +64,14 @@ export class StatusItem implements vscode.Disposable {
 
   private update(): void {
     const document = activeDocument();
-    const status = document && this.statuses.of(ownerOf(document));
+    const owner = document && ownerOf(document);
+    const status = owner && this.statuses.subject(owner);
     const target = status && this.selection.of(status);
+    const isOther = status !== undefined && status.uri !== owner?.toString();
+    const measuredBy = isOther ? fileName(status.uri) : undefined;
     const isRelevant = document !== undefined && textsOf(document).some(isAboutTorch);
     const { text, detail, severity, busy, action } = describe(
-      { server: this.server.state, status, target, isRelevant },
+      { server: this.server.state, status, target, measuredBy, isRelevant },
       new Date(),
     );
     this.item.text = text;

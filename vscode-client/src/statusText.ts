@@ -21,6 +21,8 @@ export interface Known {
   status: Status | undefined;
   /** The target that is selected; undefined if there is none. */
   target: TargetStatus | undefined;
+  /** The file that declares the target, if that is another one than the document. */
+  measuredBy: string | undefined;
   /** True if the document is about PyTorch. */
   isRelevant: boolean;
 }
@@ -29,7 +31,8 @@ export interface Known {
 const LONG_S = 10;
 
 /** The text about a document. */
-export function describe({ server, status, target, isRelevant }: Known, now: Date): StatusText {
+export function describe(known: Known, now: Date): StatusText {
+  const { server, status, target, measuredBy, isRelevant } = known;
   if (server.kind === "failed") {
     return said("Handlens stopped", server.problem, "error", "restart");
   }
@@ -53,11 +56,11 @@ export function describe({ server, status, target, isRelevant }: Known, now: Dat
   if (target === undefined) {
     return said("Handlens", "no target in this file yet", "information", "declare");
   }
-  return ofTarget(target, now);
+  const name = measuredBy === undefined ? target.name : `${measuredBy} › ${target.name}`;
+  return ofTarget(target, name, now);
 }
 
-function ofTarget(target: TargetStatus, now: Date): StatusText {
-  const { name } = target;
+function ofTarget(target: TargetStatus, name: string, now: Date): StatusText {
   switch (target.state) {
     case "idle":
       return said(name, "not compared yet", "information", "rerun");

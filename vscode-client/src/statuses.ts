@@ -12,6 +12,13 @@ export class Statuses implements vscode.Disposable {
     return this.byUri.get(uri.toString());
   }
 
+  /** The status of the file whose target measures a document: mostly itself. */
+  subject(uri: vscode.Uri): Status | undefined {
+    const own = this.of(uri);
+    const other = own?.targets.length === 0 ? own.measured_by[0] : undefined;
+    return other === undefined ? own : (this.of(vscode.Uri.parse(other)) ?? own);
+  }
+
   take(status: Status): void {
     // Uris from the server are spelled as LSP does; convert them to the spelling of VS Code.
     const uri = vscode.Uri.parse(status.uri).toString();

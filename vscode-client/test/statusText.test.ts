@@ -30,6 +30,7 @@ const STATUS: Status = {
   uri: "file:///m.py",
   trusted: true,
   targets: [TARGET],
+  measured_by: [],
   problem: null,
   remarks: [],
   unreadable: null,
@@ -40,6 +41,7 @@ function at(change: Partial<Known>): StatusText {
     server: { kind: "running" },
     status: STATUS,
     target: TARGET,
+    measuredBy: undefined,
     isRelevant: true,
   };
   return describe({ ...known, ...change }, NOW);
@@ -57,6 +59,10 @@ test("a run that takes long tells how long it has taken", () => {
     text({ ...running, began: "2026-11-25T11:56:55Z" }).detail,
     "exporting 15 % … 3 min 5 s",
   );
+});
+
+test("a file that another one's target measures names both", () => {
+  assert.equal(at({ measuredBy: "train.py" }).text, "train.py › handlens_main 19.5 dB");
 });
 
 test("a text that does not parse is not taken for one without a target", () => {

@@ -34,13 +34,13 @@ class Configuration:
     def apply(self, data: object, folders: Mapping[str, object] | None = None) -> None:
         """Replace the settings by what the client sent for all and for some folders."""
         state = self._state
-        before = {each.uri: state.settings(each.file) for each in state.documents.open}
+        before = {each.uri: state.settings(each.file) for each in state.known_documents}
         problems = state.configure(data, folders or {})
         for problem in problems:
             if problem not in self._problems:
                 window.show_message(self._server, types.MessageType.Warning, problem)
         self._problems = problems
-        for document in state.documents.open:
+        for document in state.known_documents:
             if document.uri in before:
                 self._triggers.reconfigured(document, before[document.uri])
             state.events.status_changed(document.uri)

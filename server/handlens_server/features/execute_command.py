@@ -50,7 +50,7 @@ def register(server: LanguageServer, state: State, runs: Runs, searches: Searche
     """Register the handlers."""
 
     def opened(command: str, uri: str) -> Document:
-        document = state.documents.find(uri)
+        document = state.document(uri)
         if document is None:
             raise JsonRpcInvalidParams(f"{command}: {uri} is not open")
         return document

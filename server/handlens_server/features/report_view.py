@@ -33,7 +33,7 @@ def register(server: LanguageServer, state: State, searches: Searches) -> None:
     """Register the handlers."""
 
     def find(params: Any) -> tuple[Document, Result] | None:
-        document = state.documents.find(str(params.uri))
+        document = state.document(str(params.uri))
         if document is None or document.file is None:
             return None
         result = state.results.numbers_of(document.uri, params.target)

@@ -29,7 +29,7 @@ def register(server: LanguageServer, state: State, runs: Runs, searches: Searche
     """By the uri of a document."""
 
     def status_changed(uri: str) -> None:
-        document = state.documents.find(uri)
+        document = state.document(uri)
         if document is None or document.file is None or not state.capabilities.status:
             return
         root = state.documents.root(document.file)
@@ -37,6 +37,7 @@ def register(server: LanguageServer, state: State, runs: Runs, searches: Searche
             "uri": document.uri,
             "trusted": state.trusted,
             "targets": targets(state, runs, searches, document),
+            "measured_by": _measured_by(state, runs, document),
             "unreadable": _unreadable(document),
             "problem": state.pool.problem(root),
             "remarks": state.pool.remarks(root),
@@ -45,12 +46,19 @@ def register(server: LanguageServer, state: State, runs: Runs, searches: Searche
             sent[document.uri] = now
             server.protocol.notify(STATUS, now)
 
-    def documents_closed(uris: Collection[str]) -> None:
+    def findings_changed(files: Collection[str], run: str | None) -> None:
+        for file in files:
+            if (document := state.documents.at(file)) is not None:
+                status_changed(document.uri)
+
+    def forget(uris: Collection[str]) -> None:
         for uri in uris:
             sent.pop(uri, None)
 
     state.events.status_changed.subscribe(status_changed)
-    state.events.documents_closed.subscribe(documents_closed)
+    state.events.findings_changed.subscribe(findings_changed)
+    state.events.documents_closed.subscribe(forget)
+    state.events.documents_abandoned.subscribe(forget)
 
 
 def targets(
@@ -68,6 +76,14 @@ def targets(
         }
         for each in discover(document.source, document.file).targets
     ]
+
+
+def _measured_by(state: State, runs: Runs, document: Document) -> list[str]:
+    """The uris of other documents whose targets run code of this one, the last looked at first."""
+    if document.file is None:
+        return []
+    found = {result.run.uri for result in state.results.at(document.file)} - {document.uri}
+    return sorted(found, key=lambda uri: (-runs.last_looked_at(uri), uri))
 
 
 def _unreadable(document: Document) -> str | None:

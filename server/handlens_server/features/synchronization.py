@@ -85,7 +85,7 @@ def register(
             if file is None:
                 continue
             if Path(file).name == "pyproject.toml":
-                for document in state.documents.open:
+                for document in state.known_documents:
                     if document.file and Path(file).parent in Path(document.file).parents:
                         triggers.project_changed(document)
             else:

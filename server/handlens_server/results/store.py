@@ -73,9 +73,18 @@ class Results:
         dropped = [result for name in set(results) - names for result in results.pop(name)]
         return {file for result in dropped for file in result.texts}
 
+    @property
+    def uris(self) -> set[str]:
+        """The uris of the documents whose runs have results."""
+        return {uri for uri, results in self._results.items() if results}
+
     def of(self, uri: str) -> dict[str, Result]:
         """The results of a document's own runs, by target."""
         return {name: results[0] for name, results in self._results.get(uri, {}).items()}
+
+    def files(self, uri: str) -> set[str]:
+        """The files in which a document's own runs show something."""
+        return {file for result in self.all_of(uri) for file in result.texts}
 
     def all_of(self, uri: str) -> list[Result]:
         """The results of a document's own runs, the last good ones beside those that failed included."""

@@ -62,7 +62,7 @@ class Runs:
         self._crashed: dict[str, str] = {}
         """By the uri of a document, the text whose run crashed, or ran out of time."""
         self._turns = Turns(_AT_ONCE)
-        state.events.documents_closed.subscribe(self._forget)
+        state.events.documents_abandoned.subscribe(self._forget)
 
     @property
     def running(self) -> Iterable[Running]:
@@ -143,8 +143,8 @@ class Runs:
         return found
 
     def restart(self) -> None:
-        """Run every open document, even if it was run before."""
-        for document in self._state.documents.open:
+        """Run every document that is open or has results, even if it was run before."""
+        for document in self._state.known_documents:
             self.start(document)
 
     def cancel(self, uri: str) -> None:
@@ -167,7 +167,7 @@ class Runs:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _forget(self, uris: Collection[str]) -> None:
-        """End the runs of closed documents, and clear what they have shown."""
+        """End the runs of documents, and clear what they have shown."""
         for uri in uris:
             self.cancel(uri)
             self._turns.forget(uri)

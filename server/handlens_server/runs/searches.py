@@ -62,7 +62,7 @@ class Searches:
         state.events.run_finished.subscribe(self._run_finished)
         # It happens whenever a run begins or ends, and when a result becomes stale or is not any more.
         state.events.numbers_changed.subscribe(self._update)
-        state.events.documents_closed.subscribe(self._forget)
+        state.events.documents_abandoned.subscribe(self._forget)
 
     def start(self, document: Document) -> None:
         """Search for every target of a document. It is run first if its results are outdated."""

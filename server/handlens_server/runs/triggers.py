@@ -106,13 +106,13 @@ class Triggers:
         return "onType" if mode == "onSave" and document.is_untitled else mode
 
     def _mode_of(self, uri: str) -> RunMode | None:
-        document = self._state.documents.find(uri)
+        document = self._state.document(uri)
         return None if document is None else self._mode(document)
 
     def _typing_paused(self, uri: str, file: str) -> None:
         del self._timers[uri]
         self._freshness.compare_code(file)
-        document = self._state.documents.find(uri)
+        document = self._state.document(uri)
         if document is None or document.file is None or self._mode(document) != "onType":
             return
         # Half a statement is no failure of the model: the results of before stay.
@@ -121,7 +121,7 @@ class Triggers:
 
     def _run_unless_manual(self, uri: str, file: str) -> None:
         """Run a document that a saved file concerns, unless runs are manual."""
-        document = self._state.documents.find(uri)
+        document = self._state.document(uri)
         if document is not None and self._mode(document) != "manual":
             self._run_if_changed(document, file)
 

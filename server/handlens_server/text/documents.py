@@ -172,6 +172,12 @@ class Documents(Workspace):
         document = self.text_documents.get(uri)
         return document if isinstance(document, Document) else None
 
+    def on_disk(self, uri: str) -> Document | None:
+        """A Python file as a document, though it is not open; None if it cannot be read."""
+        file = path_of(uri)
+        text = read(file) if file is not None and file.endswith(".py") else None
+        return None if text is None else self._create_text_document(uri, text)
+
     def at(self, file: str) -> Document | None:
         """The open document of a file, even if one of the two paths has a symbolic link."""
         # This is quick, and nearly always enough; there may be thousands of documents.

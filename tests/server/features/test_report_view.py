@@ -27,12 +27,6 @@ async def client(
     able = capabilities()
     able.experimental = {"handlens": {"status": True}}
     async with serving(tmp_path_factory.mktemp("workspace"), able) as client:
-
-        @client.feature("handlens/status")
-        def status(params: Any) -> None:
-            client.statuses.append(params)
-            client._arrived.set()
-
         yield client
 
 

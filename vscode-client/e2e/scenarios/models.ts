@@ -8,6 +8,12 @@ import { repository } from '../harness/paths.ts';
 /** The example with one line that 8 bits ruin. */
 export const TINY_CNN = readFileSync(join(repository, 'examples', 'tiny_cnn.py'), 'utf8');
 
+const TARGET = TINY_CNN.indexOf('def handlens_tiny');
+
+/** The same in two files: the layers, and the target that measures them. */
+export const LAYERS = TINY_CNN.slice(0, TARGET).trimEnd() + '\n';
+export const TRAIN = `import torch\nfrom layers import TinyCNN, make_loud\n\n\n${TINY_CNN.slice(TARGET)}`;
+
 /** A model text that adds a line to a file whenever it is executed. */
 export function counted(model: string): string {
     return `${model}\n\nwith open(__file__ + ".runs", "a") as runs:\n    print("executed", file=runs)\n`;

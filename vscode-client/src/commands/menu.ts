@@ -1,5 +1,6 @@
 import * as vscode from "vscode";
 import { COMMANDS } from "../commandIds";
+import { activeDocument, fileName, ownerOf } from "../documents";
 import type { Status, TargetStatus } from "../protocol";
 
 type Item = vscode.QuickPickItem & { command?: string; args?: unknown[] };
@@ -24,8 +25,19 @@ export async function menu(
     { label: "$(globe) Open report as a page", command: COMMANDS.openReportPage },
     { label: "$(beaker) Compare with another recipe …", command: COMMANDS.compareRecipe },
   ];
+  const document = activeDocument();
+  const isOther = status !== undefined && document && ownerOf(document).toString() !== status.uri;
   const items: Item[] = [
     ...(targets.length > 0 ? ofTargets : []),
+    ...(isOther
+      ? [
+          {
+            label: `$(go-to-file) Go to ${fileName(status.uri)}`,
+            command: "vscode.open",
+            args: [vscode.Uri.parse(status.uri)],
+          },
+        ]
+      : []),
     ...(targets.length > 1
       ? [{ label: "$(target) Select target …", command: COMMANDS.selectTarget }]
       : []),

@@ -2,6 +2,7 @@ import * as vscode from "vscode";
 import type { AdviceData, ReportData, Status } from "./data";
 import type { HostMessage, PageMessage, ViewState } from "./messages";
 import { pageMessage } from "./messages";
+import { fileName } from "../documents";
 import { Caret } from "./caret";
 import { openSource } from "./navigation";
 import type { ReportActions, ReportSource } from "./source";
@@ -114,7 +115,7 @@ export class Session implements vscode.Disposable {
         : (targets[0] ?? "");
     return {
       uri: this.uri,
-      file: vscode.Uri.parse(this.uri).path.split("/").pop() ?? this.uri,
+      file: fileName(this.uri),
       target,
       targets,
       connected: status !== undefined,

@@ -93,12 +93,12 @@ class Session:
         self.document = document
         self._mark = mark
         self._folders = folders
-        self._state = ""
 
-        @client.feature("handlens/status")
-        def status(params: Any) -> None:
-            self._state = params.targets[0].state if params.targets else ""
-            client._arrived.set()
+    @property
+    def _state(self) -> str:
+        """The state of the target, as the client was told last."""
+        told = self.client.statuses[-1:]
+        return told[0].targets[0].state if told and told[0].targets else ""
 
     def configure(self, **settings: Any) -> None:
         self.client.configure(**settings)

@@ -98,13 +98,7 @@ async def test_hostile_names_are_text_wherever_they_are_shown(tmp_path: Path) ->
     folder = tmp_path / "a\u202e<b>[x](y)`"
     capabilities = full_capabilities()
     capabilities.experimental = {"handlens": {"status": True, "images": True, "commandLinks": True}}
-    statuses = []
     async with serving_client(folder, capabilities, folders=[folder]) as client:
-
-        @client.feature("handlens/status")
-        def told(params: Any) -> None:
-            statuses.append(params)
-
         named = client.open("na\x1bme<b>.py", NAMES)
         found = await client.diagnostics(named)
         assert found
@@ -136,7 +130,7 @@ async def test_hostile_names_are_text_wherever_they_are_shown(tmp_path: Path) ->
         assert all(is_harmless(each.command.title) for each in lenses)
         errors = [
             target.error
-            for status in statuses
+            for status in client.statuses
             for target in status.targets
             if status.uri == raises.uri and target.error
         ]

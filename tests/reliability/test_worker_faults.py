@@ -209,9 +209,11 @@ async def good(shared: Session) -> Seen:
 async def before(shared: Session, good: Seen) -> Footprint:
     """The footprint after a good run: the server, its worker, and the process that keeps the export.
 
-    Two processes for each interpreter, where these stand by: one sees to it that the other ends.
+    Two processes for each interpreter, where these stand by: one sees to it that the other ends. One that
+    is ready has the three standard files, the two pipes of its messages, and the one that tells of an end.
     """
     await eventually(lambda: shared.footprint().processes == (5 if STANDBY else 3))
+    await eventually(lambda: not STANDBY or shared.footprint().worker_files == 6)
     return shared.footprint()
 
 
@@ -293,7 +295,7 @@ async def test_an_interpreter_that_dies_while_it_stands_by_is_replaced(
     idle = shared.worker
     idle.kill()
     await eventually(lambda: not idle.is_running())
-    assert shared.seen(await shared.run(MODEL)) == good
+    assert shared.seen(await shared.run(MODEL + "number = 1\n")) == good
     assert await shared.settles(before) == before
 
 
@@ -305,7 +307,7 @@ async def test_an_interpreter_that_hangs_while_it_stands_by_is_replaced(
     stopped = shared.worker
     stopped.suspend()
     [error] = [
-        each for each in await shared.run(MODEL + "# to a deaf one\n") if KEPT not in each.message
+        each for each in await shared.run(MODEL + "number = 2\n") if KEPT not in each.message
     ]
     assert "it ran for more than 1 s" in error.message
     assert not (await asyncio.to_thread(psutil.wait_procs, [stopped], GUARD_S))[1]

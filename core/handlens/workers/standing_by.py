@@ -173,11 +173,18 @@ class StandingBy:
 
     async def _take(self) -> Child:
         """The process that stands by. Several runs may wait for it: each gets one of its own."""
+        # One of an interpreter that was ready before may have been killed as it started.
+        again = self._was_ready
         while self._usable:
             starting = self._starting()
             try:
                 child, _ = await asyncio.shield(starting)
             except WorkerUnusable:
+                if self._next is starting:
+                    self._next = None
+                if again:
+                    again = False
+                    continue
                 self._usable = False
                 raise
             if self._next is starting:

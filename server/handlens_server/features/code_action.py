@@ -222,23 +222,31 @@ class _Actions:
     ) -> Iterator[types.CodeAction]:
         """Fixes by what was measured to help; before that, to keep the op of a finding in float."""
         target, op, advice = result.target, result.op(finding.handle), result.advice
-        # A loss that is inherited has its fix where it comes from.
-        if target is None or finding.rule == InheritedError.code:
+        if target is None:
             return
+        # A loss that is inherited has its fix where it comes from.
+        is_inherited = finding.rule == InheritedError.code
         is_pending = advice is None or self._is_searched(result)
         if advice is not None:
-            # A finding without an op is about the output.
             whole = None if is_pending else advised.whole(advice)
-            offers = of_op(advice, op.handle) if op else filter(None, [whole])
-            for offer in offers:
+            offers = list(of_op(advice, op.handle)) if op and not is_inherited else []
+            # What helps the output is told where nothing is won, and names the ops that win it. A finding
+            # without an op is about the output.
+            for offer in offers or filter(None, [whole]):
                 is_pending = False
                 yield from self._fix(
                     self._title(result, advice, offer),
                     diagnostic,
                     self._changes(target, offer.changes),
-                    preferred=offer == whole or advised.is_best(advice, offer),
+                    preferred=not is_inherited
+                    and (offer == whole or advised.is_best(advice, offer)),
                 )
-        if is_pending and op is not None and RULES[finding.rule].is_helped_by_keep_float:
+        if (
+            is_pending
+            and op is not None
+            and not is_inherited
+            and RULES[finding.rule].is_helped_by_keep_float
+        ):
             yield from self._keep_float(diagnostic, target, op)
 
     def _keep_float(

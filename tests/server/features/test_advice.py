@@ -130,6 +130,23 @@ async def test_all_that_helps_is_applied_by_an_action_and_by_a_lens(
         assert '"keep_float": [' in document.edited(applied.edit.changes[document.uri])
 
 
+async def test_what_is_inherited_is_helped_where_it_comes_from(
+    serving: Serving, tmp_path: Path, model: str
+) -> None:
+    async with serving(tmp_path, advise="auto") as client:
+        text = model.replace(".mean((2, 3))", ".relu().flatten(2).mean(2)")
+        document = client.open("inherited.py", text)
+        found = await client.diagnostics(document)
+        await searched(client)
+        [whole] = await client.act(document, found, only=["source.handlens.applyAdvice"])
+        inherited = next(each for each in await client.shows(document) if each.code == "HL102")
+        fixes = await client.act(document, [inherited], ["quickfix"])
+        # It names the ops to change, and what that gives.
+        assert re.fullmatch(r"Keep .+ in float: output \S+( dB)? → .+", whole)
+        assert whole in fixes
+        assert not fixes[whole].is_preferred
+
+
 async def test_a_view_gets_the_steps_with_their_outputs_and_costs(
     serving: Serving, tmp_path: Path, model: str
 ) -> None:

@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 from lsprotocol import types
 
+from handlens import switches
 from tests.server.conftest import Client, HeldRun, OpenDocument, Serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+HELD = pytest.mark.skipif(
+    switches.workers() == "standby", reason="an interpreter that stands by holds no export"
+)
 CONV = "self.conv(x)"
 PASSING = {"errorDb": -300, "warningDb": -300, "informationDb": -300}
 
@@ -140,6 +144,7 @@ async def test_another_pyproject_is_not_a_run_if_it_changes_what_counts_only(
         await client.until(lambda: stages(client).count("comparing") == 2)
 
 
+@HELD
 async def test_another_recipe_does_not_export_again(
     serving: Serving, tmp_path: Path, model: str
 ) -> None:
@@ -156,6 +161,7 @@ async def test_another_recipe_does_not_export_again(
         assert stages(client).count("exporting") == 2
 
 
+@HELD
 async def test_other_options_of_a_target_do_not_export_again(
     serving: Serving, tmp_path: Path, model: str
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -74,8 +75,8 @@ class Footprint:
 
     processes: int
     server_files: int
-    worker_files: int
-    """File descriptors, as those of the server."""
+    worker_files: tuple[str, ...]
+    """What its file descriptors are, without numbers."""
     files: tuple[str, ...]
     """In the folder for temporary files and in that of the user."""
 
@@ -144,7 +145,7 @@ class Session:
         return Footprint(
             len(self.processes()),
             self.server.num_fds(),
-            self.worker.num_fds(),
+            tuple(sorted(_files(self.worker))),
             tuple(sorted(str(each) for folder in self._folders for each in folder.rglob("*"))),
         )
 
@@ -155,6 +156,22 @@ class Session:
         with contextlib.suppress(AssertionError):
             await eventually(lambda: self.footprint() == before, guard_s)
         return self.footprint()
+
+
+def _files(process: psutil.Process) -> Iterator[str]:
+    folder = Path(f"/proc/{process.pid}/fd")
+    for each in folder.iterdir():
+        # One that was closed meanwhile is none.
+        with contextlib.suppress(FileNotFoundError):
+            yield re.sub(r"\d+", "", str(each.readlink()))
+
+
+async def until_idle(process: psutil.Process) -> None:
+    """Wait until a process does nothing, as an interpreter that has imported torch and stands by."""
+    before: Any = None
+    while before != (now := process.cpu_times()[:2]):
+        before = now
+        await asyncio.sleep(0.5)
 
 
 def marked(mark: str) -> list[psutil.Process]:

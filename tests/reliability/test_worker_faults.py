@@ -23,6 +23,7 @@ from tests.reliability.session import (
     Session,
     eventually,
     session,
+    until_idle,
     with_code,
 )
 from tests.server.conftest import GUARD_S
@@ -209,11 +210,9 @@ async def good(shared: Session) -> Seen:
 async def before(shared: Session, good: Seen) -> Footprint:
     """The footprint after a good run: the server, its worker, and the process that keeps the export.
 
-    Two processes for each interpreter, where these stand by: one sees to it that the other ends. One that
-    is ready has the three standard files, the two pipes of its messages, and the one that tells of an end.
+    Two processes for each interpreter, where these stand by: one sees to it that the other ends.
     """
     await eventually(lambda: shared.footprint().processes == (5 if STANDBY else 3))
-    await eventually(lambda: not STANDBY or shared.footprint().worker_files == 6)
     return shared.footprint()
 
 
@@ -293,6 +292,7 @@ async def test_an_interpreter_that_dies_while_it_stands_by_is_replaced(
     shared: Session, good: Seen, before: Footprint
 ) -> None:
     idle = shared.worker
+    await until_idle(idle)
     idle.kill()
     await eventually(lambda: not idle.is_running())
     assert shared.seen(await shared.run(MODEL + "number = 1\n")) == good
@@ -305,6 +305,7 @@ async def test_an_interpreter_that_hangs_while_it_stands_by_is_replaced(
 ) -> None:
     shared.configure(memoryLimit=2048, deadline=1)
     stopped = shared.worker
+    await until_idle(stopped)
     stopped.suspend()
     [error] = [
         each for each in await shared.run(MODEL + "number = 2\n") if KEPT not in each.message

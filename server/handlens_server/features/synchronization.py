@@ -33,6 +33,10 @@ def register(
         document = state.documents.find(uri)
         if document is not None and document.file is not None:
             on_disk[document.file] = document.source
+            kept = state.results.all_of(document.uri)
+            if any(result.run.text != document.source for result in kept):
+                # It was closed, and is another text by now.
+                state.events.documents_abandoned({document.uri})
             # Runs of other files may have found something here, and now the file has a version.
             freshness.move(document.file)
             runs.prioritize(document)

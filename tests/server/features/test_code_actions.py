@@ -165,7 +165,7 @@ async def test_a_misspelled_name_is_changed(
     inputs = "(torch.randn(2, 3, 16, 16),)"
     given = f'return {{"model": Tiny(), "example_inputs": {inputs}, {wrong}}}'
     start = model.index("    return Tiny()")
-    document = client.open("misspelled.py", f"{model[:start]}    {given}\n")
+    document = client.open(f"misspelled_{len(given)}.py", f"{model[:start]}    {given}\n")
     finding = [e for e in await client.diagnostics(document) if e.code == "HL305"]
     action = (await client.act(document, finding))[title]
     assert action.is_preferred

@@ -61,7 +61,8 @@ class Events:
         self.documents_closed: Event[[Collection[str]]] = Event()
         """Documents, given by their uris, are not open any more."""
         self.documents_abandoned: Event[[Collection[str]]] = Event()
-        """Documents, given by their uris, are not open, and no open file shows their results."""
+        """What was run of documents, given by their uris, is of no use any more: no file shows it that is
+        open, or they were opened again with other texts."""
         self.worker_printed: Event[[str]] = Event()
         """A worker, or a model that it runs, printed a line."""
         self.worker_unusable: Event[[str]] = Event()

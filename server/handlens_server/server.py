@@ -127,7 +127,7 @@ def create_server() -> HandlensServer:
     progress.register(server, state, runs, searches)
     status.register(server, state, runs, searches)
     messages.register(server, state)
-    synchronization.register(server, state, runs, triggers, server.freshness)
+    synchronization.register(server, state, runs, triggers, server.freshness, server.abandonment)
     settings = configuration.register(server, state, triggers)
     hover.register(server, state, runs)
     inlay_hint.register(server, state, runs)

@@ -63,7 +63,7 @@ class State:
         return [*self.documents.open, *filter(None, kept)]
 
     def dependents(self, file: str) -> set[str]:
-        """The uris of the open documents that a file is, or whose runs read it."""
+        """The uris of the documents that a file is, if it is open, or whose runs read it."""
         itself = self.documents.at(file)
         return self.results.readers(file) | ({itself.uri} if itself else set())
 

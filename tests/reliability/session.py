@@ -136,6 +136,12 @@ class Session:
         """The worker that forks, or the interpreter that stands by: what was started last."""
         return max(self.server.children(), key=psutil.Process.create_time)
 
+    async def until_it_stands_by(self) -> psutil.Process:
+        """The interpreter that stands by, as soon as it has imported torch."""
+        found = self.worker
+        await self.client.until_said(f"process {found.pid} stands by")
+        return found
+
     def runs(self) -> list[psutil.Process]:
         """The processes of runs, with what they have started."""
         started = self.server.children(recursive=True)
@@ -164,14 +170,6 @@ def _files(process: psutil.Process) -> Iterator[str]:
         # One that was closed meanwhile is none.
         with contextlib.suppress(FileNotFoundError):
             yield re.sub(r"\d+", "", str(each.readlink()))
-
-
-async def until_idle(process: psutil.Process) -> None:
-    """Wait until a process does nothing, as an interpreter that has imported torch and stands by."""
-    before: Any = None
-    while before != (now := process.cpu_times()[:2]):
-        before = now
-        await asyncio.sleep(0.5)
 
 
 def marked(mark: str) -> list[psutil.Process]:

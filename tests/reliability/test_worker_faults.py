@@ -23,7 +23,6 @@ from tests.reliability.session import (
     Session,
     eventually,
     session,
-    until_idle,
     with_code,
 )
 from tests.server.conftest import GUARD_S
@@ -291,8 +290,7 @@ async def test_a_worker_that_hangs_is_replaced(
 async def test_an_interpreter_that_dies_while_it_stands_by_is_replaced(
     shared: Session, good: Seen, before: Footprint
 ) -> None:
-    idle = shared.worker
-    await until_idle(idle)
+    idle = await shared.until_it_stands_by()
     idle.kill()
     await eventually(lambda: not idle.is_running())
     assert shared.seen(await shared.run(MODEL + "number = 1\n")) == good
@@ -304,8 +302,7 @@ async def test_an_interpreter_that_hangs_while_it_stands_by_is_replaced(
     shared: Session, good: Seen, before: Footprint
 ) -> None:
     shared.configure(memoryLimit=2048, deadline=1)
-    stopped = shared.worker
-    await until_idle(stopped)
+    stopped = await shared.until_it_stands_by()
     stopped.suspend()
     [error] = [
         each for each in await shared.run(MODEL + "number = 2\n") if KEPT not in each.message

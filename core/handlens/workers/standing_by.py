@@ -7,6 +7,7 @@ started, which imports torch while somebody reads what the run has found.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from handlens.dataclass_json import from_json
 from handlens.request import RunRequest
 from handlens.workers import crashes, wire
 from handlens.workers.child import Child, WorkerUnusable
+
+log = logging.getLogger(__name__)
 
 _PATIENCE_S = 2.0
 _LONGEST_STACK = 500
@@ -169,7 +172,9 @@ class StandingBy:
         )
         self._children.add(child)
         child.on_end = lambda: self._children.discard(child)
-        return child, await child.ready()
+        said = await child.ready()
+        log.info("process %d stands by", said["process"])
+        return child, said
 
     async def _take(self) -> Child:
         """The process that stands by. Several runs may wait for it: each gets one of its own."""

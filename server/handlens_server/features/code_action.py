@@ -241,12 +241,7 @@ class _Actions:
                     preferred=not is_inherited
                     and (offer == whole or advised.is_best(advice, offer)),
                 )
-        if (
-            is_pending
-            and op is not None
-            and not is_inherited
-            and RULES[finding.rule].is_helped_by_keep_float
-        ):
+        if is_pending and op is not None and RULES[finding.rule].is_helped_by_keep_float:
             yield from self._keep_float(diagnostic, target, op)
 
     def _keep_float(

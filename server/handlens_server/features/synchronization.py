@@ -8,6 +8,7 @@ from pathlib import Path
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
+from handlens_server.runs.abandonment import Abandonment
 from handlens_server.runs.freshness import Freshness
 from handlens_server.runs.runs import Runs
 from handlens_server.runs.triggers import Triggers
@@ -16,7 +17,12 @@ from handlens_server.text.documents import path_of
 
 
 def register(
-    server: LanguageServer, state: State, runs: Runs, triggers: Triggers, freshness: Freshness
+    server: LanguageServer,
+    state: State,
+    runs: Runs,
+    triggers: Triggers,
+    freshness: Freshness,
+    abandonment: Abandonment,
 ) -> None:
     """Register the handlers.
 
@@ -33,10 +39,7 @@ def register(
         document = state.documents.find(uri)
         if document is not None and document.file is not None:
             on_disk[document.file] = document.source
-            kept = state.results.all_of(document.uri)
-            if any(result.run.text != document.source for result in kept):
-                # It was closed, and is another text by now.
-                state.events.documents_abandoned({document.uri})
+            abandonment.opened(document)
             # Runs of other files may have found something here, and now the file has a version.
             freshness.move(document.file)
             runs.prioritize(document)

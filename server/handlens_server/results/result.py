@@ -27,6 +27,7 @@ from handlens.report import (
 )
 from handlens.source_text import split_lines
 from handlens.targets import Target
+from handlens_server.results.rebasing import rebased
 from handlens_server.text.anchors import Anchors
 from handlens_server.text.documents import Documents, read
 
@@ -222,48 +223,12 @@ class Result:
         texts = {file: self.text(file) for file in self.texts}
         if texts == self.texts or self.target is None:
             return self
-
-        def moved(op: OpReport) -> OpReport:
-            shown = None if op.span is None else self.span(op.span)
-            spans = tuple(filter(None, map(self.span, op.spans)))
-            return replace(op, spans=spans, shown=None if shown is None else spans.index(shown))
-
         target = self.target
         if (place := self.span(self.declaration)) is not None:
             target = replace(
                 target, line=place.line, column=place.column, end_column=place.end_column
             )
-
-        def now(span: Span | None) -> Span | None:
-            return span and self.span(span)
-
-        coverage = self.report.coverage
-        if coverage is not None:
-            coverage = replace(
-                coverage,
-                unmatched=tuple(replace(e, span=now(e.span)) for e in coverage.unmatched),
-                in_float=tuple(replace(e, span=now(e.span)) for e in coverage.in_float),
-            )
-        verified = self.report.verified
-        if verified is not None and (begins := verified.difference) is not None:
-            verified = replace(verified, difference=replace(begins, span=now(begins.span)))
-        non_finite = self.report.non_finite
-        if non_finite is not None:
-            non_finite = replace(
-                non_finite,
-                span=now(non_finite.span),
-                nan_span=now(non_finite.nan_span),
-                infinity_span=now(non_finite.infinity_span),
-            )
-        report = replace(
-            self.report,
-            non_finite=non_finite,
-            ops=tuple(map(moved, self.report.ops)),
-            coverage=coverage,
-            verified=verified,
-            digests=self.report.digests
-            | {file: digest(text) for file, text in texts.items() if text},
-        )
+        report = rebased(self.report, texts, self.span)
         run = replace(self.run, text=texts.get(self.run.file) or "")
         return replace(self, run=run, target=target, report=report, texts=texts)
 

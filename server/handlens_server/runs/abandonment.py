@@ -10,6 +10,7 @@ from pathlib import Path
 from handlens import syntax
 from handlens_server.runs.runs import Runs
 from handlens_server.state import State
+from handlens_server.text.documents import Document
 
 # Editors close a tab that was only looked at in the moment in which they open the next one.
 _PATIENCE_S = 1.0
@@ -33,6 +34,12 @@ class Abandonment:
         """Decide nothing any more."""
         for timer in self._timers:
             timer.cancel()
+
+    def opened(self, document: Document) -> None:
+        """Clear what is kept of a document that was closed, if it is opened with another text."""
+        kept = self._state.results.all_of(document.uri)
+        if any(result.run.text != document.source for result in kept):
+            self._state.events.documents_abandoned({document.uri})
 
     def _closed(self, uris: Collection[str]) -> None:
         def decide() -> None:

@@ -319,6 +319,16 @@ async def test_what_a_file_shows_lives_as_long_as_the_file_is_open(
         assert await client.protocol.send_request_async("handlens/report", asked) is None
         other = client.open("other.py", MODEL.replace("from layers import Scale", LAYERS))
         client.close(other)
+        client.write("package/deep/layers.py", LAYERS.replace("Scale", "Deep"))
+        client.write("package/__init__.py", "from package.deep.layers import Deep\n")
+        named = MODEL.replace("from layers import Scale", "import package")
+        client.close(
+            client.open(
+                "whole.py", named.replace("self.scale = Scale", "self.scale = package.Deep")
+            )
+        )
+        deep = client.open("package/deep/layers.py", LAYERS.replace("Scale", "Deep"))
+        assert await client.diagnostics(deep, lambda found: found)
         client.close(client.open("net.py", MODEL))
         layers = client.open("layers.py", LAYERS)
         assert await client.diagnostics(layers, lambda found: found)

@@ -66,17 +66,18 @@ class Abandonment:
         opened = {each.file for each in self._state.documents.open if each.file is not None}
         if not opened.isdisjoint(self._state.results.files(uri)):
             return True
+        root = self._state.documents.root(document.file or "")
         return self._runs.is_running(uri) and any(
-            _imports(document.source, each) for each in opened
+            _imports(document.source, each, root) for each in opened
         )
 
 
-def _imports(text: str, file: str) -> bool:
-    """True if a text names a file in an import, in whatever package."""
+def _imports(text: str, file: str, root: str) -> bool:
+    """True if a text imports a file, or a package below ``root`` that the file is in, by its name."""
     path = Path(file)
-    name = path.parent.name if path.stem == "__init__" else path.stem
+    inside = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
     tree = syntax.tree(text)
-    return tree is not None and name in _imported(tree)
+    return tree is not None and not {*inside.parent.parts, inside.stem}.isdisjoint(_imported(tree))
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
